@@ -1,0 +1,25 @@
+# make study: everything, from nothing to report/report.pdf.   make test: every check.
+# Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
+.PHONY: study test setup lock
+
+BIN := .venv/bin
+
+study: setup
+	@$(BIN)/snakemake --cores all --quiet rules
+	@$(BIN)/snakemake --cores all --quiet all --report results/report.html
+	@workflow/scripts/made.sh
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+setup:
+	@workflow/scripts/setup.sh
+
+# After a change of pyproject.toml. No index and no URL may enter the lock file.
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	    --quiet --output-file requirements.lock

@@ -1,0 +1,1 @@
+"""From a name, a file or a training to one backbone: timm module, token layout, preprocessing."""

@@ -1,0 +1,1 @@
+"""What is measured on cached features; every readout ends in rows of the tidy table."""

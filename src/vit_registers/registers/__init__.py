@@ -1,0 +1,1 @@
+"""Artifact tokens, and the register neurons behind them."""

@@ -1,0 +1,1 @@
+"""Views of the tidy table: tables, figures, and the numbers of the LaTeX report."""

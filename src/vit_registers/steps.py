@@ -1,0 +1,261 @@
+"""The slice of params that each step sees, and nothing more.
+
+Snakemake compares these slices to decide what is redone, and hands each step its own as JSON: what is tracked is what
+runs. A name in a slice that is also in the output's path (``dataset``, ``model``) tells the step where it is.
+"""
+
+from typing import Any
+
+from vit_registers.errors import InputError
+from vit_registers.params import (
+    Comparison,
+    Dataset,
+    Detection,
+    Extraction,
+    Gallery,
+    Intervention,
+    Knn,
+    Lost,
+    Model,
+    Params,
+    PlantedModel,
+    Planting,
+    Probe,
+    Recipe,
+    Statistics,
+    Strict,
+    TaggedModel,
+    TrainedModel,
+)
+
+
+class PrepareStep(Strict):
+    """A data set to a manifest."""
+
+    seed: int
+    name: str
+    source: Dataset
+
+
+class FetchStep(Strict):
+    """A model of timm or OpenCLIP to a model card."""
+
+    seed: int
+    name: str
+    source: Model
+
+
+class TrainStep(Strict):
+    """A small ViT from nothing."""
+
+    seed: int
+    device: str
+    name: str
+    dataset: str
+    registers: int
+    recipe: Recipe
+
+
+class PlantStep(Strict):
+    """A trained model to a tagged one, or a tagged model to a planted one."""
+
+    seed: int
+    name: str
+    kind: str
+    base: str
+    dataset: str
+    planting: Planting
+
+
+class ExtractStep(Strict):
+    """One model over one data set under named interventions (``baseline``: none)."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    extraction: Extraction
+    interventions: dict[str, Intervention | None]
+
+
+class DetectStep(Strict):
+    """Artifact tokens and register neurons of one model on one data set."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    batch_size: int
+    precision: str
+    split: str
+    detection: Detection
+
+
+class ReadoutStep(Strict):
+    """What every readout of cached features needs to know; ``conditions`` are names of interventions."""
+
+    seed: int
+    dataset: str
+    model: str
+    conditions: list[str]
+    statistics: Statistics
+
+
+class ProbeStep(ReadoutStep):
+    """Linear probe and kNN."""
+
+    probe: Probe
+    knn: Knn
+
+
+class LostStep(ReadoutStep):
+    """LOST boxes and CorLoc."""
+
+    lost: Lost
+    gallery: Gallery
+
+
+class TokensStep(ReadoutStep):
+    """Norms, attention and maps of tokens, layer by layer."""
+
+    gallery: Gallery
+
+
+class CompareStep(Strict):
+    """Paired differences between conditions."""
+
+    seed: int
+    dataset: str
+    comparisons: list[Comparison]
+    statistics: Statistics
+
+
+class ViewStep(Strict):
+    """Tables and figures: which rows, in which order, under which names."""
+
+    title: str
+    runs: list[dict[str, Any]]
+    comparisons: list[Comparison]
+    kinds: dict[str, str]
+    registers: dict[str, int]
+
+
+class ReportStep(Strict):
+    """The methods text states the params that ran."""
+
+    params: dict[str, Any]
+
+
+def prepare(params: Params, dataset: str) -> PrepareStep:
+    """Slice of ``vit-registers prepare``."""
+    if dataset not in params.datasets:
+        raise InputError(f"datasets: unknown data set '{dataset}'; known are {', '.join(params.datasets)}")
+    return PrepareStep(seed=params.seed, name=dataset, source=params.datasets[dataset])
+
+
+def _source(params: Params, model: str) -> Any:
+    if model not in params.models:
+        raise InputError(f"models: unknown model '{model}'; known are {', '.join(params.models)}")
+    return params.models[model]
+
+
+def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep:
+    """Slice of the step that makes a model: ``fetch``, ``train`` or ``plant``."""
+    source = _source(params, name)
+    if isinstance(source, TrainedModel):
+        recipe = params.recipes[source.recipe]
+        return TrainStep(
+            seed=params.seed,
+            device=params.device,
+            name=name,
+            dataset=source.dataset,
+            registers=source.registers,
+            recipe=recipe,
+        )
+    if isinstance(source, TaggedModel | PlantedModel):
+        return PlantStep(
+            seed=params.seed,
+            name=name,
+            kind=source.kind,
+            base=source.base,
+            dataset=params.training_dataset(name),
+            planting=params.plantings[source.planting],
+        )
+    return FetchStep(seed=params.seed, name=name, source=source)
+
+
+def extract(params: Params, dataset: str, model: str, ablated: bool) -> ExtractStep:
+    """Slice of ``vit-registers extract``: the baseline, or every named intervention of the pair."""
+    names = params.conditions(dataset, model)[1:] if ablated else ["baseline"]
+    return ExtractStep(
+        seed=params.seed,
+        device=params.device,
+        dataset=dataset,
+        model=model,
+        extraction=params.extraction,
+        interventions={name: params.interventions.get(name) for name in names},
+    )
+
+
+def detect(params: Params, dataset: str, model: str) -> DetectStep:
+    """Slice of ``vit-registers detect``: the general settings with the model's own on top."""
+    return DetectStep(
+        seed=params.seed,
+        device=params.device,
+        dataset=dataset,
+        model=model,
+        batch_size=params.extraction.batch_size,
+        precision=params.extraction.precision,
+        split=params.extraction.dense_split,
+        detection=params.detection_of(model),
+    )
+
+
+def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:
+    conditions = params.conditions(dataset, model)
+    return {
+        "seed": params.seed,
+        "dataset": dataset,
+        "model": model,
+        "conditions": conditions,
+        "statistics": params.statistics,
+    }
+
+
+def probe(params: Params, dataset: str, model: str) -> ProbeStep:
+    """Slice of ``vit-registers probe``."""
+    return ProbeStep(**_readout(params, dataset, model), probe=params.probe, knn=params.knn)
+
+
+def lost(params: Params, dataset: str, model: str) -> LostStep:
+    """Slice of ``vit-registers lost``."""
+    return LostStep(**_readout(params, dataset, model), lost=params.lost, gallery=params.gallery)
+
+
+def tokens(params: Params, dataset: str, model: str) -> TokensStep:
+    """Slice of ``vit-registers tokens``."""
+    return TokensStep(**_readout(params, dataset, model), gallery=params.gallery)
+
+
+def compare(params: Params, dataset: str) -> CompareStep:
+    """Slice of ``vit-registers compare``: the comparisons whose both sides ran on the data set."""
+    models = {m for run in params.study.runs if run.dataset == dataset for m in run.models}
+    mine = [c for c in params.study.comparisons if {c.a.split("/")[0], c.b.split("/")[0]} <= models]
+    return CompareStep(seed=params.seed, dataset=dataset, comparisons=mine, statistics=params.statistics)
+
+
+def view(params: Params) -> ViewStep:
+    """Slice of ``vit-registers table`` and ``vit-registers figure``."""
+    used = params.models_used()
+    return ViewStep(
+        title=params.study.title,
+        runs=[run.model_dump() for run in params.study.runs],
+        comparisons=params.study.comparisons,
+        kinds={name: params.models[name].kind for name in used},
+        registers={name: m.registers for name in used if isinstance(m := params.models[name], TrainedModel)},
+    )
+
+
+def report(params: Params) -> ReportStep:
+    """Slice of ``vit-registers report``: all of it, because the methods text states all of it."""
+    return ReportStep(params=params.model_dump(mode="json"))

@@ -1,0 +1,116 @@
+# What all rules share: checked params, their slices, code digests, and the lock of the folder.
+import fcntl
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+try:
+    from vit_registers import closure, params, steps
+    from vit_registers.errors import InputError
+    from vit_registers.files import canonical
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}; the project is not installed in {sys.executable}: run `make setup` and use .venv/bin")
+
+TEX = shutil.which("latexmk") is not None
+
+
+def refuse(message):
+    """Stop before any job with one line on stderr and exit status 2; an exception would print Snakemake's frames."""
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def checked_params():
+    """The config as validated params; files named in it must be there."""
+    sources = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
+    try:
+        params.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
+        study = params.parse(config, sources)
+        params.check_paths(study, sources)
+        return study
+    except InputError as error:
+        refuse(error)
+
+
+def hold_folder():
+    """Keep this folder for one run; a stale lock of a killed run is cleared because nobody holds the kernel's lock."""
+    looks_only = {"-n", "--dry-run", "--dryrun", "--lint", "--report", "--dag", "--rulegraph", "--filegraph", "--summary", "--list", "-l", "--unlock"}
+    if not workflow.is_main_process or looks_only & set(sys.argv):
+        return None
+    os.makedirs(".snakemake/locks", exist_ok=True)
+    lock = open(".snakemake/run.lock", "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        refuse(f"another run (process {lock.read().strip() or 'unknown'}) is at work in {os.getcwd()}; wait for it or stop it")
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    for stale in Path(".snakemake/locks").iterdir():
+        stale.unlink()
+    return lock
+
+
+STUDY = checked_params()
+FOLDER = hold_folder()
+STARTED = time.time()
+
+
+def cfg(step, *names, **options):
+    """A job's own slice of params as one canonical JSON string: what Snakemake compares and what the step gets."""
+    return canonical(step(STUDY, *names, **options).model_dump(mode="json"))
+
+
+def code(module):
+    """Digest of the code that a step runs (closure.py)."""
+    return closure.code(f"vit_registers.{module}")
+
+
+def one_of(names):
+    """A wildcard constraint that matches exactly these names, and nothing where there are none."""
+    return "|".join(names) or "(?!)"
+
+
+def models_of(*kinds):
+    return [name for name in STUDY.models if STUDY.models[name].kind in kinds]
+
+
+def per_pair(pattern):
+    """The pattern for every (data set, model) of the study."""
+    return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.pairs()]
+
+
+def models_on(wildcards):
+    """Models that the study runs on the data set of the wildcards."""
+    return [model for dataset, model in STUDY.pairs() if dataset == wildcards.dataset]
+
+
+wildcard_constraints:
+    dataset=one_of(STUDY.datasets),
+    model=one_of(STUDY.models),
+
+
+# Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
+PHASES = {}
+
+
+def explain_success():
+    made = [path for path in ("results/tables", "results/figures", "report/report.pdf") if os.path.exists(path)]
+    print(f"done: {', '.join(made)}", file=sys.stderr)
+    if not TEX:
+        print("no PDF: latexmk is not installed; apt-get install latexmk texlive-latex-recommended, then run again", file=sys.stderr)
+
+
+def explain_error():
+    """Repeat the steps' own error lines last, where a person looks first."""
+    for path in sorted(Path("logs").rglob("*.log")):
+        if path.stat().st_mtime >= STARTED:
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith("error: "):
+                    print(line, file=sys.stderr)

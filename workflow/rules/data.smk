@@ -1,0 +1,30 @@
+# Data sets to manifests.
+
+
+def source_files(wildcards):
+    """A CSV manifest is an input; folders are not (Snakemake cannot checksum them): --forcerun prepare after a change."""
+    source = STUDY.datasets[wildcards.dataset]
+    return source.csv if source.kind == "csv" else []
+
+
+rule prepare:
+    input:
+        source_files,
+    output:
+        manifest="data/prepared/{dataset}/manifest.parquet",
+        card="data/prepared/{dataset}/dataset.json",
+    log:
+        "logs/prepare/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/prepare/{dataset}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.prepare, w.dataset),
+        code=code("data.prepare"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "vit-registers prepare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
+
+
+PHASES["data"] = [f"data/prepared/{name}/dataset.json" for name in STUDY.datasets_used()]

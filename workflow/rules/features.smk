@@ -1,0 +1,48 @@
+# One forward pass per condition, to cached tensors: the baseline first, then, with the registers that were detected,
+# every named intervention of the pair in one process.
+
+
+rule extract:
+    input:
+        "data/prepared/{dataset}/dataset.json",
+        "results/models/{model}/model.json",
+    output:
+        "results/features/baseline/{dataset}/{model}/index.json",
+    log:
+        "logs/extract/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/extract/{dataset}/{model}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=False),
+        code=code("forward.extract"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    shell:
+        "vit-registers extract --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule ablate:
+    input:
+        "data/prepared/{dataset}/dataset.json",
+        "results/models/{model}/model.json",
+        "results/registers/{dataset}/{model}.json",
+    output:
+        "results/features/ablated/{dataset}/{model}/ablated.json",
+    log:
+        "logs/ablate/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/ablate/{dataset}/{model}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=True),
+        code=code("forward.extract"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    shell:
+        "vit-registers extract --ablated --dataset {wildcards.dataset} --model {wildcards.model}"
+        " --cfg {params.cfg:q} 2> {log}"
+
+
+PHASES["features"] = per_pair("results/features/baseline/{dataset}/{model}/index.json")
+PHASES["ablation"] = per_pair("results/features/ablated/{dataset}/{model}/ablated.json")

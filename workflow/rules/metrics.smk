@@ -1,0 +1,55 @@
+# The tidy table: one per readout, so that a table or figure depends only on what it shows, and one of all.
+
+READOUTS = {
+    "detection": per_pair("results/readouts/detection/{dataset}/{model}.csv"),
+    "tokens": per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
+    "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
+    "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),
+    "comparisons": PHASES["comparisons"],
+}
+
+
+rule collect:
+    input:
+        lambda w: READOUTS[w.readout],
+    output:
+        "results/metrics/{readout}.csv",
+    log:
+        "logs/collect/{readout}.log",
+    benchmark:
+        "logs/benchmarks/collect/{readout}.tsv"
+    wildcard_constraints:
+        readout=one_of(READOUTS),
+    params:
+        code=code("readouts.collect"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    shell:
+        "vit-registers collect {input} --out {output} 2> {log}"
+
+
+rule summarise:
+    input:
+        expand("results/metrics/{readout}.csv", readout=READOUTS),
+    output:
+        table="results/metrics/metrics.csv",
+        summary="results/metrics/summary.json",
+    log:
+        "logs/summarise.log",
+    benchmark:
+        "logs/benchmarks/summarise.tsv"
+    params:
+        code=code("readouts.collect"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    shell:
+        "vit-registers collect {input} --out {output.table} --summary {output.summary} 2> {log}"
+
+
+PHASES["metrics"] = [
+    *expand("results/metrics/{readout}.csv", readout=READOUTS),
+    "results/metrics/metrics.csv",
+    "results/metrics/summary.json",
+]

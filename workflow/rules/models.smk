@@ -1,0 +1,70 @@
+# Models by name, trained here, or made from trained ones; downstream, all are a model card.
+
+
+rule fetch:
+    output:
+        "results/models/{model}/model.json",
+    log:
+        "logs/fetch/{model}.log",
+    benchmark:
+        "logs/benchmarks/fetch/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("timm", "openclip")),
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.fetch"),
+    threads: 1
+    resources:
+        mem_mb=8000,
+    shell:
+        "vit-registers fetch --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule train:
+    input:
+        lambda w: f"data/prepared/{STUDY.models[w.model].dataset}/dataset.json",
+    output:
+        "results/models/{model}/model.json",
+        "results/models/{model}/model.safetensors",
+        "results/models/{model}/training.csv",
+    log:
+        "logs/train/{model}.log",
+    benchmark:
+        "logs/benchmarks/train/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("trained")),
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.train"),
+    # All cores: two trainings at once are each more than five times slower.
+    threads: workflow.cores or 8
+    resources:
+        mem_mb=4000,
+    shell:
+        "vit-registers train --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule plant:
+    input:
+        lambda w: f"data/prepared/{STUDY.training_dataset(w.model)}/dataset.json",
+        lambda w: f"results/models/{STUDY.models[w.model].base}/model.json",
+    output:
+        "results/models/{model}/model.json",
+        "results/models/{model}/model.safetensors",
+    log:
+        "logs/plant/{model}.log",
+    benchmark:
+        "logs/benchmarks/plant/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("tagged", "planted")),
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.planting"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+    shell:
+        "vit-registers plant --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+PHASES["models"] = [f"results/models/{name}/model.json" for name in STUDY.models_used()]

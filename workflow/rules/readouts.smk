@@ -1,0 +1,99 @@
+# What is measured on cached features. No readout runs a backbone.
+
+FEATURES = [
+    "data/prepared/{dataset}/dataset.json",
+    "results/features/baseline/{dataset}/{model}/index.json",
+    "results/features/ablated/{dataset}/{model}/ablated.json",
+]
+
+
+rule tokens:
+    input:
+        FEATURES,
+        "results/registers/{dataset}/{model}.json",
+    output:
+        "results/readouts/tokens/{dataset}/{model}.csv",
+        "results/readouts/tokens/{dataset}/{model}.histogram.parquet",
+        "results/readouts/tokens/{dataset}/{model}.maps.npz",
+    log:
+        "logs/tokens/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/tokens/{dataset}/{model}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.tokens, w.dataset, w.model),
+        code=code("readouts.tokens"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "vit-registers tokens --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule probe:
+    input:
+        FEATURES,
+    output:
+        "results/readouts/probe/{dataset}/{model}.csv",
+        "results/readouts/probe/{dataset}/{model}.images.parquet",
+    log:
+        "logs/probe/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/probe/{dataset}/{model}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.probe, w.dataset, w.model),
+        code=code("readouts.probe"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "vit-registers probe --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule lost:
+    input:
+        FEATURES,
+    output:
+        "results/readouts/lost/{dataset}/{model}.csv",
+        "results/readouts/lost/{dataset}/{model}.images.parquet",
+        "results/readouts/lost/{dataset}/{model}.boxes.parquet",
+        "results/readouts/lost/{dataset}/{model}.steps.npz",
+    log:
+        "logs/lost/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/lost/{dataset}/{model}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.lost, w.dataset, w.model),
+        code=code("readouts.corloc"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "vit-registers lost --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+rule compare:
+    input:
+        lambda w: expand("results/readouts/probe/{{dataset}}/{model}.images.parquet", model=models_on(w)),
+        lambda w: expand("results/readouts/lost/{{dataset}}/{model}.images.parquet", model=models_on(w)),
+    output:
+        "results/readouts/comparisons/{dataset}.csv",
+    log:
+        "logs/compare/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/compare/{dataset}.tsv"
+    params:
+        cfg=lambda w: cfg(steps.compare, w.dataset),
+        code=code("readouts.compare"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "vit-registers compare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
+
+
+PHASES["readouts"] = [
+    *per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
+    *per_pair("results/readouts/probe/{dataset}/{model}.csv"),
+    *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
+]
+PHASES["comparisons"] = [f"results/readouts/comparisons/{name}.csv" for name in {d: 0 for d, _ in STUDY.pairs()}]

@@ -1,0 +1,186 @@
+"""Write dvc.yaml: one stage per phase, each calling its Snakemake target.
+
+    python workflow/scripts/dvc_stages.py          writes dvc.yaml
+    python workflow/scripts/dvc_stages.py --check  exits 1 where dvc.yaml says something else (a test calls this)
+
+Snakemake decides what is redone within a phase; DVC versions what a phase made. Every output is `persist`, or DVC
+would delete it before the stage and Snakemake would recompute all of it. The last stage versions Snakemake's own
+records, so that a checkout of older params, or a fresh clone after `dvc pull`, has nothing to do.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from vit_registers import closure
+
+TARGET = Path("dvc.yaml")
+HEADER = "# Written by workflow/scripts/dvc_stages.py, from the imports of each step; run it after adding a module.\n"
+# What decides which jobs a phase has: in every stage, or a removed model would leave its outputs unnoticed.
+AXES = ["seed", "datasets", "models", "study.runs"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage: the modules of its steps, the rules file, what it reads and makes, and the params of its slices."""
+
+    modules: list[str]
+    rules: str
+    deps: list[str]
+    outs: list[str]
+    params: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+
+
+FIGURES = [
+    "norms_by_layer",
+    "cls_attention_by_layer",
+    "norm_distributions",
+    "attention_maps",
+    "lost_steps",
+    "register_count",
+]
+BASELINE, ABLATED = "results/features/baseline", "results/features/ablated"
+VIEWS = [
+    "results/metrics/detection.csv",
+    "results/metrics/tokens.csv",
+    "results/metrics/probe.csv",
+    "results/metrics/lost.csv",
+    "results/metrics/comparisons.csv",
+]
+READOUTS = ["results/readouts/tokens", "results/readouts/probe", "results/readouts/lost"]
+PHASES = {
+    "data": Phase(["data.prepare"], "data", [], ["data/prepared"]),
+    "models": Phase(
+        ["backbones.fetch", "backbones.train", "backbones.planting"],
+        "models",
+        ["data/prepared"],
+        ["results/models"],
+        ["device", "recipes", "plantings"],
+    ),
+    "features": Phase(
+        ["forward.extract"], "features", ["data/prepared", "results/models"], [BASELINE], ["device", "extraction"]
+    ),
+    "registers": Phase(
+        ["registers.detect"],
+        "registers",
+        ["data/prepared", "results/models", BASELINE],
+        ["results/registers", "results/readouts/detection"],
+        ["device", "extraction", "detection", "detection_overrides"],
+    ),
+    "ablation": Phase(
+        ["forward.extract"],
+        "features",
+        ["data/prepared", "results/models", "results/registers"],
+        [ABLATED],
+        ["device", "extraction", "interventions"],
+    ),
+    "readouts": Phase(
+        ["readouts.tokens", "readouts.probe", "readouts.corloc"],
+        "readouts",
+        ["data/prepared", BASELINE, "results/registers", ABLATED],
+        READOUTS,
+        ["probe", "knn", "lost", "gallery", "statistics"],
+    ),
+    "comparisons": Phase(
+        ["readouts.compare"],
+        "readouts",
+        ["results/readouts/probe", "results/readouts/lost"],
+        ["results/readouts/comparisons"],
+        ["study.comparisons", "statistics"],
+    ),
+    "metrics": Phase(
+        ["readouts.collect"],
+        "metrics",
+        ["results/readouts/detection", *READOUTS, "results/readouts/comparisons"],
+        [*VIEWS, "results/metrics/metrics.csv"],
+        metrics=["results/metrics/summary.json"],
+    ),
+    "tables": Phase(["report.tables"], "tables", [*VIEWS, "results/models"], ["results/tables"], ["study"]),
+    "figures": Phase(
+        ["report.figures"],
+        "figures",
+        [*VIEWS, "results/readouts/tokens", "results/readouts/lost"],
+        ["results/figures"],
+        ["study"],
+    ),
+    "report": Phase(
+        ["report.latex", "report.build"],
+        "report",
+        [
+            "results/metrics/metrics.csv",
+            "results/models",
+            "data/prepared",
+            "results/tables",
+            "results/figures",
+            "report/report.tex",
+        ],
+        ["results/report", "report/report.pdf"],
+        [
+            "study",
+            "device",
+            "recipes",
+            "plantings",
+            "extraction",
+            "interventions",
+            "detection",
+            "detection_overrides",
+            "probe",
+            "knn",
+            "lost",
+            "gallery",
+            "statistics",
+        ],
+    ),
+}
+
+
+def source_files(modules: list[str]) -> list[str]:
+    """Files of the package that the steps run, relative to the repository."""
+    found = {path for module in modules for path in closure.files(f"vit_registers.{module}")}
+    return [f"src/vit_registers/{path.relative_to(closure.ROOT)}" for path in sorted(found)]
+
+
+def stage(name: str, phase: Phase) -> dict[str, object]:
+    """One stage of dvc.yaml."""
+    workflow = ["Snakefile", "workflow/rules/common.smk", f"workflow/rules/{phase.rules}.smk"]
+    content: dict[str, object] = {
+        "cmd": f"snakemake --cores all phase_{name}",
+        "params": list(dict.fromkeys([*AXES, *phase.params])),
+        "deps": [*phase.deps, *workflow, *source_files(phase.modules)],
+        "outs": [{out: {"persist": True}} for out in phase.outs],
+    }
+    if phase.metrics:
+        content["metrics"] = [{out: {"persist": True}} for out in phase.metrics]
+    return content
+
+
+def document() -> str:
+    """The text of dvc.yaml."""
+    stages = {name: stage(name, phase) for name, phase in PHASES.items()}
+    last = [out for name in ("metrics", "tables", "figures", "report") for out in PHASES[name].outs]
+    stages["provenance"] = {
+        "cmd": "snakemake --cores all all",
+        "deps": [*last, "results/metrics/summary.json"],
+        "outs": [{".snakemake/metadata": {"persist": True}}],
+    }
+    plots = [f"results/figures/{name}.png" for name in FIGURES]
+    return HEADER + yaml.safe_dump({"stages": stages, "plots": plots}, sort_keys=False, width=120)
+
+
+def main() -> int:
+    """Write dvc.yaml, or compare it."""
+    text = document()
+    if "--check" in sys.argv:
+        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
+            print("error: dvc.yaml differs from the rules; run: python workflow/scripts/dvc_stages.py", file=sys.stderr)
+            return 1
+        return 0
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
