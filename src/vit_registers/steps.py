@@ -136,8 +136,10 @@ class ViewStep(Strict):
     title: str
     runs: list[dict[str, Any]]
     comparisons: list[Comparison]
+    interventions: dict[str, Intervention]
     kinds: dict[str, str]
     registers: dict[str, int]
+    confidence: float
 
 
 class ReportStep(Strict):
@@ -251,8 +253,10 @@ def view(params: Params) -> ViewStep:
         title=params.study.title,
         runs=[run.model_dump() for run in params.study.runs],
         comparisons=params.study.comparisons,
+        interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
         kinds={name: params.models[name].kind for name in used},
         registers={name: m.registers for name in used if isinstance(m := params.models[name], TrainedModel)},
+        confidence=params.statistics.confidence,
     )
 
 

@@ -1,0 +1,73 @@
+"""Names that a reader sees in place of the keys of params."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from vit_registers.params import Append, Intervention, MoveNeurons
+from vit_registers.steps import ViewStep
+
+READOUTS = {
+    "probe[cls]": "linear probe, [CLS]",
+    "probe[patch_mean]": "linear probe, mean patch",
+    "probe[cls+patch_mean]": "linear probe, [CLS] + mean patch",
+    "probe[appended]": "linear probe, appended token",
+    "knn[cls]": "nearest neighbours, [CLS]",
+    "lost": "LOST",
+}
+METRICS = {"top1": "top-1", "top3": "top-3", "macro_f1": "macro F1", "corloc": "CorLoc"}
+KINDS = {
+    "timm": "released (timm)",
+    "openclip": "released (OpenCLIP)",
+    "trained": "trained here",
+    "tagged": "tagged: the clean reference",
+    "planted": "planted",
+}
+
+
+def plural(count: int, noun: str) -> str:
+    """``4 tokens``, ``1 token``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """The same labels; where several keys share one, the key stands behind it."""
+    times = Counter(labels.values())
+    return {key: label if times[label] == 1 else f"{label} ({key})" for key, label in labels.items()}
+
+
+def _model(name: str, kind: str, registers: int | None) -> str:
+    if kind == "trained" and registers is not None:
+        return f"ViT, {plural(registers, 'register') if registers else 'no registers'}"
+    if kind in ("tagged", "planted"):
+        words = ["[CLS]" if word == "cls" else word for word in name.replace("_", "-").split("-")]
+        return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+    return name
+
+
+def models(cfg: ViewStep) -> dict[str, str]:
+    """Label of every model of the study by its key; released models keep the name people know them by."""
+    return _distinct({name: _model(name, kind, cfg.registers.get(name)) for name, kind in cfg.kinds.items()})
+
+
+def _condition(intervention: Intervention) -> str:
+    if isinstance(intervention, Append):
+        return plural(intervention.tokens, "zero token")
+    if isinstance(intervention, MoveNeurons):
+        which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}
+        if intervention.tokens == 0:
+            return f"{which[intervention.neurons]} cleared, no token"
+        if intervention.neurons == "found":
+            return plural(intervention.tokens, "test-time register")
+        return f"{which[intervention.neurons]}, {plural(intervention.tokens, 'token')}"
+    what = {"cls": "[CLS]", "registers": "registers"}[intervention.tokens]
+    return f"{what} zeroed{'' if intervention.at == 'every' else ' at the last block'}"
+
+
+def conditions(cfg: ViewStep) -> dict[str, str]:
+    """Label of every condition by its key, said by what the intervention does, not by how its key is spelt."""
+    return {"baseline": "baseline"} | _distinct({name: _condition(value) for name, value in cfg.interventions.items()})
+
+
+def readout(name: str) -> str:
+    """Label of a readout."""
+    return READOUTS.get(name, name)

@@ -1,0 +1,203 @@
+"""What a view needs to know: which rows the tidy table has, which models were treated, and what each is compared with.
+
+Everything here selects; nothing computes a number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from vit_registers import metrics
+from vit_registers.params import Append, MoveNeurons
+from vit_registers.report import names
+from vit_registers.steps import ViewStep
+
+BASELINE = "baseline"
+NONE_FOUND = "no artifacts found"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of the tidy table as a view shows it; ``note`` says in words why there is no number."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str = ""
+    p: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """One model on one data set under one intervention."""
+
+    dataset: str
+    model: str
+    name: str = BASELINE
+
+
+def _plain(value: object) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)  # type: ignore[call-overload,arg-type]
+
+
+class Study:
+    """The study's plan (``cfg``) together with the rows that were measured.
+
+    Rows may be those of some readouts only: a table asks for no more than it shows.
+    """
+
+    def __init__(self, cfg: ViewStep, rows: pd.DataFrame) -> None:
+        self.cfg = cfg
+        self.rows = rows
+        self.models = names.models(cfg)
+        self.conditions = names.conditions(cfg)
+        self.datasets = list(dict.fromkeys(run["dataset"] for run in cfg.runs))
+
+    @classmethod
+    def read(cls, cfg: ViewStep, paths: Iterable[Path]) -> "Study":
+        """The study over the tidy tables at ``paths``."""
+        return cls(cfg, metrics.concatenate(paths))
+
+    # What was planned, in the order of params.
+
+    @cached_property
+    def planned(self) -> list[Condition]:
+        """Every condition of every run, baselines first within a model."""
+        return [
+            Condition(run["dataset"], model, name)
+            for run in self.cfg.runs
+            for model in run["models"]
+            for name in [BASELINE, *run["interventions"]]
+        ]
+
+    @property
+    def baselines(self) -> list[Condition]:
+        """Every model of every data set, untouched."""
+        return [c for c in self.planned if c.name == BASELINE]
+
+    def of(self, dataset: str, model: str) -> list[Condition]:
+        """The conditions of one model on one data set."""
+        return [c for c in self.planned if (c.dataset, c.model) == (dataset, model)]
+
+    # What was measured.
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        groups = self.rows.groupby(["dataset", "model", "intervention"], sort=False)
+        return {(str(k[0]), str(k[1]), str(k[2])): group for k, group in groups}
+
+    def measured_rows(self, condition: Condition) -> pd.DataFrame:
+        """All rows of a condition; empty where it was not measured."""
+        key = (condition.dataset, condition.model, condition.name)
+        return self._index.get(key, self.rows.iloc[:0])
+
+    def measured(self, condition: Condition) -> bool:
+        """Whether the condition has a value anywhere; a condition that does not apply has only a note."""
+        rows = self.measured_rows(condition)
+        return bool((rows["value"].notna() & rows["reference"].isna()).any())
+
+    def note(self, condition: Condition) -> str | None:
+        """Why a condition has no values, in the words of the readout that left them out."""
+        rows = self.measured_rows(condition)
+        notes = rows.loc[rows["value"].isna(), "note"].dropna()
+        return None if self.measured(condition) or notes.empty else str(notes.iloc[0])
+
+    def series(self, condition: Condition, readout: str, metric: str) -> pd.Series:
+        """Values of a metric by layer; empty where there are none."""
+        rows = self.measured_rows(condition)
+        rows = rows[(rows["readout"] == readout) & (rows["metric"] == metric) & rows["layer"].notna()]
+        rows = rows[rows["value"].notna()].sort_values("layer")
+        return pd.Series(rows["value"].astype(float).to_numpy(), index=rows["layer"].astype(int).to_numpy())
+
+    def estimate(self, condition: Condition, readout: str, metric: str, reference: str | None = None) -> Estimate:
+        """The number of a metric over all layers and seeds, or at the last layer where it goes by layer.
+
+        Rows of single seeds are passed over where there is one over all seeds.
+        """
+        rows = self.measured_rows(condition)
+        rows = rows[(rows["readout"] == readout) & (rows["metric"] == metric)]
+        rows = rows[rows["reference"].isna() if reference is None else rows["reference"] == reference]
+        if rows.empty:
+            return Estimate(None, note=self.note(condition))
+        over_seeds = rows[rows["seed"].isna()]
+        rows = over_seeds if len(over_seeds) else rows
+        if rows["layer"].notna().any():
+            rows = rows[rows["layer"] == rows["layer"].max()]
+        if len(rows) > 1:
+            raise ValueError(f"{condition}: {len(rows)} rows of {readout}, {metric}; expected one over all seeds")
+        row = rows.iloc[0]
+        return Estimate(
+            value=_plain(row["value"]),
+            low=_plain(row["low"]),
+            high=_plain(row["high"]),
+            n=None if pd.isna(row["n"]) else int(row["n"]),
+            unit="" if pd.isna(row["unit"]) else str(row["unit"]),
+            p=_plain(row["p"]),
+            note=None if pd.isna(row["note"]) else str(row["note"]),
+        )
+
+    # What belongs together.
+
+    def treatments(self, dataset: str, model: str) -> list[Condition]:
+        """Measured conditions of a model in which neurons were moved or cleared."""
+        moves = [c for c in self.of(dataset, model) if isinstance(self.cfg.interventions.get(c.name), MoveNeurons)]
+        return [c for c in moves if self.measured(c)]
+
+    @cached_property
+    def treated(self) -> list[Condition]:
+        """Baselines of the models with artifacts: those in which there were neurons to move."""
+        return [c for c in self.baselines if self.treatments(c.dataset, c.model)]
+
+    @property
+    def untreated(self) -> list[Condition]:
+        """Baselines of all other models."""
+        return [c for c in self.baselines if c not in self.treated]
+
+    def after(self, before: Condition) -> Condition | None:
+        """The condition with the neurons that were found moved to the most test-time registers."""
+
+        def tokens(condition: Condition) -> int:
+            intervention = self.cfg.interventions[condition.name]
+            return intervention.tokens if isinstance(intervention, MoveNeurons) else 0
+
+        moved = [
+            c
+            for c in self.treatments(before.dataset, before.model)
+            if isinstance(value := self.cfg.interventions[c.name], MoveNeurons)
+            and value.neurons == "found"
+            and value.tokens > 0
+        ]
+        return max(moved, key=tokens, default=None)
+
+    def control(self, condition: Condition) -> Condition | None:
+        """What the study compares a condition with; else the same model with as many appended zero tokens."""
+        for comparison in self.cfg.comparisons:
+            if comparison.a == f"{condition.model}/{condition.name}":
+                model, name = comparison.b.split("/")
+                candidate = Condition(condition.dataset, model, name)
+                if self.measured(candidate):
+                    return candidate
+        intervention = self.cfg.interventions.get(condition.name)
+        if isinstance(intervention, MoveNeurons):
+            for candidate in self.of(condition.dataset, condition.model):
+                other = self.cfg.interventions.get(candidate.name)
+                same = isinstance(other, Append) and other.tokens == intervention.tokens
+                if same and self.measured(candidate):
+                    return candidate
+        return None
+
+    # What a reader sees.
+
+    def model_label(self, condition: Condition) -> str:
+        """Name of the model, with the data set where there are several."""
+        name = self.models[condition.model]
+        return name if len(self.datasets) == 1 else f"{name} on {condition.dataset}"
+
+    def label(self, condition: Condition) -> str:
+        """Name of the model and of the condition."""
+        return f"{self.model_label(condition)}: {self.conditions[condition.name]}"

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vit_registers import params, steps
+from vit_registers.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED = ROOT / "params.yaml"
+
+
+def changed(text: str) -> params.Params:
+    return params.parse(params.overlay(params.read_yaml(EMBEDDED), yaml.safe_load(text)))
+
+
+def test_embedded_params_and_every_overlay_are_valid():
+    study = params.load(EMBEDDED)
+    assert study.models_used()[:2] == ["vit-r0", "vit-r2"]
+    for extra in (ROOT / "params").glob("*.yaml"):
+        params.load(EMBEDDED, [extra])
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "expected"),
+    [
+        ("probe: {lrr: 1}", "probe.lrr", "unknown key"),
+        ("probe: {lr: 1e-2}", "probe.lr", "write 1.0e-02"),
+        ("probe: {lr: -1.0}", "probe.lr", "greater than 0"),
+        ("probe: {epochs: 2.5}", "probe.epochs", "integer"),
+        ("lost: {centre: 1}", "lost.centre", "boolean"),
+        ("seed: zero", "seed", "integer"),
+        ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
+        ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
+        ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
+        ("models: {a: {kind: timmy}}", "models.a", "'timm', 'openclip'"),
+        ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
+        ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
+        ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
+        ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
+        ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),
+    ],
+)
+def test_wrong_params_are_refused_in_one_line_naming_key_and_expectation(change, key, expected):
+    with pytest.raises(InputError) as refused:
+        changed(change)
+    message = str(refused.value)
+    assert message.startswith(f"params.yaml: {key}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_missing_key_is_named():
+    content = params.read_yaml(EMBEDDED)
+    del content["probe"]["lr"]
+    with pytest.raises(InputError, match=r"^params\.yaml: probe\.lr: missing"):
+        params.parse(content)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    (tmp_path / "p.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(InputError, match="line 2: key 'seed' is given twice"):
+        params.read_yaml(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_files_that_hold_no_mapping_are_refused(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"p\.yaml: "):
+        params.read_yaml(tmp_path / "p.yaml")
+
+
+def test_paths_that_are_not_there_are_refused_before_anything_runs():
+    study = changed("datasets: {shapes: {kind: folder, path: /no/such/disk}}".replace("shapes", "mine"))
+    params.check_paths(study)  # no run uses it
+    study = changed("{datasets: {mine: {kind: folder, path: /no/such/disk}}, models: {vit-r0: {dataset: mine}}}")
+    with pytest.raises(InputError, match=r"datasets\.mine\.path: no such path '/no/such/disk'"):
+        params.check_paths(study)
+
+
+def test_snakemake_and_dvc_read_the_same_numbers():
+    """DVC reads YAML 1.2 (ruamel), Snakemake YAML 1.1: 1e-3 is a number to one and text to the other."""
+    from ruamel.yaml import YAML
+
+    for path in [EMBEDDED, *(ROOT / "params").glob("*.yaml")]:
+        ours = params.read_yaml(path)
+        theirs = YAML(typ="safe").load(path.read_text())
+        assert json.dumps(ours, sort_keys=True) == json.dumps(theirs, sort_keys=True), path
+
+
+def test_a_slice_changes_with_its_own_params_only():
+    before = params.load(EMBEDDED)
+    after = changed("probe: {lr: 2.0e-3}")
+    for dataset, model in before.pairs():
+        assert steps.probe(before, dataset, model) != steps.probe(after, dataset, model)
+        for same in (steps.lost, steps.tokens, steps.detect):
+            assert same(before, dataset, model) == same(after, dataset, model)
+        assert steps.model(before, model) == steps.model(after, model)
+
+
+def test_slices_survive_their_own_json():
+    study = params.load(EMBEDDED)
+    for part in (
+        steps.prepare(study, "shapes"),
+        steps.model(study, "vit-r4"),
+        steps.model(study, "planted"),
+        steps.extract(study, "shapes", "planted", ablated=True),
+        steps.detect(study, "shapes", "planted"),
+        steps.probe(study, "shapes", "planted"),
+        steps.lost(study, "shapes", "planted"),
+        steps.compare(study, "shapes"),
+        steps.view(study),
+        steps.report(study),
+    ):
+        assert type(part).model_validate_json(part.model_dump_json()) == part
+
+
+def test_an_override_reaches_only_its_model():
+    study = changed("detection_overrides: {planted: {threshold: 5.0}}")
+    assert steps.detect(study, "shapes", "planted").detection.threshold == 5.0
+    assert steps.detect(study, "shapes", "tagged").detection.threshold == 3.0
+
+
+def test_bases_come_before_what_is_made_from_them():
+    used = params.load(EMBEDDED).models_used()
+    assert used.index("vit-r0") < used.index("tagged") < used.index("planted")
