@@ -1,0 +1,217 @@
+"""A table as CSV with raw numbers and as a booktabs ``tabular`` with rounded ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from vit_registers.files import replacing, write_text
+from vit_registers.report.study import Estimate
+
+Cell = str | int | float | Estimate | None
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "[": "{[}",  # a bracket that opens a cell would be read as the optional argument of \\
+    "]": "{]}",
+    "−": r"\textminus{}",
+}
+PERCENT = {"fraction", "share"}
+ABSENT = "--"
+
+
+def escape(text: str) -> str:
+    """``text`` so that LaTeX prints it as it is."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def count(number: int) -> str:
+    """A whole number with commas between thousands, which LaTeX is kept from spacing as punctuation."""
+    return f"{number:,}".replace(",", "{,}")
+
+
+def number(value: float, unit: str, signed: bool = False) -> str:
+    """A value as it is read: shares in percent with one decimal, anything else with three significant digits."""
+    sign = "+" if signed else ""
+    if unit in PERCENT:
+        text = f"{100 * value:{sign}.1f}"
+    else:
+        text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e4 else f"{value:{sign},.0f}"
+        if "e" in text:
+            mantissa, exponent = text.split("e")
+            text = rf"{mantissa} \times 10^{{{int(exponent)}}}"
+    return f"${text.replace(',', '{,}')}$"
+
+
+def probability(p: float) -> str:
+    """A p-value; below one in a thousand only that it is."""
+    return "$<$0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def estimate(cell: Estimate, signed: bool = False) -> str:
+    """``value [low, high]``, or a dash where there is no number."""
+    if cell.value is None:
+        return ABSENT
+    text = number(cell.value, cell.unit, signed)
+    if cell.low is None or cell.high is None:
+        return text
+    return f"{text} [{number(cell.low, cell.unit, signed)}, {number(cell.high, cell.unit, signed)}]"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its key in the CSV, its heading, and how LaTeX sets it.
+
+    ``alignment`` is a column type of ``tabular``; ``signed`` prints the plus of positive numbers, for differences;
+    ``p`` adds a column with the p-value behind the estimate; ``group`` prints one heading over neighbouring columns;
+    a column that is not ``printed`` is in the CSV only.
+    """
+
+    key: str
+    title: str
+    alignment: str = "l"
+    signed: bool = False
+    p: bool = False
+    group: str | None = None
+    printed: bool = True
+
+
+@dataclass
+class Table:
+    """Rows of cells under columns; ``rules`` are the rows before which a thin rule stands.
+
+    ``keys`` are columns of the CSV only: the keys of params that a row is about. ``empty`` is what the table says
+    where it has no row.
+    """
+
+    columns: Sequence[Column]
+    keys: Sequence[str] = ()
+    rows: list[dict[str, Cell]] = field(default_factory=list)
+    rules: set[int] = field(default_factory=set)
+    empty: str = "nothing was measured"
+
+    def add(self, row: Mapping[str, Cell], rule: bool = False) -> None:
+        """Append a row, with a thin rule before it unless it is the first."""
+        if rule and self.rows:
+            self.rules.add(len(self.rows))
+        self.rows.append(dict(row))
+
+    def estimates(self, column: Column) -> list[Estimate]:
+        """The estimates of a column."""
+        return [cell for row in self.rows if isinstance(cell := row.get(column.key), Estimate)]
+
+    # CSV: every number as it was measured.
+
+    def frame(self) -> pd.DataFrame:
+        """The table with raw numbers; an estimate is spread over value, interval and n, and p where it has one."""
+        columns: dict[str, list[object]] = {key: [row.get(key) for row in self.rows] for key in self.keys}
+        for column in self.columns:
+            cells = [row.get(column.key) for row in self.rows]
+            if not self.estimates(column):
+                columns[column.key] = list(cells)
+                continue
+            parts = [cell if isinstance(cell, Estimate) else Estimate(None) for cell in cells]
+            columns[column.key] = [part.value for part in parts]
+            for name in ("low", "high", "n", "p"):
+                values = [getattr(part, name) for part in parts]
+                if any(value is not None for value in values):
+                    columns[f"{column.key}_{name}"] = values
+        frame = pd.DataFrame(columns)
+        whole = [name for name in frame if name.endswith("_n") or name == "registers"]
+        return frame.astype(dict.fromkeys(whole, "Int64"))
+
+    # LaTeX: what a person reads.
+
+    @property
+    def _printed(self) -> list[Column]:
+        return [column for column in self.columns if column.printed]
+
+    def _n(self, column: Column) -> int | None:
+        """What all estimates of a column rest on, where it is one number."""
+        ns = {cell.n for cell in self.estimates(column) if cell.value is not None}
+        return ns.pop() if len(ns) == 1 else None
+
+    def _cell(self, column: Column, row: Mapping[str, Cell]) -> list[str]:
+        cell = row.get(column.key)
+        if isinstance(cell, Estimate):
+            text = estimate(cell, column.signed)
+            if cell.value is not None and cell.n is not None and self._n(column) is None:
+                text += f" ({count(cell.n)})"
+            return [text, ABSENT if cell.p is None else probability(cell.p)] if column.p else [text]
+        if cell is None:
+            return [ABSENT] * (2 if column.p else 1)
+        if isinstance(cell, float):
+            return [number(cell, "")]
+        return [count(cell) if isinstance(cell, int) else escape(cell).replace("\n", r" \newline ")]
+
+    def _line(self, row: Mapping[str, Cell]) -> str:
+        """One row; what has the same reason for having no number is said once, over all cells from there on."""
+        cells: list[str] = []
+        columns = self._printed
+        for i, column in enumerate(columns):
+            rest = [row.get(later.key) for later in columns[i:]]
+            absent = [cell for cell in rest if isinstance(cell, Estimate) and cell.value is None]
+            notes = {cell.note for cell in absent}
+            if len(absent) == len(rest) and len(notes) == 1 and (note := notes.pop()) is not None:
+                width = sum(2 if later.p else 1 for later in columns[i:])
+                cells.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape(note)}}}}}")
+                break
+            cells += self._cell(column, row)
+        return " & ".join(cells) + r" \\"
+
+    def _head(self) -> list[str]:
+        lines: list[str] = []
+        columns = self._printed
+        if any(column.group for column in columns):
+            cells, rules, start, i = [], [], 1, 0
+            while i < len(columns):
+                group, j, width = columns[i].group, i, 0
+                while j < len(columns) and columns[j].group == group and (group or j == i):
+                    width += 2 if columns[j].p else 1
+                    j += 1
+                cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}" if group else "")
+                if group:
+                    rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+                start, i = start + width, j
+            lines += [" & ".join(cells) + r" \\", "".join(rules)]
+        titles, ns = [], []
+        for column in columns:
+            titles.append(escape(column.title))
+            shown = self._n(column)
+            ns.append(f"$n={count(shown)}$" if shown is not None else ("($n$)" if self.estimates(column) else ""))
+            if column.p:
+                titles.append("$p$")
+                ns.append("")
+        lines.append(" & ".join(titles) + r" \\")
+        if any(ns):
+            lines.append(" & ".join(ns) + r" \\")
+        return lines
+
+    def latex(self) -> str:
+        """The ``tabular``, ready to stand under a caption."""
+        if not self.rows:
+            return f"\\emph{{{escape(self.empty)}}}\n"
+        alignment = "".join(column.alignment + ("r" if column.p else "") for column in self._printed)
+        lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule", *self._head(), r"\midrule"]
+        for i, row in enumerate(self.rows):
+            if i in self.rules:
+                lines.append(r"\midrule")
+            lines.append(self._line(row))
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def write(self, out: Path) -> None:
+        """Write ``<out>.csv`` and ``<out>.tex``."""
+        with replacing(out.with_name(f"{out.name}.csv")) as temporary:
+            self.frame().to_csv(temporary, index=False)
+        write_text(out.with_name(f"{out.name}.tex"), self.latex())

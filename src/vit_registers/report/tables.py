@@ -1,0 +1,241 @@
+"""The tables of the report, one function each; views of the tidy table, nothing is computed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vit_registers.errors import InputError
+from vit_registers.report import names
+from vit_registers.report.latex_tables import Cell, Column, Table
+from vit_registers.report.study import NONE_FOUND, Condition, Estimate, Study
+from vit_registers.steps import ViewStep
+
+KEYS = ("dataset", "model", "condition")
+MODEL = Column("model_label", "Model")
+CONDITION = Column("condition_label", "Condition")
+TOP1_CLS = Column("top1_cls", "Top-1 (%), [CLS]")
+TOP1_PATCHES = Column("top1_patch_mean", "Top-1 (%), mean patch")
+KNN = Column("knn_cls", "kNN (%), [CLS]")
+CORLOC = Column("corloc", "CorLoc (%)")
+SHARE = Column("artifact_share", "Artifact patches (%)")
+NORMS = [
+    Column("norm_median", "Median", "r", group="Patch norm at the last block"),
+    Column("norm_p99", "99th pct.", "r", group="Patch norm at the last block"),
+    Column("norm_max", "Largest", "r", group="Patch norm at the last block"),
+]
+WHERE = {
+    "top1_cls": ("probe[cls]", "top1"),
+    "top3_cls": ("probe[cls]", "top3"),
+    "macro_f1_cls": ("probe[cls]", "macro_f1"),
+    "top1_patch_mean": ("probe[patch_mean]", "top1"),
+    "knn_cls": ("knn[cls]", "top1"),
+    "corloc": ("lost", "corloc"),
+    "norm_median": ("norms", "norm_median"),
+    "norm_p99": ("norms", "norm_p99"),
+    "norm_max": ("norms", "norm_max"),
+}
+
+
+def _row(study: Study, condition: Condition, columns: Iterable[Column], first: bool = True) -> dict[str, Cell]:
+    """Keys, labels and what was measured of one condition; the model's name only where ``first``."""
+    row: dict[str, Cell] = {"dataset": condition.dataset, "model": condition.model, "condition": condition.name}
+    row["model_label"] = study.model_label(condition) if first else ""
+    row["condition_label"] = study.conditions[condition.name]
+    for column in columns:
+        if column.key in WHERE:
+            row[column.key] = study.estimate(condition, *WHERE[column.key])
+    return row
+
+
+def _by_condition(study: Study, table: Table) -> Table:
+    """All conditions of all models, a thin rule between models."""
+    for condition in study.planned:
+        first = condition in study.baselines
+        table.add(_row(study, condition, table.columns, first), rule=first)
+    return table
+
+
+def models(study: Study) -> Table:
+    """Every model as it is: how it was made, classification, object discovery."""
+    table = Table([MODEL, Column("made", "Weights"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC], KEYS)
+    for condition in study.baselines:
+        row = _row(study, condition, table.columns)
+        table.add(row | {"made": names.KINDS[study.cfg.kinds[condition.model]]})
+    return table
+
+
+def _found(study: Study, condition: Condition) -> bool:
+    return bool(study.estimate(condition, "detection", "found").value)
+
+
+def detection(study: Study) -> Table:
+    """Artifact patches and register neurons of every model; where the truth is known, precision and recall."""
+    neurons = "Register neurons (%)"
+    columns = [
+        MODEL,
+        SHARE,
+        Column("threshold", "Threshold", "r"),
+        Column("images_affected", "Images (%)", "r"),
+        Column("first_layer", "Block", "r"),
+        Column("precision", "Precision", "r", group=neurons),
+        Column("recall", "Recall", "r", group=neurons),
+        Column("stability", "Stability", "r", group=neurons),
+        Column("next_ratio", "Score ratio", "r"),
+    ]
+    table = Table(columns, KEYS[:2])
+    for condition in study.baselines:
+        row = _row(study, condition, ())
+        found = _found(study, condition)
+        for column in columns[1:]:
+            cell = study.estimate(condition, "detection", column.key)
+            # one n for the row is said in the caption: cells beside the share rest on the same images
+            plain = cell if column is SHARE else replace(cell, n=None, low=None, high=None)
+            row[column.key] = plain if found or cell.value is not None else replace(plain, note=NONE_FOUND)
+        table.add(row)
+    return table
+
+
+def natural_models(study: Study) -> Table:
+    """Norms of the models that nothing was planted in, and whether they have artifacts."""
+    columns = [MODEL, *NORMS, Column("threshold", "Threshold", "r"), SHARE, Column("verdict", "Detection")]
+    table = Table(columns, KEYS[:2], empty="no model of this study is free of planting")
+    for condition in study.baselines:
+        if study.cfg.kinds[condition.model] in ("tagged", "planted"):
+            continue
+        row = _row(study, condition, columns)
+        row["threshold"] = replace(study.estimate(condition, "detection", "threshold"), n=None)
+        row["artifact_share"] = study.estimate(condition, "detection", "artifact_share")
+        row["verdict"] = "artifacts found" if _found(study, condition) else NONE_FOUND
+        table.add(row)
+    return table
+
+
+def test_time_registers(study: Study) -> Table:
+    """The models with artifacts under every condition, with the controls that they are compared with."""
+    share = replace(SHARE, title="Artifacts (%)")
+    columns = [MODEL, CONDITION, *NORMS, share, CORLOC, replace(TOP1_CLS, title="Top-1 (%)")]
+    table = Table(columns, KEYS, empty=NONE_FOUND)
+
+    def row(condition: Condition, first: bool) -> dict[str, Cell]:
+        cells = _row(study, condition, columns, first)
+        cells["artifact_share"] = study.estimate(condition, "norms", "artifact_share")
+        return cells
+
+    controls: list[Condition] = []
+    for before in study.treated:
+        for condition in study.of(before.dataset, before.model):
+            table.add(row(condition, condition == before), rule=condition == before)
+            control = study.control(condition)
+            if control is not None and (control.dataset, control.model) != (before.dataset, before.model):
+                controls.append(control)
+    used = set(controls)
+    before_controls = {Condition(c.dataset, c.model) for c in used}
+    shown: set[tuple[str, str]] = set()
+    for condition in study.planned:
+        if condition in used | before_controls and condition not in study.treated:
+            first = (condition.dataset, condition.model) not in shown
+            shown.add((condition.dataset, condition.model))
+            table.add(row(condition, first), rule=first)
+    return table
+
+
+def register_count(study: Study) -> Table:
+    """Models trained with 0, 1, 2 ... registers and nothing else changed; one seed each."""
+    columns = [MODEL, Column("registers", "Registers", "r"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC]
+    table = Table(columns, KEYS[:2], empty="no model of this study was trained with a chosen number of registers")
+    for condition in sorted(counted(study), key=lambda c: (study.datasets.index(c.dataset), registers(study, c))):
+        table.add(_row(study, condition, columns) | {"registers": registers(study, condition)})
+    return table
+
+
+def counted(study: Study) -> list[Condition]:
+    """Baselines of the models that were trained with a chosen number of registers."""
+    return [c for c in study.baselines if c.model in study.cfg.registers]
+
+
+def registers(study: Study, condition: Condition) -> int:
+    """Number of registers that a model was trained with."""
+    return study.cfg.registers[condition.model]
+
+
+def probe(study: Study) -> Table:
+    """Linear probes and nearest neighbours under every condition; the macro F1 is in the CSV."""
+    columns = [
+        MODEL,
+        CONDITION,
+        TOP1_CLS,
+        Column("top3_cls", "Top-3 (%), [CLS]"),
+        Column("macro_f1_cls", "Macro F1 (%), [CLS]", printed=False),
+        TOP1_PATCHES,
+        KNN,
+    ]
+    return _by_condition(study, Table(columns, KEYS))
+
+
+def lost_corloc(study: Study) -> Table:
+    """CorLoc of LOST under every condition, and of boxes that look at no image."""
+    table = Table([MODEL, CONDITION, CORLOC], KEYS)
+    for dataset in study.datasets:
+        condition = next(c for c in study.baselines if c.dataset == dataset)
+        for kind in ("centre", "random"):
+            label = f"{kind} box" if len(study.datasets) == 1 else f"{kind} box on {dataset}"
+            row: dict[str, Cell] = {"dataset": dataset, "model_label": label.capitalize(), "condition_label": "no model"}
+            table.add(row | {"corloc": study.estimate(condition, "lost", f"corloc_{kind}_box")})
+    return _by_condition(study, table)
+
+
+def comparisons(study: Study) -> Table:
+    """Paired differences, one row per question; readouts beyond the three shown are in the CSV."""
+    shown = {
+        "lost/corloc": "CorLoc (points)",
+        "probe[cls]/top1": "Top-1 of [CLS] (points)",
+    }
+    rows = study.rows[study.rows["reference"].notna()]
+    measured = sorted({f"{r}/{m.removesuffix('_difference')}" for r, m in zip(rows["readout"], rows["metric"])})
+    columns = [Column("question", "Question, and what was subtracted from what", r">{\raggedright\arraybackslash}p{6cm}")]
+    for key in [*shown, *(key for key in measured if key not in shown)]:
+        columns.append(Column(key, shown.get(key, key), signed=True, p=True, printed=key in shown))
+    table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing")
+    for dataset in study.datasets:
+        ran = {f"{c.model}/{c.name}": c for c in study.planned if c.dataset == dataset}
+        for comparison in study.cfg.comparisons:
+            if comparison.a not in ran or comparison.b not in ran:
+                continue
+            a, b = ran[comparison.a], ran[comparison.b]
+            row: dict[str, Cell] = {"dataset": dataset, "a": comparison.a, "b": comparison.b}
+            row["question"] = f"{comparison.question}:\n{study.label(a)} − {study.label(b)}"
+            for column in columns[1:]:
+                readout, metric = column.key.split("/")
+                row[column.key] = study.estimate(a, readout, f"{metric}_difference", reference=comparison.b)
+            table.add(row)
+    return table
+
+
+@dataclass(frozen=True)
+class View:
+    """How a table is made, and the readouts whose rows it shows."""
+
+    make: Callable[[Study], Table]
+    needs: tuple[str, ...]
+
+
+TABLES = {
+    "models": View(models, ("probe", "lost")),
+    "detection": View(detection, ("detection",)),
+    "test_time_registers": View(test_time_registers, ("tokens", "probe", "lost")),
+    "natural_models": View(natural_models, ("detection", "tokens")),
+    "register_count": View(register_count, ("probe", "lost")),
+    "probe": View(probe, ("probe",)),
+    "lost_corloc": View(lost_corloc, ("lost",)),
+    "comparisons": View(comparisons, ("comparisons", "probe", "lost")),
+}
+
+
+def run(name: str, cfg: ViewStep, metrics: Iterable[Path], out: Path) -> None:
+    """Write ``<out>.csv`` and ``<out>.tex`` of the table ``name`` from the tidy tables ``metrics``."""
+    if name not in TABLES:
+        raise InputError(f"no table '{name}'; tables are {', '.join(TABLES)}")
+    TABLES[name].make(Study.read(cfg, metrics)).write(out)
+
+
+__all__ = ["TABLES", "Estimate", "run"]

@@ -1,0 +1,100 @@
+"""Whole pipelines on the smoke study, each in a copy of the repository of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vit_registers import params
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the repository whose own source is what runs in it."""
+
+    path: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "GIT_"))}
+        identity = {
+            f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        paths = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.path / "src")}
+        return {**clean, **identity, **paths, "DVC_NO_ANALYTICS": "1"}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A process in a group of its own, so that a test can kill it with its children."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.path, env=self.environment, start_new_session=True, **pipes)
+
+    def run(self, *command: str, status: int | None = 0) -> str:
+        """Output of a command that must end with ``status`` (None: anything but 0)."""
+        process = self.start(*command)
+        output = process.communicate()[0]
+        wrong = process.returncode == 0 if status is None else process.returncode != status
+        assert not wrong, f"{' '.join(command)} ended with {process.returncode}:\n{output[-5000:]}"
+        return output
+
+    def snakemake(self, *arguments: str, status: int | None = 0) -> str:
+        return self.run("snakemake", *arguments, status=status)
+
+    def planned(self, *targets: str) -> list[str]:
+        """Rules that a run would execute, one entry per job, sorted; empty where there is nothing to do."""
+        output = self.snakemake("-n", *targets)
+        rules = sorted(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE))
+        assert rules or "Nothing to be done" in output, output
+        return rules
+
+    def change(self, text: str) -> None:
+        """Overlay ``text`` on params.yaml."""
+        path = self.path / "params.yaml"
+        path.write_text(yaml.safe_dump(params.overlay(params.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
+
+    def contents(self, *patterns: str) -> dict[str, bytes]:
+        """Bytes of produced files by relative path."""
+        found = [path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()]
+        return {str(path.relative_to(self.path)): path.read_bytes() for path in sorted(found)}
+
+
+def copy_repository(path: Path) -> Project:
+    """Tracked files, and new ones that git does not ignore, with the smoke study as params.yaml."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, path / name)
+    project = Project(path)
+    project.change((ROOT / "params" / "smoke.yaml").read_text())
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "smoke")
+    return project
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """The repository before anything ran."""
+    return copy_repository(tmp_path / "study")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The smoke study, run once from nothing to the report on two cores. Tests that change it put it back."""
+    project = copy_repository(tmp_path_factory.mktemp("finished") / "study")
+    project.snakemake("--cores", "2")
+    return project

@@ -1,0 +1,50 @@
+"""SIGKILL at the worst moments, and two runs at once: nothing is lost, and the tables come out the same."""
+
+import os
+import signal
+import time
+
+PRODUCED = (
+    "results/tables/*",
+    "results/metrics/*",
+    "results/figures/*",
+    "results/models/*/model.safetensors",
+    "report/report.pdf",
+)
+
+
+def kill_when(project, seen, *arguments):
+    """Start a run and SIGKILL it with all its children as soon as ``seen()``; the run must not have ended by then."""
+    process = project.start("snakemake", "--cores", "1", *arguments)
+    deadline = time.monotonic() + 600
+    while not seen():
+        assert process.poll() is None, f"ended before the moment came:\n{process.communicate()[0][-3000:]}"
+        assert time.monotonic() < deadline, "the moment never came"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_in_training_extraction_and_tables_then_finished_gives_the_same_bytes(finished, fresh):
+    """The killed study runs on one core and the uninterrupted one on two: that must not matter either."""
+    results = fresh.path / "results"
+    kill_when(fresh, lambda: list((results / "models/vit-r0").glob("checkpoint*")))
+    kill_when(fresh, lambda: list((results / "features").rglob("*.partial/*.npy")))
+    kill_when(fresh, lambda: len(list((results / "tables").glob("*.csv"))) >= 2)
+    fresh.snakemake("--cores", "1")
+    assert fresh.planned() == []
+    ours, theirs = fresh.contents(*PRODUCED), finished.contents(*PRODUCED)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_a_second_run_in_the_same_folder_is_refused_in_one_line(finished):
+    first = finished.start("snakemake", "--cores", "1", "--forcerun", "collect", "--", "results/metrics/metrics.csv")
+    lock = finished.path / ".snakemake/run.lock"
+    while lock.read_text() != str(first.pid):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.01)
+    output = finished.snakemake("--cores", "1", status=2)
+    assert output.splitlines()[-1].startswith(f"error: another run (process {first.pid}) is at work in ")
+    assert first.wait() == 0, first.communicate()[0]
+    assert finished.planned() == []

@@ -1,0 +1,134 @@
+"""From nothing to the report; only what depends on a change is redone."""
+
+import pytest
+
+from vit_registers import metrics, params, steps
+
+ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
+
+
+def table(project, readout):
+    return metrics.read(project.path / "results/metrics" / f"{readout}.csv")
+
+
+def test_every_output_is_there_and_nothing_is_left_to_do(finished):
+    names = set(finished.contents("results/tables/*", "results/figures/*", "results/metrics/*", "report/report.pdf"))
+    tables = [
+        "models",
+        "detection",
+        "test_time_registers",
+        "natural_models",
+        "register_count",
+        "probe",
+        "lost_corloc",
+        "comparisons",
+    ]
+    figures = [
+        "norms_by_layer",
+        "cls_attention_by_layer",
+        "norm_distributions",
+        "attention_maps",
+        "lost_steps",
+        "register_count",
+    ]
+    expected = {f"results/tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
+    expected |= {f"results/figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")}
+    expected |= {
+        f"results/metrics/{name}.csv" for name in ("detection", "tokens", "probe", "lost", "comparisons", "metrics")
+    }
+    assert names == expected | {"results/metrics/summary.json", "report/report.pdf"}
+    assert finished.planned() == []
+
+
+def test_every_condition_has_its_numbers_or_says_why_not(finished):
+    study = params.load(finished.path / "params.yaml")
+    for readout, metric in (("probe", "top1"), ("lost", "corloc")):
+        rows = table(finished, readout)
+        for dataset, model in study.pairs():
+            for condition in study.conditions(dataset, model):
+                mine = rows[(rows.model == model) & (rows.intervention == condition)]
+                assert len(mine), (model, condition)
+                measured = mine[mine.metric == metric]
+                assert (len(measured) and measured.value.notna().all()) or mine.note.notna().all(), (model, condition)
+
+
+def test_detection_finds_exactly_the_planted_neurons(finished):
+    rows = table(finished, "detection").set_index(["model", "metric"])["value"]
+    assert rows["planted", "found"] == 1
+    assert rows["planted", "precision"] == 1
+    assert rows["planted", "recall"] == 1
+    for natural in ("vit-r0", "vit-r4", "tagged"):
+        assert rows[natural, "found"] == 0
+
+
+def test_test_time_registers_bring_the_norms_back_and_the_controls_do_not(finished):
+    rows = table(finished, "tokens")
+    last = rows[(rows.readout == "norms") & (rows.metric == "norm_max") & (rows.layer == rows.layer.max())]
+    maximum = last.set_index(["model", "intervention"])["value"]
+    control = maximum["tagged", "append-4"]
+    assert abs(maximum["planted", "ttr-4"] / control - 1) < 0.1
+    for damaged in ("baseline", "append-4", "half-4", "random-4"):
+        assert maximum["planted", damaged] > 3 * control, damaged
+
+
+def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(finished):
+    before = (finished.path / "params.yaml").read_bytes()
+    try:
+        finished.change("probe: {lr: 2.0e-3}")
+        rules = finished.planned()
+    finally:
+        (finished.path / "params.yaml").write_bytes(before)
+    assert set(rules) == {"probe", "compare", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("probe") == len(params.load(finished.path / "params.yaml").pairs())
+    assert rules.count("collect") == 2  # probe and comparisons
+    assert finished.planned() == []
+
+
+def edited(project, file, old, new):
+    path = project.path / "src/vit_registers" / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    try:
+        return project.planned()
+    finally:
+        path.write_text(before)
+
+
+def test_edited_lost_code_redoes_lost_and_what_follows(finished):
+    rules = edited(finished, "readouts/lost.py", "\n\n\ndef ", "\n\nEDITED = True\n\n\ndef ")
+    assert set(rules) == {"lost", "compare", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("collect") == 2  # lost and comparisons
+
+
+def test_an_edited_comment_redoes_nothing(finished):
+    assert edited(finished, "readouts/lost.py", "\n\n\ndef ", "\n\n\n# A comment.\ndef ") == []
+
+
+def test_a_figure_is_not_redone_for_an_edited_table(finished):
+    rules = edited(finished, "report/tables.py", "\n\n\ndef ", "\n\nEDITED = True\n\n\ndef ")
+    assert set(rules) == {"table", "all", "report"}
+
+
+@pytest.mark.parametrize("name", ["detection", "lost_corloc"])
+def test_a_table_has_a_target_of_its_own(finished, name):
+    assert "table" in finished.snakemake("-n", "--forcerun", "table", "--", f"results/tables/{name}.csv")
+
+
+def test_the_page_is_self_contained(finished):
+    finished.snakemake("--report", "results/report.html")
+    page = (finished.path / "results/report.html").read_text()
+    (finished.path / "results/report.html").unlink()
+    for name in ("norms_by_layer", "lost_corloc", "report.pdf"):
+        assert name in page
+    assert "<script src=" not in page
+    assert '<link rel="stylesheet" href="http' not in page
+
+
+def test_a_step_by_hand_sees_the_slice_that_snakemake_passes(finished):
+    study = params.load(finished.path / "params.yaml")
+    path = finished.path / "results/readouts/lost/shapes/planted.csv"
+    before = path.read_bytes()
+    finished.run("vit-registers", "lost", "--dataset", "shapes", "--model", "planted")
+    assert path.read_bytes() == before
+    assert steps.lost(study, "shapes", "planted").model == "planted"
