@@ -1,0 +1,29 @@
+"""The step from a data set of params to its manifest."""
+
+import os
+import shutil
+from pathlib import Path
+
+from vit_registers.data import csv_manifest, folder, shapes
+from vit_registers.params import CsvDataset, FolderDataset
+from vit_registers.steps import PrepareStep
+
+
+def run(cfg: PrepareStep, out: Path) -> None:
+    """Write ``out``/manifest.parquet and dataset.json (and the images, where they are generated), whole or not at all.
+
+    Everything is made under a temporary name beside ``out`` and renamed at the end; an older ``out`` goes only then.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    temporary.mkdir(parents=True)
+    try:
+        if isinstance(cfg.source, FolderDataset):
+            folder.prepare(cfg.source, cfg.name, cfg.seed, temporary)
+        elif isinstance(cfg.source, CsvDataset):
+            csv_manifest.prepare(cfg.source, cfg.name, temporary)
+        else:
+            shapes.prepare(cfg.source, cfg.name, cfg.seed, temporary)
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

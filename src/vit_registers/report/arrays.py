@@ -1,0 +1,50 @@
+"""Reading what readouts left for figures: histograms, maps and the steps of LOST of the gallery images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vit_registers.errors import InputError
+from vit_registers.report.study import Condition
+
+Arrays = dict[str, np.ndarray]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run the readouts first")
+    return path
+
+
+def histogram(readouts: Path, condition: Condition) -> pd.DataFrame:
+    """Counts of token norms at the last block: columns token, bin_left, bin_right, count."""
+    path = _existing(readouts / "tokens" / condition.dataset / f"{condition.model}.histogram.parquet")
+    table = pd.read_parquet(path)
+    return table[table["intervention"] == condition.name]
+
+
+def _load(path: Path, condition: Condition) -> Arrays:
+    """What holds for all conditions, and what is of this one under its name without the condition."""
+    with np.load(_existing(path), allow_pickle=False) as content:
+        common = {name: content[name] for name in content.files if "/" not in name}
+        mine = {
+            name.removeprefix(f"{condition.name}/"): content[name]
+            for name in content.files
+            if name.startswith(f"{condition.name}/")
+        }
+    return common | mine if mine else {}
+
+
+def maps(readouts: Path, condition: Condition) -> Arrays:
+    """Maps of the gallery images (g): images (g,H,W,3) uint8, norms (g,h,w) at the last block, and attention of [CLS]
+    cls (g,L,h,w) and of appended tokens appended (g,L,A,h,w) where there are any; empty if not measured.
+    """
+    return _load(readouts / "tokens" / condition.dataset / f"{condition.model}.maps.npz", condition)
+
+
+def lost_steps(readouts: Path, condition: Condition) -> Arrays:
+    """LOST step by step (g images): images, truth (g,b,4) pixels, degree (g,h,w), seed (g,) patch index, kept and mask
+    (g,h,w) bool, box (g,4) pixels, NaN where none; empty if not measured.
+    """
+    return _load(readouts / "lost" / condition.dataset / f"{condition.model}.steps.npz", condition)

@@ -1,0 +1,168 @@
+"""Figures of numbers by layer and of distributions: norms, attention of [CLS], histograms of norms."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from vit_registers.report import style
+from vit_registers.report.arrays import histogram
+from vit_registers.report.study import Condition, Study
+
+STATISTICS = {"norm_median": ("median", "-"), "norm_p99": ("99th percentile", "--"), "norm_max": ("largest", ":")}
+SHARES = {
+    "cls_to_patches": ("patches", style.PATCHES),
+    "cls_to_registers": ("registers", style.REGISTERS),
+    "cls_to_appended": ("appended tokens", style.APPENDED),
+    "cls_to_cls": ("[CLS] itself", style.ITSELF),
+}
+
+
+def before_and_after(study: Study) -> list[Condition]:
+    """Models as they are, then each with artifacts before and after test-time registers, and its control."""
+    cells = list(study.untreated)
+    for before in study.treated:
+        after = study.after(before)
+        control = study.control(after) if after else None
+        cells += [c for c in (control, before, after) if c is not None and c not in cells]
+    return cells
+
+
+def grid(count: int, height: float, most: int = 5, **shared: bool) -> tuple[Figure, list[Axes]]:
+    """A figure with ``count`` panels in rows of equal length, as wide as the text; ``height`` inches a row.
+
+    The number of columns is that which leaves the fewest holes, the larger one on a tie.
+    """
+    columns = min(range(min(3, count), min(most, count) + 1), key=lambda c: (-count % c, -c))
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(style.WIDTH, rows * height + 0.35), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **shared)
+    flat = list(axes.flat)
+    for spare in flat[count:]:
+        spare.remove()
+    for i, panel in enumerate(flat[:count]):
+        last_of_column = i + columns >= count
+        panel.tick_params(labelbottom=last_of_column, labelleft=i % columns == 0)
+    return figure, flat[:count]
+
+
+def _title(study: Study, condition: Condition) -> str:
+    """Model over condition, on two lines; the baseline needs no second one where a model is only shown as it is."""
+    return f"{study.model_label(condition)}\n{study.conditions[condition.name]}"
+
+
+def _blocks(axes: Axes, layers: Sequence[int]) -> None:
+    """Whole numbers on the axis of blocks, not more than fit."""
+    step = max(1, math.ceil(len(layers) / 6))
+    axes.set_xticks(list(layers)[::step])
+
+
+def norms_by_layer(study: Study, readouts: Path) -> Figure:
+    """Median, 99th percentile and largest patch norm by block."""
+    panels: list[tuple[str, list[tuple[Condition, str, str]]]] = []
+    untreated = [c for c in study.untreated if len(study.series(c, "norms", "norm_median"))]
+    if untreated:
+        colors = style.ordered(len(untreated))
+        title = "Models without artifacts" if study.treated else "Models as they are"
+        panels.append((title, [(c, color, study.model_label(c)) for c, color in zip(untreated, colors, strict=True)]))
+    for before in study.treated:
+        after = study.after(before)
+        control = study.control(after) if after else None
+        lines = [(before, style.BEFORE, f"before: {study.conditions[before.name]}")]
+        if after:
+            lines.append((after, style.AFTER, f"after: {study.conditions[after.name]}"))
+        if control:
+            lines.append((control, style.CONTROL, f"control: {study.label(control)}"))
+        panels.append((study.model_label(before), lines))
+    if not panels:
+        return style.message("no norms were measured")
+    figure, axes = grid(len(panels), 2.9, most=3, sharey=True)
+    for panel, (title, lines) in zip(axes, panels, strict=True):
+        handles = []
+        for condition, color, label in lines:
+            # the control is drawn broad and pale, so that a line that falls on it leaves it to be seen
+            control_line = color == style.CONTROL
+            look = {"linewidth": 3.2, "alpha": 0.35, "zorder": 1} if control_line else {"zorder": 2}
+            for metric, (_, dashes) in STATISTICS.items():
+                series = study.series(condition, "norms", metric)
+                panel.plot(series.index, series.to_numpy(), dashes, color=color, **look)
+            _blocks(panel, list(study.series(condition, "norms", "norm_median").index))
+            handles.append(Line2D([], [], color=color, label=label, **look))
+        panel.set(title=title, xlabel="block", yscale="log")
+        panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), handlelength=1.4)
+    axes[0].set_ylabel("L2 norm of patch tokens")
+    handles = [Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes in STATISTICS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
+    """Where the attention of [CLS] goes, by block, as shares of one; and its largest weight on one patch."""
+    cells = [c for c in before_and_after(study) if len(study.series(c, "attention", "cls_to_patches"))]
+    if not cells:
+        return style.message("no attention of a [CLS] token was measured")
+    figure, axes = grid(len(cells), 1.45, sharey=True)
+    for panel, condition in zip(axes, cells, strict=True):
+        shares = {name: study.series(condition, "attention", name) for name in SHARES}
+        layers = shares["cls_to_patches"].index
+        bottom = np.zeros(len(layers))
+        for name, (_, color) in SHARES.items():
+            heights = shares[name].reindex(layers, fill_value=0.0).to_numpy()
+            panel.bar(layers, heights, bottom=bottom, width=1.0, color=color, edgecolor="white", linewidth=0.4)
+            bottom += heights
+        peak = study.series(condition, "attention", "cls_peak")
+        panel.plot(peak.index, peak.to_numpy(), "o-", color="black", markersize=2.2, linewidth=0.8)
+        panel.set(title=_title(study, condition), ylim=(0, 1), xlim=(layers.min() - 0.5, layers.max() + 0.5))
+        panel.grid(False)
+        _blocks(panel, list(layers))
+    figure.supxlabel("block", fontsize=7)
+    figure.supylabel("share of [CLS] attention", fontsize=7)
+    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in SHARES.values()]
+    handles.append(Line2D([], [], color="black", marker="o", markersize=2.2, linewidth=0.8, label="largest patch"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.2, columnspacing=1.2)
+    return figure
+
+
+TOKENS = {
+    "patches": ("patches", style.PATCHES),
+    "registers": ("registers", style.REGISTERS),
+    "appended": ("appended tokens", style.APPENDED),
+}
+
+
+def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
+    """A histogram as a step line: share of the tokens of its type in each bin."""
+    counts = counts.sort_values("bin_left")
+    edges = np.append(counts["bin_left"].to_numpy(), counts["bin_right"].to_numpy()[-1])
+    shares = counts["count"].to_numpy() / counts["count"].sum()
+    axes.stairs(shares, edges, fill=filled, color=color, linewidth=1.2)
+
+
+def norm_distributions(study: Study, readouts: Path) -> Figure:
+    """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
+    tables = {c: histogram(readouts, c) for c in before_and_after(study)}
+    tables = {c: table for c, table in tables.items() if len(table)}
+    if not tables:
+        return style.message("no norms were measured")
+    figure, axes = grid(len(tables), 1.45, sharex=True, sharey=True)
+    for panel, (condition, table) in zip(axes, tables.items(), strict=True):
+        for name, (_, color) in TOKENS.items():
+            counts = table[table["token"] == name]
+            if counts["count"].sum():
+                _steps(panel, counts, color, filled=name == "patches")
+        threshold = study.estimate(Condition(condition.dataset, condition.model), "detection", "threshold").value
+        if threshold is not None:
+            panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
+        panel.set(title=_title(study, condition), xscale="log", yscale="log")
+    figure.supxlabel("L2 norm at the last block", fontsize=7)
+    figure.supylabel("share of tokens", fontsize=7)
+    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
+    handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="threshold"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure

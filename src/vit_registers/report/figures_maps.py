@@ -1,0 +1,158 @@
+"""Figures of single images: attention and norm maps, and the steps of LOST."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from vit_registers.report import style
+from vit_registers.report.arrays import Arrays, lost_steps, maps
+from vit_registers.report.study import Condition, Study
+
+ROWS = 4  # gallery images shown of each model
+HEADING = 0.36  # inches for the headings of a block of rows
+
+
+def _blocks(blocks: Sequence[tuple[str, int, int]], cell: float) -> tuple[Figure, list[list[list[Axes]]]]:
+    """A figure of blocks of square cells, one under another: for each block, its axes by row and column.
+
+    ``blocks`` are (title, rows, columns), ``cell`` the side of a cell in inches.
+    """
+    columns = max(block[2] for block in blocks)
+    width = columns * cell
+    heights = [rows * cell + HEADING + (0.16 if title else 0) for title, rows, _ in blocks]
+    figure = Figure(figsize=(width, sum(heights)))
+    gap = 0.03 * cell
+    axes: list[list[list[Axes]]] = []
+    top = sum(heights)
+    for (title, rows, count), height in zip(blocks, heights, strict=True):
+        if title:
+            figure.text(0.5, (top - 0.02) / sum(heights), title, ha="center", va="top", fontsize=8, weight="bold")
+        bottom = top - height
+        block = []
+        for row in range(rows):
+            y = bottom + (rows - 1 - row) * cell
+            place = [((i * cell + gap) / width, (y + gap) / sum(heights)) for i in range(count)]
+            size = ((cell - 2 * gap) / width, (cell - 2 * gap) / sum(heights))
+            line = [figure.add_axes((x, y0, *size)) for x, y0 in place]
+            for panel in line:
+                style.blank(panel)
+            block.append(line)
+        axes.append(block)
+        top = bottom
+    return figure, axes
+
+
+def _heat(axes: Axes, values: np.ndarray, shape: tuple[int, int], top: float | None = None) -> None:
+    """A map of patches (h,w) spread over the pixels of the image, from zero to ``top`` (its own largest if None)."""
+    extent = (0, shape[1], shape[0], 0)
+    axes.imshow(values.astype(float), cmap=style.MAP, vmin=0, vmax=top, extent=extent, aspect="auto")
+
+
+def _picture(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, aspect="auto", extent=(0, image.shape[1], image.shape[0], 0))
+
+
+def _map_columns(study: Study, readouts: Path, before: Condition) -> list[tuple[str, Arrays, str]]:
+    """Heading, arrays and kind of map of every column after the picture: the same kind before beside after."""
+    after = study.after(before)
+    control = study.control(after) if after else None
+    sides = [("control", control), ("before", before), ("after", after)]
+    found = [(side, maps(readouts, c)) for side, c in sides if c is not None]
+    columns = [(f"[CLS] attention\n{side}", arrays, "cls") for side, arrays in found if "cls" in arrays]
+    columns += [(f"norm\n{side}", arrays, "norms") for side, arrays in found if "norms" in arrays and side != "control"]
+    columns += [("register's\nattention", arrays, "appended") for side, arrays in found if "appended" in arrays and side == "after"]
+    return columns
+
+
+def _map(arrays: Arrays, kind: str, row: int) -> np.ndarray:
+    """The map (h,w) of one image at the last block; of appended tokens, that of the first."""
+    values: np.ndarray = arrays[kind][row]
+    return {"norms": lambda: values, "cls": lambda: values[-1], "appended": lambda: values[-1, 0]}[kind]()
+
+
+def attention_maps(study: Study, readouts: Path) -> Figure:
+    """Attention of [CLS] and patch norms at the last block: a block of rows per model with artifacts.
+
+    A study without such a model shows the attention of [CLS] in every model beside the picture.
+    """
+    if study.treated:
+        found = [(study.model_label(c), _map_columns(study, readouts, c)) for c in study.treated]
+    else:
+        arrays = [(c, maps(readouts, c)) for c in study.baselines]
+        columns = [(study.model_label(c).replace(", ", "\n"), a, "cls") for c, a in arrays if "cls" in a]
+        found = [("[CLS] attention at the last block", columns[i : i + 6]) for i in range(0, len(columns), 6)]
+    found = [(title, columns) for title, columns in found if columns]
+    if not found:
+        return style.message("no attention of a [CLS] token was measured")
+    rows = [min(ROWS, len(columns[0][1]["images"])) for _, columns in found]
+    shapes = [(title, n, 1 + len(columns)) for (title, columns), n in zip(found, rows, strict=True)]
+    cell = min(style.WIDTH / max(shape[2] for shape in shapes), 7.4 / sum(rows), 0.95)
+    figure, blocks = _blocks(shapes, cell)
+    for (_, columns), block in zip(found, blocks, strict=True):
+        for row, line in enumerate(block):
+            image = columns[0][1]["images"][row]
+            _picture(line[0], image)
+            # one scale per row and kind: before and after can be compared by eye
+            tops = {kind: max(_map(a, k, row).max() for _, a, k in columns if k == kind) for _, _, kind in columns}
+            for panel, (_, arrays, kind) in zip(line[1:], columns, strict=True):
+                _heat(panel, _map(arrays, kind, row), image.shape[:2], float(tops[kind]))
+        for panel, heading in zip(block[0], ["input", *(heading for heading, _, _ in columns)], strict=True):
+            panel.set_title(heading)
+    return figure
+
+
+def _frame(axes: Axes, box: np.ndarray, color: str, dashed: bool = False) -> None:
+    """A box [x0, y0, x1, y1] in pixels; nothing where it is absent (NaN)."""
+    if np.isfinite(box).all():
+        x0, y0, x1, y1 = box
+        axes.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.4, linestyle="--" if dashed else "-")
+        )
+
+
+def _four_steps(line: Sequence[Axes], arrays: Arrays, row: int) -> None:
+    """Degree, seed with expansion, mask, and box with the truth, of one image."""
+    image = arrays["images"][row]
+    height, width = image.shape[:2]
+    rows, columns = arrays["degree"][row].shape
+    _heat(line[0], arrays["degree"][row], (height, width))
+    grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1) / 255
+    for panel, name in ((line[1], "kept"), (line[2], "mask")):
+        _picture(panel, 0.35 + 0.65 * grey)
+        chosen = np.ma.masked_equal(arrays[name][row].astype(float), 0)
+        panel.imshow(chosen, cmap="Blues", vmin=0, vmax=1.4, alpha=0.6, extent=(0, width, height, 0), aspect="auto")
+    y, x = divmod(int(arrays["seed"][row]), columns)
+    line[1].plot((x + 0.5) * width / columns, (y + 0.5) * height / rows, "*", color=style.FOUND, markersize=7, mec="white", mew=0.5)
+    _picture(line[3], image)
+    for truth in arrays["truth"][row]:
+        _frame(line[3], truth, style.TRUTH, dashed=True)
+    _frame(line[3], arrays["box"][row], style.FOUND)
+
+
+def lost_figure(study: Study, readouts: Path) -> Figure:
+    """LOST step by step on gallery images: the first model with artifacts before and after test-time registers.
+
+    A study without such a model shows the first model as it is.
+    """
+    before = (study.treated or study.baselines)[0]
+    sides = [("before", before), ("after", study.after(before))] if study.treated else [("", before)]
+    found = [(side, c, lost_steps(readouts, c)) for side, c in sides if c is not None]
+    found = [(side, c, arrays) for side, c, arrays in found if arrays]
+    if not found:
+        return style.message("LOST was not run")
+    rows = min(ROWS, len(found[0][2]["images"]))
+    figure, blocks = _blocks([("", rows, 1 + 4 * len(found))], min(style.WIDTH / (1 + 4 * len(found)), 1.2))
+    headings = ["input"]
+    for side, _, _ in found:
+        headings += [f"{side}\n{name}".strip() for name in ("degree", "seed, kept", "mask", "box")]
+    for row, line in enumerate(blocks[0]):
+        _picture(line[0], found[0][2]["images"][row])
+        for i, (_, _, arrays) in enumerate(found):
+            _four_steps(line[1 + 4 * i : 5 + 4 * i], arrays, row)
+    for panel, heading in zip(blocks[0][0], headings, strict=True):
+        panel.set_title(heading)
+    return figure

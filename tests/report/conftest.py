@@ -1,0 +1,261 @@
+"""A made-up study with the files that the readouts leave, so that views are tested without running a model.
+
+The numbers are invented but shaped like real ones: the planted models have artifacts, the others have none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vit_registers import metrics, params, steps
+from vit_registers.files import write_json
+from vit_registers.metrics import Metric
+
+ROOT = Path(__file__).parents[2]
+LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
+READOUTS = ("detection", "tokens", "probe", "lost", "comparisons")
+
+
+@dataclass
+class MadeUp:
+    """Params, and where the files of the made-up study are."""
+
+    params: params.Params
+    root: Path
+
+    @property
+    def view(self) -> steps.ViewStep:
+        return steps.view(self.params)
+
+    @property
+    def tables(self) -> list[Path]:
+        return [self.root / "metrics" / f"{readout}.csv" for readout in READOUTS]
+
+    @property
+    def readouts(self) -> Path:
+        return self.root / "readouts"
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return metrics.concatenate(self.tables)
+
+
+def _interval(value: float, n: int) -> dict[str, float]:
+    half = 1.96 * np.sqrt(max(value * (1 - value), 1e-4) / n)
+    return {"low": max(0.0, value - half), "high": min(1.0, value + half)}
+
+
+class _Invented:
+    """Rows and arrays of one condition of a model."""
+
+    def __init__(self, study: params.Params, dataset: str, model: str, condition: str, seed: int) -> None:
+        self.key: dict[str, Any] = {"model": model, "dataset": dataset, "intervention": condition}
+        self.kind = study.models[model].kind
+        self.planted = self.kind == "planted"
+        self.move = getattr(study.interventions.get(condition), "kind", "") == "move"
+        self.applies = self.planted or not self.move
+        found = getattr(study.interventions.get(condition), "neurons", "") == "found"
+        self.artifacts = self.planted and not (self.move and found)
+        self.registers = getattr(study.models[model], "registers", 0)
+        self.appended = getattr(study.interventions.get(condition), "tokens", 0)
+        self.rng = np.random.default_rng(seed)
+
+    def row(self, readout: str, metric: str, value: float | None, unit: str, n: int, **more: Any) -> Metric:
+        return Metric(**self.key, readout=readout, metric=metric, value=value, unit=unit, n=n, **more)
+
+    def tokens(self) -> list[Metric]:
+        if not self.applies:
+            note = "no artifacts found"
+            return [self.row(r, m, None, u, 1000, note=note) for r, m, u in (
+                ("norms", "norm_median", "norm"), ("attention", "cls_to_patches", "fraction"))]  # fmt: skip
+        rows = []
+        for layer in range(LAYERS):
+            median = 4.0 * 1.35**layer * (1 + 0.01 * self.rng.standard_normal())
+            high = 10.0 if self.artifacts and layer >= 2 else 1.5
+            norms = {"norm_median": median, "norm_p99": median * high, "norm_max": median * high * 1.3}
+            norms["norm_cls"] = 1.4 * median
+            if self.appended:
+                norms["norm_appended"] = median * (10 if self.move else 1.1)
+            rows += [self.row("norms", m, v, "norm", 1000, layer=layer) for m, v in norms.items()]
+            share = 0.034 if self.artifacts and layer >= 2 else 0.0
+            rows.append(self.row("norms", "artifact_share", share, "fraction", 1000, layer=layer, **_interval(share, 64000)))
+            itself, registers = 0.1 + 0.05 * layer, 0.02 * self.registers
+            appended = 0.03 * self.appended
+            shares = {"cls_to_cls": itself, "cls_to_patches": 1 - itself - registers - appended, "cls_peak": 0.06}
+            if self.registers:
+                shares["cls_to_registers"] = registers
+            if self.appended:
+                shares["cls_to_appended"] = appended
+            rows += [self.row("attention", m, v, "fraction", 1000, layer=layer) for m, v in shares.items()]
+        return rows
+
+    def probe(self) -> list[Metric]:
+        rows = []
+        for readout, base in (("probe[cls]", 0.82), ("probe[patch_mean]", 0.84), ("knn[cls]", 0.80)):
+            metrics_of = {"top1": base, "top3": base + 0.12, "macro_f1": base - 0.01}
+            for metric, value in metrics_of.items():
+                if readout.startswith("knn") and metric != "top1":
+                    continue
+                value += 0.005 * self.registers + 0.003 * self.rng.standard_normal()
+                if self.applies:
+                    rows.append(self.row(readout, metric, value, "fraction", 2000, **_interval(value, 2000)))
+                    if readout.startswith("probe"):
+                        rows += [self.row(readout, metric, value, "fraction", 2000, seed=seed) for seed in (0, 1, 2)]
+                else:
+                    rows.append(self.row(readout, metric, None, "fraction", 2000, note="no artifacts found"))
+        return rows
+
+    def lost(self) -> list[Metric]:
+        corloc = (0.19 if self.artifacts else 0.385) + 0.01 * self.rng.standard_normal()
+        if not self.applies:
+            return [self.row("lost", "corloc", None, "fraction", 1000, note="no artifacts found")]
+        rows = [self.row("lost", "corloc", corloc, "fraction", 1000, **_interval(corloc, 1000))]
+        if self.key["intervention"] == "baseline":
+            for kind, value in (("centre", 0.085), ("random", 0.012)):
+                rows.append(self.row("lost", f"corloc_{kind}_box", value, "fraction", 1000, **_interval(value, 1000)))
+        return rows
+
+    def detection(self) -> list[Metric]:
+        share = 0.034 if self.planted else 0.0
+        rows = [
+            self.row("detection", "found", float(self.planted), "boolean", 1000),
+            self.row("detection", "threshold", 51.0, "norm", 1000),
+            self.row("detection", "artifact_share", share, "fraction", 1000, **_interval(share, 64000)),
+            self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "fraction", 1000),
+        ]
+        if self.planted:
+            for metric, value, unit in (
+                ("precision", 1.0, "fraction"), ("recall", 1.0, "fraction"), ("stability", 0.98, "fraction"),
+                ("first_layer", 2.0, "layer"), ("next_ratio", 6.4, "ratio")):  # fmt: skip
+                rows.append(self.row("detection", metric, value, unit, 600))
+        return rows
+
+    def histogram(self) -> pd.DataFrame:
+        edges = np.geomspace(5, 500, 41)
+        draws = {"patches": self.rng.lognormal(np.log(18), 0.15, 64000)}
+        if self.artifacts:
+            draws["patches"][:2176] *= 10
+        if self.registers:
+            draws["registers"] = self.rng.lognormal(np.log(25), 0.2, 4000)
+        if self.appended:
+            draws["appended"] = self.rng.lognormal(np.log(180 if self.move else 20), 0.1, 4000)
+        tables = []
+        for token, values in draws.items():
+            counts, _ = np.histogram(values, edges)
+            tables.append(pd.DataFrame({"token": token, "bin_left": edges[:-1], "bin_right": edges[1:], "count": counts}))
+        return pd.concat(tables).assign(intervention=self.key["intervention"])
+
+    def maps(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        small = images.mean(axis=-1).reshape(GALLERY, GRID[0], -1, GRID[1], PIXELS // GRID[1]).mean(axis=(2, 4)) / 255
+        norms = 18 + 3 * small
+        cls = np.repeat((small / small.sum(axis=(1, 2), keepdims=True))[:, None], LAYERS, axis=1)
+        if self.artifacts:
+            norms[:, 0, [0, 7]] = 180
+            cls[:, :, 0, 0] = 0.1
+        found = {"cls": cls, "norms": norms}
+        if self.appended:
+            found["appended"] = np.repeat(cls[:, :, None], self.appended, axis=2)
+        return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
+
+    def steps(self, images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+        inside = np.zeros((GALLERY, *GRID), bool)
+        for i, (x0, y0, x1, y1) in enumerate((truth[:, 0] // 8).astype(int)):
+            inside[i, y0:y1, x0:x1] = True
+        degree = np.where(inside, 12, 40).astype(np.int64)
+        seed = np.array([np.flatnonzero(m.ravel())[0] for m in inside])
+        box = truth[:, 0] + 2.0
+        if self.artifacts:
+            degree[:, 0, 0], seed, box = 2, np.zeros_like(seed), np.tile([0.0, 0.0, 16.0, 8.0], (GALLERY, 1))
+        found = {"degree": degree, "seed": seed, "kept": inside & (degree > 5), "mask": inside, "box": box}
+        return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
+
+
+def _gallery() -> tuple[np.ndarray, np.ndarray]:
+    """Images (g,H,W,3) of a disk on a gradient, and its boxes (g,1,4)."""
+    y, x = np.mgrid[:PIXELS, :PIXELS]
+    images, boxes = [], []
+    for i in range(GALLERY):
+        cx, cy, radius = 20 + 8 * i, 26 + 5 * i, 12
+        image = np.stack([90 + y, 120 + 0 * x, 200 - y], axis=-1).astype(np.uint8)
+        image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = (220, 60 + 40 * i, 40)
+        images.append(image)
+        boxes.append([[cx - radius, cy - radius, cx + radius, cy + radius]])
+    return np.stack(images), np.array(boxes, float)
+
+
+def _comparisons(study: params.Params, seed: int) -> list[Metric]:
+    rng, rows = np.random.default_rng(seed), []
+    for comparison in study.study.comparisons:
+        for run in study.study.runs[:1]:
+            model, condition = comparison.a.split("/")
+            for readout, metric in (("lost", "corloc"), ("probe[cls]", "top1"), ("probe[patch_mean]", "top1")):
+                value = 0.05 * rng.standard_normal()
+                rows.append(
+                    Metric(model, run.dataset, condition, readout, f"{metric}_difference", value, "fraction", 1000,
+                           low=value - 0.02, high=value + 0.02, reference=comparison.b, p=float(rng.uniform(0, 0.2) ** 3)))  # fmt: skip
+    return rows
+
+
+def _write(study: params.Params, root: Path) -> MadeUp:
+    images, truth = _gallery()
+    rows: dict[str, list[Metric]] = {readout: [] for readout in READOUTS}
+    for i, (dataset, model) in enumerate(study.pairs()):
+        maps: dict[str, np.ndarray] = {"images": images, "image_id": np.array([f"i{k}" for k in range(GALLERY)])}
+        lost = maps | {"truth": truth}
+        histograms = []
+        for j, condition in enumerate(study.conditions(dataset, model)):
+            invented = _Invented(study, dataset, model, condition, 100 * i + j)
+            rows["tokens"] += invented.tokens()
+            rows["probe"] += invented.probe()
+            rows["lost"] += invented.lost()
+            if condition == "baseline":
+                rows["detection"] += invented.detection()
+            if invented.applies:
+                maps |= invented.maps(images)
+                lost |= invented.steps(images, truth)
+                histograms.append(invented.histogram())
+        for folder, name, arrays in (("tokens", "maps", maps), ("lost", "steps", lost)):
+            path = root / "readouts" / folder / dataset / f"{model}.{name}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **arrays)
+        path = root / "readouts" / "tokens" / dataset / f"{model}.histogram.parquet"
+        pd.concat(histograms).to_parquet(path)
+    rows["comparisons"] = _comparisons(study, 7)
+    for readout, of_readout in rows.items():
+        path = root / "metrics" / f"{readout}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metrics.write(metrics.frame(of_readout), path)
+    _cards(study, root)
+    return MadeUp(study, root)
+
+
+def _cards(study: params.Params, root: Path) -> None:
+    for name in study.models_used():
+        weights = {"file": "model.safetensors", "sha256": f"{abs(hash(name)):064x}"[-64:]}
+        write_json(root / "models" / name / "model.json", {"name": name, "kind": study.models[name].kind, "weights": weights})
+    for name in study.datasets_used():
+        images = {"train": 4000, "test": 2000}
+        content = {"name": name, "classes": [f"c{i}" for i in range(10)], "images": images, "sha256": "ab" * 32,
+                   "source": "generated", "licence": "MIT"}  # fmt: skip
+        write_json(root / "data" / name / "dataset.json", content)
+
+
+@pytest.fixture(scope="session")
+def make_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeUp]:
+    """The made-up files of the embedded study, with changes to its params on top."""
+
+    def make(change: dict[str, Any] | None = None) -> MadeUp:
+        content = params.overlay(params.read_yaml(ROOT / "params.yaml"), change or {})
+        return _write(params.parse(content, "params.yaml"), tmp_path_factory.mktemp("study"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def embedded(make_study: Callable[..., MadeUp]) -> MadeUp:
+    return make_study()
