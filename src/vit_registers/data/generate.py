@@ -47,9 +47,7 @@ def signed_distance(shape: NDArray[np.int64], x: Floats, y: Floats) -> Floats:
     square = np.maximum(np.abs(x), np.abs(y)) - 0.85
     triangle = np.maximum(np.abs(x) * 0.866 + y * 0.5, -y) - 0.55
     star = radius - (0.72 + 0.28 * np.cos(5.0 * angle))
-    cross = np.minimum(
-        np.maximum(np.abs(x) - 0.33, np.abs(y) - 1.0), np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.33)
-    )
+    cross = np.minimum(np.maximum(np.abs(x) - 0.33, np.abs(y) - 1.0), np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.33))
     return np.choose(shape[:, None, None], [disk, square, triangle, star, cross])
 
 

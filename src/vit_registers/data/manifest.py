@@ -82,7 +82,9 @@ def check(table: pd.DataFrame, classes: list[str], root: Path, source: str, read
     duplicated = table["image_id"].duplicated()
     if duplicated.any():
         row = int(np.flatnonzero(duplicated)[0])
-        raise InputError(f"{source}: row {row + 1}: image_id '{table['image_id'][row]}' is there already; ids must differ")
+        raise InputError(
+            f"{source}: row {row + 1}: image_id '{table['image_id'][row]}' is there already; ids must differ"
+        )
     sizes = []
     for row, (path, label, split, boxes) in enumerate(
         zip(table["path"], table["label"], table["split"], table["boxes"], strict=True)
@@ -105,7 +107,9 @@ def check(table: pd.DataFrame, classes: list[str], root: Path, source: str, read
     absent = table[~table["label"].isin(in_training)]
     if in_training and len(absent):
         row, label = int(absent.index[0]), int(absent["label"].iloc[0])
-        raise InputError(f"{source}: row {row + 1}: class '{classes[label]}' is in no training image; add one or drop it")
+        raise InputError(
+            f"{source}: row {row + 1}: class '{classes[label]}' is in no training image; add one or drop it"
+        )
     return table
 
 
@@ -117,7 +121,9 @@ def _check_box(box: np.ndarray, size: tuple[int, int], where: str) -> None:
         raise InputError(f"{where}: box {box.tolist()} is empty or leaves the image of {size[0]}x{size[1]} pixels")
 
 
-def stratified(labels: np.ndarray, share: float, rng: np.random.Generator, classes: list[str], source: str) -> np.ndarray:
+def stratified(
+    labels: np.ndarray, share: float, rng: np.random.Generator, classes: list[str], source: str
+) -> np.ndarray:
     """Boolean mask (n,) of a stratified draw: of every class ``share`` of its images, at least one, never all."""
     drawn = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
@@ -129,7 +135,9 @@ def stratified(labels: np.ndarray, share: float, rng: np.random.Generator, class
     return drawn
 
 
-def write(folder: Path, table: pd.DataFrame, classes: list[str], name: str, root: str, source: str, licence: str) -> None:
+def write(
+    folder: Path, table: pd.DataFrame, classes: list[str], name: str, root: str, source: str, licence: str
+) -> None:
     """Write a checked table as manifest.parquet, then dataset.json, which makes the data set whole."""
     empty = [split for split in ("train", "test") if not (table["split"] == split).any()]
     if empty:

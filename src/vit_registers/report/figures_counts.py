@@ -9,9 +9,9 @@ from vit_registers.report.study import Condition, Estimate, Study
 from vit_registers.report.tables import counted, registers
 
 READOUTS = {
-    ("probe[cls]", "top1"): "top-1 of the linear probe, [CLS] (%)",
-    ("knn[cls]", "top1"): "top-1 of nearest neighbours, [CLS] (%)",
-    ("lost", "corloc"): "CorLoc of LOST (%)",
+    ("probe[cls]", "top1"): "linear probe, top-1 (%)",
+    ("knn[cls]", "top1"): "nearest neighbours, top-1 (%)",
+    ("lost", "corloc"): "LOST, CorLoc (%)",
 }
 
 
@@ -39,7 +39,9 @@ def register_count(study: Study, readouts: Path) -> Figure:
             points = [(counts.index(registers(study, c)), *_bars(e)) for c, e in measured if e.value is not None]
             if points:
                 x, y, below, above = zip(*points, strict=True)
-                panel.errorbar(x, y, (below, above), fmt="o", color=colors[dataset], markersize=3.5, capsize=2, label=dataset)
+                panel.errorbar(
+                    x, y, (below, above), fmt="o", color=colors[dataset], markersize=3.5, capsize=2, label=dataset
+                )
         panel.set(title=label, xlabel="registers", xticks=range(len(counts)), xlim=(-0.5, len(counts) - 0.5))
         panel.set_xticklabels([str(count) for count in counts])
         panel.grid(axis="x", visible=False)

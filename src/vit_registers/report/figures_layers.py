@@ -1,5 +1,6 @@
 """Figures of numbers by layer and of distributions: norms, attention of [CLS], histograms of norms."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,37 +25,43 @@ SHARES = {
 }
 
 
-def before_and_after(study: Study) -> list[Condition]:
-    """Models as they are, then each with artifacts before and after test-time registers, and its control."""
-    cells = list(study.untreated)
+def sections(study: Study) -> list[list[Condition]]:
+    """The models without artifacts, then those with: control, before and after test-time registers.
+
+    A model that only serves as a control is shown as one.
+    """
+    treated: list[Condition] = []
     for before in study.treated:
         after = study.after(before)
         control = study.control(after) if after else None
-        cells += [c for c in (control, before, after) if c is not None and c not in cells]
-    return cells
+        treated += [c for c in (control, before, after) if c is not None and c not in treated]
+    controls = {(c.dataset, c.model) for c in treated}
+    untreated = [c for c in study.untreated if (c.dataset, c.model) not in controls]
+    return [section for section in (untreated, treated) if section]
 
 
-def grid(count: int, height: float, most: int = 5, **shared: bool) -> tuple[Figure, list[Axes]]:
-    """A figure with ``count`` panels in rows of equal length, as wide as the text; ``height`` inches a row.
-
-    The number of columns is that which leaves the fewest holes, the larger one on a tie.
-    """
-    columns = min(range(min(3, count), min(most, count) + 1), key=lambda c: (-count % c, -c))
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(style.WIDTH, rows * height + 0.35), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **shared)
-    flat = list(axes.flat)
-    for spare in flat[count:]:
-        spare.remove()
-    for i, panel in enumerate(flat[:count]):
-        last_of_column = i + columns >= count
-        panel.tick_params(labelbottom=last_of_column, labelleft=i % columns == 0)
-    return figure, flat[:count]
+def grid(counts: Sequence[int], height: float, most: int = 5, **shared: bool) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the text with sections of panels, each section on rows of its own, ``height`` inches a row."""
+    columns = min(most, max(counts))
+    rows = [math.ceil(count / columns) for count in counts]
+    figure = Figure(figsize=(style.WIDTH, sum(rows) * height + 0.35), layout="constrained")
+    axes = figure.subplots(sum(rows), columns, squeeze=False, **shared)
+    panels: list[Axes] = []
+    for section, count in enumerate(counts):
+        flat = list(axes[sum(rows[:section]) : sum(rows[: section + 1])].flat)
+        for i, panel in enumerate(flat):
+            if i >= count:
+                panel.remove()
+                continue
+            panel.tick_params(labelbottom=i + columns >= count, labelleft=i % columns == 0)
+            panels.append(panel)
+    return figure, panels
 
 
 def _title(study: Study, condition: Condition) -> str:
-    """Model over condition, on two lines; the baseline needs no second one where a model is only shown as it is."""
-    return f"{study.model_label(condition)}\n{study.conditions[condition.name]}"
+    """Model over condition; a model that is only shown as it is needs no second line."""
+    model = study.model_label(condition)
+    return model if condition in study.untreated else f"{model}\n{study.conditions[condition.name]}"
 
 
 def _blocks(axes: Axes, layers: Sequence[int]) -> None:
@@ -82,7 +89,7 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
         panels.append((study.model_label(before), lines))
     if not panels:
         return style.message("no norms were measured")
-    figure, axes = grid(len(panels), 2.9, most=3, sharey=True)
+    figure, axes = grid([len(panels)], 2.9, most=3, sharey=True)
     for panel, (title, lines) in zip(axes, panels, strict=True):
         handles = []
         for condition, color, label in lines:
@@ -104,11 +111,12 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
 
 def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
     """Where the attention of [CLS] goes, by block, as shares of one; and its largest weight on one patch."""
-    cells = [c for c in before_and_after(study) if len(study.series(c, "attention", "cls_to_patches"))]
-    if not cells:
+    shown = [[c for c in s if len(study.series(c, "attention", "cls_to_patches"))] for s in sections(study)]
+    shown = [section for section in shown if section]
+    if not shown:
         return style.message("no attention of a [CLS] token was measured")
-    figure, axes = grid(len(cells), 1.45, sharey=True)
-    for panel, condition in zip(axes, cells, strict=True):
+    figure, axes = grid([len(section) for section in shown], 1.45, sharey=True)
+    for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
         shares = {name: study.series(condition, "attention", name) for name in SHARES}
         layers = shares["cls_to_patches"].index
         bottom = np.zeros(len(layers))
@@ -124,7 +132,9 @@ def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
     figure.supxlabel("block", fontsize=7)
     figure.supylabel("share of [CLS] attention", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in SHARES.values()]
-    handles.append(Line2D([], [], color="black", marker="o", markersize=2.2, linewidth=0.8, label="largest patch"))
+    handles.append(
+        Line2D([], [], color="black", marker="o", markersize=2.2, linewidth=0.8, label="largest on one patch")
+    )
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.2, columnspacing=1.2)
     return figure
 
@@ -146,12 +156,14 @@ def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
 
 def norm_distributions(study: Study, readouts: Path) -> Figure:
     """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
-    tables = {c: histogram(readouts, c) for c in before_and_after(study)}
-    tables = {c: table for c, table in tables.items() if len(table)}
-    if not tables:
+    tables = {c: histogram(readouts, c) for section in sections(study) for c in section}
+    shown = [[c for c in section if len(tables[c])] for section in sections(study)]
+    shown = [section for section in shown if section]
+    if not shown:
         return style.message("no norms were measured")
-    figure, axes = grid(len(tables), 1.45, sharex=True, sharey=True)
-    for panel, (condition, table) in zip(axes, tables.items(), strict=True):
+    figure, axes = grid([len(section) for section in shown], 1.45, sharex=True, sharey=True)
+    for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
+        table = tables[condition]
         for name, (_, color) in TOKENS.items():
             counts = table[table["token"] == name]
             if counts["count"].sum():

@@ -13,7 +13,7 @@ from vit_registers.report.arrays import Arrays, lost_steps, maps
 from vit_registers.report.study import Condition, Study
 
 ROWS = 4  # gallery images shown of each model
-HEADING = 0.36  # inches for the headings of a block of rows
+HEADING = 0.31  # inches for the headings of a block of rows
 
 
 def _blocks(blocks: Sequence[tuple[str, int, int]], cell: float) -> tuple[Figure, list[list[list[Axes]]]]:
@@ -64,7 +64,11 @@ def _map_columns(study: Study, readouts: Path, before: Condition) -> list[tuple[
     found = [(side, maps(readouts, c)) for side, c in sides if c is not None]
     columns = [(f"[CLS] attention\n{side}", arrays, "cls") for side, arrays in found if "cls" in arrays]
     columns += [(f"norm\n{side}", arrays, "norms") for side, arrays in found if "norms" in arrays and side != "control"]
-    columns += [("register's\nattention", arrays, "appended") for side, arrays in found if "appended" in arrays and side == "after"]
+    columns += [
+        ("register's\nattention", arrays, "appended")
+        for side, arrays in found
+        if "appended" in arrays and side == "after"
+    ]
     return columns
 
 
@@ -83,14 +87,14 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
         found = [(study.model_label(c), _map_columns(study, readouts, c)) for c in study.treated]
     else:
         arrays = [(c, maps(readouts, c)) for c in study.baselines]
-        columns = [(study.model_label(c).replace(", ", "\n"), a, "cls") for c, a in arrays if "cls" in a]
+        columns = [(study.model_label(c).replace(" with", "\nwith"), a, "cls") for c, a in arrays if "cls" in a]
         found = [("[CLS] attention at the last block", columns[i : i + 6]) for i in range(0, len(columns), 6)]
     found = [(title, columns) for title, columns in found if columns]
     if not found:
         return style.message("no attention of a [CLS] token was measured")
     rows = [min(ROWS, len(columns[0][1]["images"])) for _, columns in found]
     shapes = [(title, n, 1 + len(columns)) for (title, columns), n in zip(found, rows, strict=True)]
-    cell = min(style.WIDTH / max(shape[2] for shape in shapes), 7.4 / sum(rows), 0.95)
+    cell = min(style.WIDTH / max(shape[2] for shape in shapes), 6.4 / sum(rows), 0.95)
     figure, blocks = _blocks(shapes, cell)
     for (_, columns), block in zip(found, blocks, strict=True):
         for row, line in enumerate(block):
@@ -110,7 +114,15 @@ def _frame(axes: Axes, box: np.ndarray, color: str, dashed: bool = False) -> Non
     if np.isfinite(box).all():
         x0, y0, x1, y1 = box
         axes.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.4, linestyle="--" if dashed else "-")
+            Rectangle(
+                (x0, y0),
+                x1 - x0,
+                y1 - y0,
+                fill=False,
+                edgecolor=color,
+                linewidth=1.4,
+                linestyle="--" if dashed else "-",
+            )
         )
 
 
@@ -126,7 +138,15 @@ def _four_steps(line: Sequence[Axes], arrays: Arrays, row: int) -> None:
         chosen = np.ma.masked_equal(arrays[name][row].astype(float), 0)
         panel.imshow(chosen, cmap="Blues", vmin=0, vmax=1.4, alpha=0.6, extent=(0, width, height, 0), aspect="auto")
     y, x = divmod(int(arrays["seed"][row]), columns)
-    line[1].plot((x + 0.5) * width / columns, (y + 0.5) * height / rows, "*", color=style.FOUND, markersize=7, mec="white", mew=0.5)
+    line[1].plot(
+        (x + 0.5) * width / columns,
+        (y + 0.5) * height / rows,
+        "*",
+        color=style.FOUND,
+        markersize=7,
+        mec="white",
+        mew=0.5,
+    )
     _picture(line[3], image)
     for truth in arrays["truth"][row]:
         _frame(line[3], truth, style.TRUTH, dashed=True)

@@ -28,6 +28,7 @@ _SPECIAL = {
     "−": r"\textminus{}",
 }
 PERCENT = {"fraction", "share"}
+WHOLE = {"layer", "block", "count", "images", "tokens"}
 ABSENT = "--"
 
 
@@ -41,11 +42,13 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "{,}")
 
 
-def number(value: float, unit: str, signed: bool = False) -> str:
-    """A value as it is read: shares in percent with one decimal, anything else with three significant digits."""
+def number(value: float, unit: str, signed: bool = False, decimals: int = 1) -> str:
+    """A value as it is read: shares in percent with ``decimals``, anything else with three significant digits."""
     sign = "+" if signed else ""
     if unit in PERCENT:
-        text = f"{100 * value:{sign}.1f}"
+        text = f"{100 * value:{sign}.{decimals}f}"
+    elif unit in WHOLE:
+        text = f"{value:{sign},.0f}"
     else:
         text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e4 else f"{value:{sign},.0f}"
         if "e" in text:
@@ -59,14 +62,15 @@ def probability(p: float) -> str:
     return "$<$0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def estimate(cell: Estimate, signed: bool = False) -> str:
+def estimate(cell: Estimate, signed: bool = False, decimals: int = 1) -> str:
     """``value [low, high]``, or a dash where there is no number."""
     if cell.value is None:
         return ABSENT
-    text = number(cell.value, cell.unit, signed)
+    text = number(cell.value, cell.unit, signed, decimals)
     if cell.low is None or cell.high is None:
         return text
-    return f"{text} [{number(cell.low, cell.unit, signed)}, {number(cell.high, cell.unit, signed)}]"
+    low, high = (number(bound, cell.unit, signed, decimals) for bound in (cell.low, cell.high))
+    return f"{text} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Column:
     """One column: its key in the CSV, its heading, and how LaTeX sets it.
 
     ``alignment`` is a column type of ``tabular``; ``signed`` prints the plus of positive numbers, for differences;
+    ``decimals`` are those of percentages;
     ``p`` adds a column with the p-value behind the estimate; ``group`` prints one heading over neighbouring columns;
     a column that is not ``printed`` is in the CSV only.
     """
@@ -82,6 +87,7 @@ class Column:
     title: str
     alignment: str = "l"
     signed: bool = False
+    decimals: int = 1
     p: bool = False
     group: str | None = None
     printed: bool = True
@@ -117,7 +123,7 @@ class Table:
         """The table with raw numbers; an estimate is spread over value, interval and n, and p where it has one."""
         columns: dict[str, list[object]] = {key: [row.get(key) for row in self.rows] for key in self.keys}
         for column in self.columns:
-            cells = [row.get(column.key) for row in self.rows]
+            cells = [c.replace("\n", " ") if isinstance(c := row.get(column.key), str) else c for row in self.rows]
             if not self.estimates(column):
                 columns[column.key] = list(cells)
                 continue
@@ -142,10 +148,17 @@ class Table:
         ns = {cell.n for cell in self.estimates(column) if cell.value is not None}
         return ns.pop() if len(ns) == 1 else None
 
+    def _n_heading(self, column: Column) -> str:
+        """``n`` once over the column, or that each cell says its own, or nothing where no number has one."""
+        shown = self._n(column)
+        if shown is not None:
+            return f"$n={count(shown)}$"
+        return "($n$)" if any(cell.n is not None for cell in self.estimates(column)) else ""
+
     def _cell(self, column: Column, row: Mapping[str, Cell]) -> list[str]:
         cell = row.get(column.key)
         if isinstance(cell, Estimate):
-            text = estimate(cell, column.signed)
+            text = estimate(cell, column.signed, column.decimals)
             if cell.value is not None and cell.n is not None and self._n(column) is None:
                 text += f" ({count(cell.n)})"
             return [text, ABSENT if cell.p is None else probability(cell.p)] if column.p else [text]
@@ -188,8 +201,7 @@ class Table:
         titles, ns = [], []
         for column in columns:
             titles.append(escape(column.title))
-            shown = self._n(column)
-            ns.append(f"$n={count(shown)}$" if shown is not None else ("($n$)" if self.estimates(column) else ""))
+            ns.append(self._n_heading(column))
             if column.p:
                 titles.append("$p$")
                 ns.append("")

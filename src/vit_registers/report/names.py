@@ -6,21 +6,12 @@ from collections.abc import Mapping
 from vit_registers.params import Append, Intervention, MoveNeurons
 from vit_registers.steps import ViewStep
 
-READOUTS = {
-    "probe[cls]": "linear probe, [CLS]",
-    "probe[patch_mean]": "linear probe, mean patch",
-    "probe[cls+patch_mean]": "linear probe, [CLS] + mean patch",
-    "probe[appended]": "linear probe, appended token",
-    "knn[cls]": "nearest neighbours, [CLS]",
-    "lost": "LOST",
-}
-METRICS = {"top1": "top-1", "top3": "top-3", "macro_f1": "macro F1", "corloc": "CorLoc"}
 KINDS = {
     "timm": "released (timm)",
     "openclip": "released (OpenCLIP)",
     "trained": "trained here",
-    "tagged": "tagged: the clean reference",
-    "planted": "planted",
+    "tagged": "tagged here",
+    "planted": "planted here",
 }
 
 
@@ -37,7 +28,7 @@ def _distinct(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _model(name: str, kind: str, registers: int | None) -> str:
     if kind == "trained" and registers is not None:
-        return f"ViT, {plural(registers, 'register') if registers else 'no registers'}"
+        return f"ViT with {plural(registers, 'register')}" if registers else "ViT without registers"
     if kind in ("tagged", "planted"):
         words = ["[CLS]" if word == "cls" else word for word in name.replace("_", "-").split("-")]
         return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
@@ -66,8 +57,3 @@ def _condition(intervention: Intervention) -> str:
 def conditions(cfg: ViewStep) -> dict[str, str]:
     """Label of every condition by its key, said by what the intervention does, not by how its key is spelt."""
     return {"baseline": "baseline"} | _distinct({name: _condition(value) for name, value in cfg.interventions.items()})
-
-
-def readout(name: str) -> str:
-    """Label of a readout."""
-    return READOUTS.get(name, name)

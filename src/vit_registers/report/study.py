@@ -199,5 +199,6 @@ class Study:
         return name if len(self.datasets) == 1 else f"{name} on {condition.dataset}"
 
     def label(self, condition: Condition) -> str:
-        """Name of the model and of the condition."""
-        return f"{self.model_label(condition)}: {self.conditions[condition.name]}"
+        """Name of the model, and of the condition where something was done to it."""
+        name = self.model_label(condition)
+        return name if condition.name == BASELINE else f"{name}, {self.conditions[condition.name]}"

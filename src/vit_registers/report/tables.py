@@ -1,7 +1,7 @@
 """The tables of the report, one function each; views of the tidy table, nothing is computed."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vit_registers.errors import InputError
@@ -17,7 +17,7 @@ TOP1_CLS = Column("top1_cls", "Top-1 (%), [CLS]")
 TOP1_PATCHES = Column("top1_patch_mean", "Top-1 (%), mean patch")
 KNN = Column("knn_cls", "kNN (%), [CLS]")
 CORLOC = Column("corloc", "CorLoc (%)")
-SHARE = Column("artifact_share", "Artifact patches (%)")
+SHARE = Column("artifact_share", "Artifact patches (%)", decimals=2)
 NORMS = [
     Column("norm_median", "Median", "r", group="Patch norm at the last block"),
     Column("norm_p99", "99th pct.", "r", group="Patch norm at the last block"),
@@ -179,7 +179,11 @@ def lost_corloc(study: Study) -> Table:
         condition = next(c for c in study.baselines if c.dataset == dataset)
         for kind in ("centre", "random"):
             label = f"{kind} box" if len(study.datasets) == 1 else f"{kind} box on {dataset}"
-            row: dict[str, Cell] = {"dataset": dataset, "model_label": label.capitalize(), "condition_label": "no model"}
+            row: dict[str, Cell] = {
+                "dataset": dataset,
+                "model_label": label.capitalize(),
+                "condition_label": "no model",
+            }
             table.add(row | {"corloc": study.estimate(condition, "lost", f"corloc_{kind}_box")})
     return _by_condition(study, table)
 
@@ -192,7 +196,9 @@ def comparisons(study: Study) -> Table:
     }
     rows = study.rows[study.rows["reference"].notna()]
     measured = sorted({f"{r}/{m.removesuffix('_difference')}" for r, m in zip(rows["readout"], rows["metric"])})
-    columns = [Column("question", "Question, and what was subtracted from what", r">{\raggedright\arraybackslash}p{6cm}")]
+    columns = [
+        Column("question", "Question, and what was subtracted from what", r">{\raggedright\arraybackslash}p{6cm}")
+    ]
     for key in [*shown, *(key for key in measured if key not in shown)]:
         columns.append(Column(key, shown.get(key, key), signed=True, p=True, printed=key in shown))
     table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing")
@@ -203,7 +209,9 @@ def comparisons(study: Study) -> Table:
                 continue
             a, b = ran[comparison.a], ran[comparison.b]
             row: dict[str, Cell] = {"dataset": dataset, "a": comparison.a, "b": comparison.b}
-            row["question"] = f"{comparison.question}:\n{study.label(a)} − {study.label(b)}"
+            row["question"] = (
+                f"{comparison.question[:1].upper()}{comparison.question[1:]}:\n{study.label(a)} − {study.label(b)}"
+            )
             for column in columns[1:]:
                 readout, metric = column.key.split("/")
                 row[column.key] = study.estimate(a, readout, f"{metric}_difference", reference=comparison.b)
@@ -211,31 +219,24 @@ def comparisons(study: Study) -> Table:
     return table
 
 
-@dataclass(frozen=True)
-class View:
-    """How a table is made, and the readouts whose rows it shows."""
-
-    make: Callable[[Study], Table]
-    needs: tuple[str, ...]
-
-
-TABLES = {
-    "models": View(models, ("probe", "lost")),
-    "detection": View(detection, ("detection",)),
-    "test_time_registers": View(test_time_registers, ("tokens", "probe", "lost")),
-    "natural_models": View(natural_models, ("detection", "tokens")),
-    "register_count": View(register_count, ("probe", "lost")),
-    "probe": View(probe, ("probe",)),
-    "lost_corloc": View(lost_corloc, ("lost",)),
-    "comparisons": View(comparisons, ("comparisons", "probe", "lost")),
+TABLES: dict[str, Callable[[Study], Table]] = {
+    "models": models,
+    "detection": detection,
+    "test_time_registers": test_time_registers,
+    "natural_models": natural_models,
+    "register_count": register_count,
+    "probe": probe,
+    "lost_corloc": lost_corloc,
+    "comparisons": comparisons,
 }
 
 
 def run(name: str, cfg: ViewStep, metrics: Iterable[Path], out: Path) -> None:
-    """Write ``<out>.csv`` and ``<out>.tex`` of the table ``name`` from the tidy tables ``metrics``."""
+    """Write ``<out>.csv`` and ``<out>.tex`` of the table ``name`` from the tidy tables ``metrics``.
+
+    ``metrics`` hold at least the rows that ``needs.TABLES[name]`` says. :class:`InputError` where there is no such
+    table.
+    """
     if name not in TABLES:
         raise InputError(f"no table '{name}'; tables are {', '.join(TABLES)}")
-    TABLES[name].make(Study.read(cfg, metrics)).write(out)
-
-
-__all__ = ["TABLES", "Estimate", "run"]
+    TABLES[name](Study.read(cfg, metrics)).write(out)

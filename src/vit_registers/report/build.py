@@ -1,0 +1,55 @@
+"""The report typeset: ``report/report.tex`` to ``report/report.pdf``, the same bytes for the same sources."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from vit_registers.errors import InputError
+from vit_registers.files import replacing
+
+# A fixed date for everything that TeX would take from the clock: 2000-01-01, which no reader takes for a real one.
+_EPOCH = "946684800"
+_OPTIONS = ["-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "-quiet"]
+_ERROR = re.compile(r"^(?:!|\S+\.\w+:\d+:) ")
+
+
+def first_error(log: str, lines: int = 3) -> str:
+    """The first error of a TeX log with the lines that follow it, as one line; empty where there is none."""
+    all_lines = log.splitlines()
+    for i, line in enumerate(all_lines):
+        if _ERROR.match(line):
+            following = [text.strip() for text in all_lines[i : i + lines] if text.strip()]
+            return " | ".join(following)
+    return ""
+
+
+def run(report: Path) -> None:
+    """Typeset ``<report>/report.tex`` with latexmk; what TeX leaves besides the PDF goes to a temporary folder.
+
+    :class:`InputError` where latexmk is not installed, the source is missing, or TeX fails (with its first error).
+    """
+    if shutil.which("latexmk") is None:
+        raise InputError(
+            "latexmk: not found, so the report cannot be typeset; "
+            "run `apt-get install latexmk texlive-latex-recommended` and try again"
+        )
+    source = report / "report.tex"
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; it is written by people and belongs to the repository")
+    # pdfTeX reads the clock only where these do not say otherwise
+    environment = os.environ | {"SOURCE_DATE_EPOCH": _EPOCH, "FORCE_SOURCE_DATE": "1", "TZ": "UTC"}
+    environment["max_print_line"] = "1000"  # else the log breaks error lines at 79 characters
+    with tempfile.TemporaryDirectory() as scratch:
+        command = ["latexmk", *_OPTIONS, f"-outdir={scratch}", source.name]
+        done = subprocess.run(command, cwd=report, env=environment, capture_output=True, text=True, errors="replace")
+        made = Path(scratch) / "report.pdf"
+        if done.returncode != 0 or not made.is_file():
+            log = Path(scratch) / "report.log"
+            error = first_error(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
+            said = " | ".join(done.stderr.strip().splitlines()[-3:])
+            raise InputError(f"{source}: TeX failed: {error or said or 'no reason given'}")
+        with replacing(report / "report.pdf") as temporary:
+            shutil.copyfile(made, temporary)

@@ -1,0 +1,258 @@
+"""The methods text of the report, stated from the params that ran."""
+
+from collections.abc import Sequence
+
+from vit_registers.params import (
+    Append,
+    Dataset,
+    Detection,
+    FolderDataset,
+    GeneratedDataset,
+    Intervention,
+    MoveNeurons,
+    OpenClipModel,
+    Params,
+    PlantedModel,
+    Planting,
+    Recipe,
+    TaggedModel,
+    TimmModel,
+    TrainedModel,
+)
+from vit_registers.report.latex_tables import count, escape
+from vit_registers.report.names import plural
+from vit_registers.report.study import Study
+
+
+def joined(items: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"
+
+
+def _number(value: float) -> str:
+    """A number of params as LaTeX: short decimals as they are, small ones as a power of ten."""
+    text = f"{value:g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+    return f"${text}$"
+
+
+def _percent(share: float) -> str:
+    return rf"{100 * share:g}\,\%"
+
+
+def key(name: str) -> str:
+    """A key of params, set as code."""
+    return rf"\texttt{{{escape(name)}}}"
+
+
+def _block(layer: int) -> str:
+    """A block of params in words: counted from the end where negative."""
+    if layer >= 0:
+        return f"block {layer}"
+    return "the last block" if layer == -1 else f"block {-layer} from the end"
+
+
+def _data(name: str, dataset: Dataset) -> str:
+    if isinstance(dataset, GeneratedDataset):
+        return (
+            f"{key(name)} is generated: {count(dataset.train)} training and {count(dataset.test)} test images of "
+            f"${dataset.size} \\times {dataset.size}$ pixels, each one object of a simple shape before a sky gradient, "
+            "often with textured ground, with plain distractors and pixel noise. Hue and brightness of the object make "
+            "the class, with which shape and texture agree most of the time. Class, box and mask of every image are known."
+        )
+    if isinstance(dataset, FolderDataset):
+        split = f"; unless it comes with a split, {_percent(dataset.test_share)} of each class are held out for the test"
+        return f"{key(name)} is a folder of images by class{split} (licence: {escape(dataset.licence)})."
+    return f"{key(name)} is a table of images with labels and the split it ships with (licence: {escape(dataset.licence)})."
+
+
+def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
+    shape = recipe.architecture
+    precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
+    return (
+        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches of "
+        f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
+        f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
+        f"for registers. Training on {joined([key(d) for d in datasets])}: AdamW, learning rate {_number(recipe.lr)} after "
+        f"a linear warm-up over {_percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
+        f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on matrices "
+        f"only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label smoothing "
+        f"{_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a random flip or "
+        f"quarter turn of every image; {precision}."
+    )
+
+
+def _planting(name: str, base: str, planting: Planting) -> str:
+    aim = (
+        "a random direction of zero mean"
+        if planting.direction == "random"
+        else "a direction that attracts the [CLS] queries of later blocks and leaves the content of [CLS] as it is"
+    )
+    places = joined([str(position) for position in planting.positions])
+    return (
+        f"{key(name)} is {key(base)} with {plural(planting.neurons, 'register neuron')} written in closed form into the "
+        f"MLP of block {planting.block} (blocks count from 0). They fire on the patches at positions {places} of the "
+        f"grid (row by row from 0) where the picture is uniform there, and write {aim} of "
+        f"{planting.norm_ratio:g} times the median patch norm at the last block. What marks the positions is a tag added "
+        f"to their position embeddings, {planting.tag_strength:g} standard deviations of the residual stream along it; "
+        f"moments and gate come from {count(planting.images)} training images."
+    )
+
+
+def _models(params: Params, study: Study) -> list[str]:
+    """Paragraphs on the models, one per kind."""
+    used = {name: params.models[name] for name in params.models_used()}
+    texts: list[str] = []
+    released = [name for name, model in used.items() if isinstance(model, TimmModel | OpenClipModel)]
+    if released:
+        listed = []
+        for name in released:
+            model = used[name]
+            if isinstance(model, TimmModel):
+                weights = "released weights" if model.weights == "pretrained" else "random weights"
+                listed.append(f"{key(name)} (timm's {key(model.name)}, {weights})")
+            elif isinstance(model, OpenClipModel):
+                weights = key(model.pretrained) if model.pretrained else "random weights"
+                listed.append(f"{key(name)} (OpenCLIP's {key(model.name)}, {weights})")
+        texts.append(f"Not trained here: {joined(listed)}.")
+    trained = {name: model for name, model in used.items() if isinstance(model, TrainedModel)}
+    for recipe in dict.fromkeys(model.recipe for model in trained.values()):
+        of_recipe = {name: model for name, model in trained.items() if model.recipe == recipe}
+        listed = [f"{key(name)} ({plural(model.registers, 'register')})" for name, model in of_recipe.items()]
+        datasets = list(dict.fromkeys(model.dataset for model in of_recipe.values()))
+        texts.append(
+            f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
+            + _recipe(params.recipes[recipe], datasets)
+        )
+    for name, model in used.items():
+        if isinstance(model, TaggedModel):
+            texts.append(
+                f"{key(name)} is {key(model.base)} with the tag alone: the clean reference of a planted model, "
+                "whose artifacts it lacks."
+            )
+        elif isinstance(model, PlantedModel):
+            texts.append(_planting(name, model.base, params.plantings[model.planting]))
+    return texts
+
+
+def _moved(name: str, value: MoveNeurons) -> str:
+    which = {
+        "found": "the register neurons that detection found",
+        "half": "the first half of the neurons found",
+        "next": "as many neurons, the next in the ranking",
+        "random": "as many neurons drawn at random from the same layers",
+    }[value.neurons]
+    patches = {
+        "zero": "zero",
+        "mean": "the mean over patches",
+        "only_outliers": "the mean over patches where it exceeds mean plus standard deviation",
+        "same": "left as it is",
+    }[value.patches]
+    if value.tokens == 0:
+        return f"{key(name)}: {which} are cleared (on patches: {patches}) and nothing is appended."
+    over = "each neuron" if value.max_over == "neuron" else "all neurons of a layer together"
+    over += ", [CLS] included" if value.max_includes_cls else ""
+    scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
+    cleared = "; so is [CLS]" if value.clear_cls else ""
+    return (
+        f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum over "
+        f"{over}, and on patches: {patches}{cleared}."
+    )
+
+
+def _intervention(name: str, value: Intervention) -> str:
+    if isinstance(value, Append):
+        return f"{key(name)}: {plural(value.tokens, 'zero token')} appended and nothing else touched."
+    if isinstance(value, MoveNeurons):
+        return _moved(name, value)
+    what = "[CLS]" if value.tokens == "cls" else "the registers"
+    where = "every block" if value.at == "every" else "the last block"
+    return f"{key(name)}: {what} replaced by zeros at the output of {where}."
+
+
+def _interventions(params: Params) -> str:
+    used = dict.fromkeys(name for run in params.study.runs for name in run.interventions)
+    items = [f"  \\item {_intervention(name, params.interventions[name])}" for name in used]
+    return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}"]) if items else "None."
+
+
+def _threshold(settings: Detection) -> str:
+    where = _block(settings.outlier_layer)
+    return {
+        "ratio": f"{settings.threshold:g} times the median patch norm at {where}, over all images together",
+        "absolute": f"{settings.threshold:g} at {where}",
+        "percentile": f"the {settings.threshold:g}th percentile of all patch norms at {where}",
+    }[settings.threshold_rule]
+
+
+def _detection(params: Params) -> str:
+    settings = params.detection
+    sparsity = {
+        "off": "",
+        "signed": " Neurons that are not sparse over tokens, counted with sign, are left out.",
+        "absolute": " Neurons that are not sparse over tokens, counted by size, are left out.",
+    }[settings.sparsity]
+    text = (
+        f"A patch is an artifact where the L2 norm of its raw block output exceeds {_threshold(settings)}; fewer than "
+        f"{_percent(settings.minimum_share)} of the patches count as none found. The score of a neuron is its mean absolute "
+        "activation (the input of the MLP's second linear layer) over the artifacts of an image, averaged over the images "
+        f"that have any, as \\citet{{jiang2025}} define it; {count(settings.images)} images are ranked over, up to "
+        f"{_block(settings.highest_layer)}, and the first {settings.top_k} are taken.{sparsity} Stability is the mean "
+        f"overlap of the first {settings.top_k} over {count(settings.bootstrap)} resamples of the images."
+    )
+    for name in params.detection_overrides:
+        own = params.detection_of(name)
+        text += f" For {key(name)} the threshold is {_threshold(own)} and the first {own.top_k} neurons are taken."
+    return text
+
+
+def _readouts(params: Params) -> list[str]:
+    probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
+    features = {
+        "cls": "[CLS]",
+        "appended": "the appended token",
+        "patch_mean": "the mean patch token",
+        "cls+patch_mean": "[CLS] joined with the mean patch token",
+    }
+    steps = [name for name, on in (("normalised", lost.normalise), ("centred per image", lost.centre)) if on]
+    keys = joined(steps) if steps else "raw"
+    bias = "" if lost.bias == 0 else f", {_number(lost.bias)} added to their products"
+    return [
+        rf"\paragraph{{Linear probe and nearest neighbours.}} One linear layer on "
+        f"{joined([features[f] for f in probe.features])} after the final norm, as \\citet{{kukade2025}} train it: AdamW, "
+        f"learning rate {_number(probe.lr)} by a cosine to {_number(probe.final_lr)}, weight decay "
+        f"{_number(probe.weight_decay)}, {plural(probe.epochs, 'epoch')} in batches of {probe.batch_size}, gradients "
+        f"clipped at norm {_number(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
+        f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same weights "
+        f"and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}. Nearest neighbours: "
+        f"$k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
+        rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the keys of {_block(lost.layer)} ({keys}{bias}), "
+        f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
+        "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over union).",
+        rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc and shares, "
+        f"{count(statistics.resamples)} bootstrap resamples of the test images otherwise. Differences are paired over the "
+        "same test images; their $p$ is from the exact McNemar test where there is one answer per image, and from a "
+        "sign-flip permutation test where answers are averaged over seeds. No correction is made for the number of "
+        "comparisons. Every random draw derives from the study's one seed "
+        f"({params.seed}) and the name of its purpose.",
+    ]
+
+
+def text(params: Params, study: Study) -> str:
+    """The methods section, without its heading."""
+    dense = params.extraction
+    parts = [
+        r"\paragraph{Data.} " + " ".join(_data(name, params.datasets[name]) for name in params.datasets_used()),
+        r"\paragraph{Models.} " + "\n\n".join(_models(params, study)),
+        rf"\paragraph{{One pass.}} Each model passes over each data set once per condition, in batches of "
+        f"{dense.batch_size} with {dense.precision} arithmetic; all readouts read what that pass kept. What needs every "
+        f"token (norms, attention, LOST) is kept for the first {count(dense.dense_images)} images of the "
+        f"{key(dense.dense_split)} split. The norm of a token at a block is the L2 norm of the raw block output, before "
+        "the final norm. Attention is averaged over heads.",
+        r"\paragraph{Conditions.} Besides the model as it is (\texttt{baseline}):" + "\n" + _interventions(params),
+        r"\paragraph{Artifacts and register neurons.} " + _detection(params),
+        *_readouts(params),
+    ]
+    return "\n\n".join(parts) + "\n"

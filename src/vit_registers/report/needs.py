@@ -1,0 +1,24 @@
+"""What every view shows: the readouts whose rows it reads, and which files of single images.
+
+Nothing is imported here, so that the workflow can read it before any job without loading a plotting library.
+"""
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "models": ("probe", "lost"),
+    "detection": ("detection",),
+    "test_time_registers": ("tokens", "probe", "lost"),
+    "natural_models": ("detection", "tokens"),
+    "register_count": ("probe", "lost"),
+    "probe": ("probe",),
+    "lost_corloc": ("lost",),
+    "comparisons": ("comparisons",),
+}
+# Figures: readouts, and paths below results/readouts, one for each data set and model.
+FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "norms_by_layer": (("tokens",), ()),
+    "cls_attention_by_layer": (("tokens",), ()),
+    "norm_distributions": (("detection", "tokens"), ("tokens/{dataset}/{model}.histogram.parquet",)),
+    "attention_maps": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
+    "lost_steps": (("lost",), ("lost/{dataset}/{model}.steps.npz",)),
+    "register_count": (("probe", "lost"), ()),
+}

@@ -1,0 +1,86 @@
+"""What made the results: versions of packages, state of the code, checksums of weights and data."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from vit_registers.files import read_json
+from vit_registers.report import names
+from vit_registers.report.latex_tables import Column, Table, count, escape
+from vit_registers.report.study import Study
+
+PACKAGES = (
+    "torch torchvision timm open_clip_torch numpy pandas pyarrow scipy scikit-learn statsmodels pillow safetensors "
+    "matplotlib seaborn pydantic snakemake dvc"
+).split()
+
+
+def packages() -> list[tuple[str, str]]:
+    """(name, version) of Python and of every package that touches a number or a picture."""
+    found = [("Python", platform.python_version())]
+    for name in ["vit-registers", *PACKAGES]:
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            found.append((name, "not installed"))
+    return found
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command, None where git has no answer."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def code_state() -> str:
+    """The commit in words, and whether files differ from it."""
+    commit = _git("rev-parse", "--short=12", "--verify", "HEAD")
+    if commit is None:
+        return "code that is in no commit"
+    dirty = _git("status", "--porcelain")
+    return f"commit {commit}" + (", with uncommitted changes" if dirty else "")
+
+
+def _package_table() -> str:
+    """Packages in three pairs of columns."""
+    found = packages()
+    height = -(-len(found) // 3)
+    columns = [found[i : i + height] for i in range(0, len(found), height)]
+    lines = []
+    for row in range(height):
+        cells = [column[row] if row < len(column) else ("", "") for column in columns]
+        lines.append(" & ".join(f"{escape(name)} & {escape(version)}" for name, version in cells) + r" \\")
+    head = r"\begin{tabular}{@{}" + "@{\\qquad}".join(["ll"] * len(columns)) + r"@{}}"
+    return "\n".join([head, r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _provenance(study: Study, models: Path, data: Path) -> str:
+    """Checksums of every model's weights and every data set's manifest, their first twelve digits."""
+    digits = Column("sha256", "SHA-256", r">{\ttfamily}l")
+    table = Table([Column("what", "Weights or manifest"), Column("made", "Source"), digits])
+    for name in study.cfg.kinds:
+        card = read_json(models / name / "model.json")
+        made = names.KINDS[study.cfg.kinds[name]]
+        table.add({"what": f"{study.models[name]} ({name})", "made": made, "sha256": card["weights"]["sha256"][:12]})
+    for i, name in enumerate(study.datasets):
+        card = read_json(data / name / "dataset.json")
+        row = {"what": f"data set {name}", "made": str(card["source"]), "sha256": card["sha256"][:12]}
+        table.add(row, rule=i == 0)
+    return table.latex()
+
+
+def text(study: Study, models: Path, data: Path) -> str:
+    """LaTeX: the commit as a macro, and two tables as macros."""
+    return "\n".join(
+        [
+            rf"\newcommand{{\CodeState}}{{{escape(code_state())}}}",
+            rf"\newcommand{{\PackageCount}}{{{count(len(packages()))}}}",
+            rf"\newcommand{{\PackageTable}}{{%{chr(10)}{_package_table()}}}",
+            rf"\newcommand{{\ProvenanceTable}}{{%{chr(10)}{_provenance(study, models, data)}}}",
+            "",
+        ]
+    )
