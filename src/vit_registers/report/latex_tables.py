@@ -21,11 +21,11 @@ _SPECIAL = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
+    "<": "$<$",
+    ">": "$>$",
     "[": "{[}",  # a bracket that opens a cell would be read as the optional argument of \\
     "]": "{]}",
-    "−": r"\textminus{}",
+    "−": "$-$",
 }
 PERCENT = {"fraction", "share"}
 WHOLE = {"layer", "block", "count", "images", "tokens"}
