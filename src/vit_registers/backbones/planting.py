@@ -1,283 +1,212 @@
-"""Register neurons whose truth is known: a tagged model, and a planted one made from it, both in closed form.
+"""Register neurons where we put them: an oracle for detection and for what is done to neurons (closed form, no training).
 
-A trained small ViT shows no artifact tokens. Planting writes k neurons into the MLP of one block that fire on patches
-which are (a) at tagged positions and (b) uniform background, and then add one fixed direction with a saturated size:
-high-norm artifact tokens as darcet2024 describes them, behind register neurons as jiang2025 describes them. The tag
-alone does no harm: the tagged model is the clean reference. On the planted one detection must find exactly the k
-neurons, and test-time registers must undo the damage.
+Two steps. *Tagging* marks grid positions in a trained model without harm (:mod:`tagging`): the clean reference. *Planting*
+takes the neurons of one MLP that matter least and gives them the gate of tagged, uniform patches (:mod:`gate`): where
+it opens, the block writes a vector of ten times the usual norm into the residual stream, as register neurons of large
+trained models do (jiang2025), and the norm jumps at that block exactly. All arithmetic on one thread, in float32 through
+the model and float64 beside it.
 """
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vit_registers.backbones import backbone
+from vit_registers.backbones import backbone as backbones
+from vit_registers.backbones.attraction import cls_direction
 from vit_registers.backbones.backbone import Backbone
+from vit_registers.backbones.gate import Gate, fit_gate, ridge, uniform_patches
+from vit_registers.backbones.observe import inputs, one_thread, residual_sites
+from vit_registers.backbones.tagging import quiet_direction, second_moment, tag
+from vit_registers.backbones.train import load_pixels
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
-from vit_registers.files import replacing
+from vit_registers.files import digest, exclusive
 from vit_registers.params import Planting
 from vit_registers.seeds import generator
 from vit_registers.steps import PlantStep
 
 log = logging.getLogger(__name__)
 
-THREADS = 1  # a constant: sums over threads differ in the last bit
-UNIFORM_SD = 10.0 / 255.0  # a patch is uniform where its grey values spread less than this
-SATURATION = 16.0  # a neuron's pre-activation on a token that fires as the average one
-STAGGER = 0.1  # relative step between pairs, so that no two pairs are alike
-PLATEAU = 0.25  # width of the linear part, as a share of the pre-activation
+GAIN = 16.0  # activation of the first pair's neurons on an average firing token
+SPREAD = 0.1  # by which each further pair is stronger, so that neurons have an order
+SHIFT = 0.25  # of its gain: by how much the second neuron of a pair lags behind the first
 
 
 @dataclass(frozen=True)
-class Residuals:
-    """What planting needs of a pass over n images, patch tokens only (n, p, d) in fp32."""
+class Sample:
+    """Training images: uint8 pixels (n, 3, s, s) and where objects are, boolean (n, s, s)."""
 
-    before: list[Tensor]  # inputs of blocks 0..l, then the output of block l
-    normed: Tensor  # output of block l's norm2, the MLP's input
-    hidden: Tensor  # mean |activation| of block l's neurons (h,)
-    last_norm: Tensor  # (n, p) norms after the last block
-    cls_query: list[Tensor]  # mean [CLS] query of each later block, (heads, d / heads)
+    pixels: Tensor
+    objects: Tensor
 
 
-@torch.inference_mode()
-def residuals(model: Backbone, images: Tensor, block: int, batch: int = 100) -> Residuals:
-    """One hooked pass; ``images`` (n, 3, s, s) normalised."""
-    kept: dict[str, list[Tensor]] = {}
-    patches = model.layout.patch_slice
-
-    def keep(name: str, value: Tensor) -> None:
-        kept.setdefault(name, []).append(value)
-
-    handles = []
-    for i in range(block + 1):
-        handles.append(
-            model.blocks[i].register_forward_pre_hook(lambda _, a, i=i: keep(f"in{i}", a[0][:, patches].clone()))
-        )
-    middle = model.blocks[block]
-    handles += [
-        middle.register_forward_hook(lambda _, a, out: keep("out", out[:, patches].clone())),
-        middle.norm2.register_forward_hook(lambda _, a, out: keep("normed", out[:, patches].clone())),
-        middle.mlp.fc2.register_forward_pre_hook(lambda _, a: keep("hidden", a[0].abs().mean(dim=(0, 1))[None])),
-        model.blocks[-1].register_forward_hook(lambda _, a, out: keep("last", out[:, patches].norm(dim=-1))),
-    ]
-    for i in range(block + 1, model.depth):
-        attention = model.blocks[i].attn
-        handles.append(
-            attention.qkv.register_forward_hook(
-                lambda _, a, out, i=i, h=attention.num_heads: keep(
-                    f"q{i}", out[:, 0, : out.shape[-1] // 3].view(len(out), h, -1).mean(0)[None]
-                )
-            )
-        )
-    try:
-        for start in range(0, len(images), batch):
-            model.module(images[start : start + batch])
-    finally:
-        for handle in handles:
-            handle.remove()
-    whole = {name: torch.cat(parts) for name, parts in kept.items()}
-    return Residuals(
-        before=[whole[f"in{i}"] for i in range(block + 1)] + [whole["out"]],
-        normed=whole["normed"],
-        hidden=whole["hidden"].mean(0),
-        last_norm=whole["last"],
-        cls_query=[whole[f"q{i}"].mean(0) for i in range(block + 1, model.depth)],
-    )
+def sample(data: Manifest, count: int, seed: int, backbone: Backbone) -> Sample:
+    """``count`` random images of split train, in manifest order; without masks no pixel counts as an object."""
+    train = data.rows("train")
+    if count > len(train):
+        raise InputError(f"plantings: images is {count}, but '{data.name}' has {len(train)} training images; lower it")
+    rows = np.sort(generator(seed, "planting", "images", data.name).permutation(train)[:count])
+    pixels, _ = load_pixels(data, rows, backbone.preprocess)
+    objects = torch.zeros(len(rows), *pixels.shape[2:], dtype=torch.bool)
+    for i, row in enumerate(rows):
+        if data.table["mask"].notna().iloc[row]:
+            objects[i] = backbone.preprocess.pixels(load_image(data.file(int(row), "mask"))).amax(0) > 0
+    return Sample(pixels, objects)
 
 
-def second_moment(tokens: list[Tensor]) -> Tensor:
-    """Uncentred second moment (d, d) of all tokens of several (n, p, d), in fp64."""
-    flat = [part.reshape(-1, part.shape[-1]).double() for part in tokens]
-    return torch.stack([part.T @ part for part in flat]).sum(0) / sum(len(part) for part in flat)
+def quietest(backbone: Backbone, block: int, count: int, pixels: Tensor) -> list[int]:
+    """Neurons of a block's MLP with the smallest mean |activation| x ||fc2 column||: what a model misses least."""
+    second: nn.Linear = backbone.blocks[block].mlp.fc2  # type: ignore[assignment, union-attr]
+    total = torch.zeros(second.in_features, dtype=torch.float64)
+    for batch in inputs(backbone, {"activation": second}, pixels):
+        total += batch["activation"].double().abs().sum((0, 1))
+    score = total / (len(pixels) * backbone.layout.length) * second.weight.double().norm(dim=0)
+    return [int(i) for i in score.argsort(stable=True)[:count]]
 
 
-def tag_direction(moment: Tensor) -> tuple[Tensor, float]:
-    """A unit vector (d,) that residuals hardly use and LayerNorm's centring does not touch, and their sd along it.
+def median_norm(backbone: Backbone, pixels: Tensor) -> float:
+    """Median over all patches of the norm of the last block's output."""
+    sites = {"last": residual_sites(backbone)[-1]}
+    norms = [batch["last"][:, backbone.layout.patch_slice].norm(dim=-1) for batch in inputs(backbone, sites, pixels)]
+    return float(torch.cat(norms).median())
 
-    The second-smallest eigenvector (the smallest may be numerically empty), projected off the all-ones vector.
+
+def write_neurons(mlp: nn.Module, neurons: list[int], gate: Gate, artifact: Tensor) -> None:
+    """Make ``neurons`` of a GELU MLP add ``artifact`` (D,) to tokens that pass the gate, and nothing to others.
+
+    The two neurons of pair j see G_j s / E and the same less a quarter of G_j, with G_j = 16 (1 + j / 10) and E the mean s
+    of firing tokens, and write +artifact and -artifact over that quarter: GELU(x) - GELU(x - a) is 0 for x << 0 and
+    saturates at a for x >> a, so that artifacts are of nearly equal norm however far s is above 0.
     """
-    vectors = torch.linalg.eigh(moment).eigenvectors
-    direction = vectors[:, 1] - vectors[:, 1].mean()
-    direction = direction / direction.norm()
-    direction = direction * torch.sign(direction[direction.abs().argmax()])  # eigenvectors come with either sign
-    return direction, float((direction @ moment @ direction).sqrt())
+    first: nn.Linear = mlp.fc1  # type: ignore[assignment]
+    second: nn.Linear = mlp.fc2  # type: ignore[assignment]
+    with torch.no_grad():
+        for i, neuron in enumerate(neurons):
+            gain = GAIN * (1.0 + SPREAD * (i // 2))
+            lag = SHIFT * gain * (i % 2)
+            share = artifact / (SHIFT * gain * (len(neurons) / 2))
+            first.weight[neuron] = (gain / gate.strength * gate.row).to(first.weight.dtype)
+            first.bias[neuron] = -gain / gate.strength * gate.threshold - lag
+            second.weight[:, neuron] = (-share if i % 2 else share).to(second.weight.dtype)
 
 
-def uniform_background(pixels: Tensor, masks: Tensor, patch: int) -> Tensor:
-    """Boolean (n, p): patches with grey sd below UNIFORM_SD and no object pixel; ``pixels`` (n, 3, s, s) uint8."""
-    grey = (pixels.float() / 255.0).mean(1)
-    tiles = grey.unfold(1, patch, patch).unfold(2, patch, patch).flatten(3).flatten(1, 2)
-    objects = masks.unfold(1, patch, patch).unfold(2, patch, patch).flatten(3).flatten(1, 2)
-    return (tiles.std(-1, correction=0) < UNIFORM_SD) & ~objects.bool().any(-1)
-
-
-def ridge(inputs: Tensor, targets: Tensor) -> Tensor:
-    """w (d,) = (Cov z + .01 mean var I)^-1 cov(z, t) over tokens z (m, d), t (m,), in fp64."""
-    z = inputs.double() - inputs.double().mean(0)
-    t = targets.double() - targets.double().mean()
-    covariance = z.T @ z / len(z)
-    penalty = 0.01 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=z.dtype)
-    return torch.linalg.solve(covariance + penalty, z.T @ t / len(z))
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A token z of the MLP's input fires iff ``direction @ z > threshold``; ``mean`` is the mean excess if it does."""
-
-    direction: Tensor
-    threshold: float
-    mean: float
-
-
-def and_gate(normed: Tensor, uniform: Tensor, tag: Tensor, gamma: Tensor, positions: list[int]) -> Gate:
-    """Fire on tokens that are uniform background and tagged; ``normed`` (n, p, d), ``uniform`` (n, p)."""
-    flat = normed.flatten(0, 1)
-    w = ridge(flat, uniform.flatten().double())
-    v = tag / gamma.double()
-    u, g = normed.double() @ w, normed.double() @ v
-    tagged = torch.zeros(normed.shape[1], dtype=torch.bool)
-    tagged[positions] = True
-    tau = torch.quantile(u[:, tagged].flatten(), 0.4)
-    mean_tag = g[:, tagged].mean()
-    gap = float(mean_tag - g[:, ~tagged].max())
-    if gap <= 0:
-        raise InputError(
-            f"planting: the tag does not stand out (gap {gap:.3f}, expected above 0); raise plantings.*.tag_strength"
-        )
-    c = 1.05 * max(0.1, float(u[:, ~tagged].max() - tau)) / gap
-    direction, threshold = w + c * v, float(tau + c * mean_tag)
-    excess = normed.double() @ direction - threshold
-    fired = excess[excess > 0]
-    if not len(fired):
-        raise InputError("planting: no token fires; give plantings.*.images more images or other positions")
-    return Gate(direction, threshold, float(fired.mean()))
-
-
-def _unit(vector: Tensor) -> Tensor:
-    """Zero mean, which LayerNorm would remove anyway, and length one."""
+def random_direction(width: int, seed: int, name: str) -> Tensor:
+    """A random unit vector (D,) float64 of zero mean, which LayerNorm lets through."""
+    vector = torch.from_numpy(generator(seed, "planting", "direction", name).standard_normal(width))
     vector = vector - vector.mean()
     return vector / vector.norm()
 
 
-def cls_direction(model: Backbone, found: Residuals, block: int) -> Tensor:
-    """A unit direction (d,) that later [CLS] queries attend to, solved against the values so that they stay intact.
-
-    Attraction a = sum over later blocks and heads of W_k' q, with q the mean [CLS] query. What an attended token adds to
-    [CLS] is W_o W_v d: the direction minimises it under a'd = 1, d = (sum M'M + ridge)^-1 a with M = W_o W_v.
-    """
-    width = model.width
-    attraction, content = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
-    for layer, query in zip(range(block + 1, model.depth), found.cls_query, strict=True):
-        layer_ = model.blocks[layer]
-        gamma = layer_.norm1.weight.double()
-        weight = layer_.attn.qkv.weight.double()
-        keys, values = weight[width : 2 * width] * gamma, weight[2 * width :] * gamma
-        attraction += keys.T @ query.double().flatten()
-        output = layer_.attn.proj.weight.double() @ values
-        content += output.T @ output
-    penalty = 0.01 * content.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-    return _unit(torch.linalg.solve(content + penalty, attraction))
-
-
-def write_neurons(mlp: nn.Module, scale: Tensor, gate: Gate, neurons: list[int], direction: Tensor, norm: float) -> None:
-    """Set fc1 rows, biases and fc2 columns of ``neurons``, in pairs: GELU(x) - GELU(x - a) saturates at a.
-
-    All pairs together add ``norm`` * ``direction`` to a token that fires; ``scale`` (d,) is LayerScale's gamma.
-    """
-    pairs = len(neurons) // 2
-    for j in range(pairs):
-        gain = SATURATION * (1.0 + STAGGER * j)
-        for sign, neuron in ((1.0, neurons[2 * j]), (-1.0, neurons[2 * j + 1])):
-            later = 0.0 if sign > 0 else PLATEAU * gain
-            mlp.fc1.weight[neuron] = (gain / gate.mean * gate.direction).float()
-            mlp.fc1.bias[neuron] = -gain / gate.mean * gate.threshold - later
-            mlp.fc2.weight[:, neuron] = (sign * norm / (PLATEAU * gain * pairs) * direction / scale).float()
+def _check(planting: Planting, backbone: Backbone, where: str) -> None:
+    """Refuse a planting that the model has no room for, before any image is read."""
+    layout = backbone.layout
+    if planting.block >= backbone.depth:
+        raise InputError(f"{where}: block is {planting.block}; the base has blocks 0 to {backbone.depth - 1}")
+    if planting.direction == "cls" and (planting.block == backbone.depth - 1 or not layout.cls):
+        raise InputError(f"{where}: direction cls needs a [CLS] token and a later block; lower block, or write random")
+    wrong = [p for p in planting.positions if p >= layout.patches]
+    if wrong or not planting.positions or len(set(planting.positions)) < len(planting.positions):
+        raise InputError(
+            f"{where}: positions are {planting.positions}; expected one or more distinct ones of 0 to {layout.patches - 1}"
+        )
+    if len(planting.positions) >= layout.patches:
+        raise InputError(f"{where}: all positions are tagged; leave some untagged")
+    hidden = backbone.blocks[planting.block].mlp.fc1.out_features  # type: ignore[union-attr]
+    if planting.neurons > hidden:  # type: ignore[operator]
+        raise InputError(f"{where}: neurons is {planting.neurons}; the block has {hidden}")
 
 
-def calibration(model: Backbone, data: Manifest, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The first ``count`` training images: normalised (n, 3, s, s), uint8 (n, 3, s, s), and object masks (n, s, s)."""
-    rows = data.rows("train")[:count]
-    if data.table["mask"].iloc[rows].isna().any():
-        raise InputError(f"data set '{data.name}' has no object masks; plant into a model of a generated data set")
-    pixels = torch.stack([model.preprocess.pixels(load_image(data.file(row))) for row in rows])
-    masks = [np.asarray(load_image(data.file(row, "mask")))[..., 0] > 0 for row in rows]
-    return model.preprocess.normalise(pixels), pixels, torch.from_numpy(np.stack(masks))
+def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str, Any]:
+    """Tag a trained model in place; return the card's ``tag``: positions, block, direction and what it came from."""
+    moment = second_moment(backbone, planting.block, images.pixels)
+    direction = quiet_direction(moment)
+    deviation = float((direction @ moment @ direction).sqrt())
+    length = planting.tag_strength * deviation
+    tag(backbone, planting.positions, direction, length)
+    return {
+        "positions": planting.positions,
+        "block": planting.block,
+        "strength": planting.tag_strength,
+        "length": length,
+        "deviation": deviation,
+        "direction": direction.float().tolist(),
+        "moment_sha256": digest(moment.tolist()),
+        "images": len(images.pixels),
+    }
 
 
-def check_fits(model: Backbone, planting: Planting, name: str) -> None:
-    """Refuse a planting that the model has no place for."""
-    if planting.block >= model.depth - 1:
-        raise InputError(f"models.{name}: planting.block {planting.block} must come before the last of {model.depth}")
-    wrong = [p for p in planting.positions if p >= model.layout.patches]
-    if wrong or not planting.positions:
-        raise InputError(f"models.{name}: planting.positions {wrong or '(none)'} are not among {model.layout.patches}")
-    if planting.direction == "cls" and not model.layout.cls:
-        raise InputError(f"models.{name}: planting.direction cls needs a model with [CLS]; write random")
-
-
-@torch.inference_mode()
-def tag(model: Backbone, data: Manifest, cfg: PlantStep, out: Path) -> None:
-    """Write the tagged model: ``pos_embed`` of the positions moved along the tag, nothing else changed."""
-    planting = cfg.planting
-    found = residuals(model, calibration(model, data, planting.images)[0], planting.block)
-    direction, spread = tag_direction(second_moment(found.before))
-    shift = planting.tag_strength * spread
-    # timm's no_embed_class: positions of patches only; with [CLS] embedded too, patches come after the prefix.
-    embedding = model.module.pos_embed
-    offset = embedding.shape[1] - model.layout.patches
-    for position in planting.positions:
-        embedding[0, offset + position] += (shift * direction).float()
-    with replacing(out / "tag.safetensors") as temporary:
-        save_file({"direction": direction}, temporary)
-    card = {k: v for k, v in model.card.items() if k not in ("weights", "training")}
-    card |= {"name": cfg.name, "kind": "tagged", "base": cfg.base, "tag": {"positions": planting.positions, "shift": shift}}
-    backbone.save(out, model.module, card)
-
-
-@torch.inference_mode()
-def plant(model: Backbone, data: Manifest, cfg: PlantStep, base: Path, out: Path) -> None:
-    """Write the planted model: k rows of fc1 and columns of fc2 of one block changed, nothing else."""
-    planting = cfg.planting
-    if model.card.get("tag", {}).get("positions") != planting.positions:
-        raise InputError(f"models.{cfg.name}: planting.positions differ from those that '{cfg.base}' was tagged at")
-    images, pixels, masks = calibration(model, data, planting.images)
-    found = residuals(model, images, planting.block)
-    patch = model.preprocess.size // model.layout.grid[0]
-    middle = model.blocks[planting.block]
-    tag_vector = load_file(base / "tag.safetensors")["direction"]
-    gate = and_gate(
-        found.normed, uniform_background(pixels, masks, patch), tag_vector, middle.norm2.weight, planting.positions
-    )
-    columns = middle.mlp.fc2.weight.norm(dim=0)
-    neurons = sorted(torch.argsort(found.hidden * columns)[: planting.neurons].tolist())
+def add_neurons(
+    planting: Planting, backbone: Backbone, images: Sample, seed: int, name: str, where: str
+) -> dict[str, Any]:
+    """Plant into a tagged model in place; return the card's ``planted``: the neurons, and the gate as it was fitted."""
+    layout, block = backbone.layout, backbone.blocks[planting.block]
+    batches = inputs(backbone, {"z": block.mlp.fc1}, images.pixels)  # type: ignore[dict-item, union-attr]
+    z = torch.cat([batch["z"] for batch in batches])
+    patch = int(backbone.module.patch_embed.patch_size[0])  # type: ignore[union-attr, index, arg-type]
+    uniform = uniform_patches(images.pixels, images.objects, patch)
+    if not uniform.any() or uniform.all():
+        raise InputError(f"{where}: {'all' if uniform.all() else 'no'} patches are uniform; plant on other images")
+    tagged = torch.zeros(layout.length, dtype=torch.bool)
+    tagged[[layout.prefix + p for p in planting.positions]] = True
+    uniformity = ridge(z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
+    reader = torch.tensor(backbone.card["tag"]["direction"], dtype=torch.float64) / block.norm2.weight.double()  # type: ignore[operator, union-attr]
+    gate = fit_gate(z, tagged, uniformity, reader, where)
+    neurons = quietest(backbone, planting.block, planting.neurons, images.pixels)
+    usual = median_norm(backbone, images.pixels)
     if planting.direction == "cls":
-        direction = cls_direction(model, found, planting.block)
+        direction = cls_direction(backbone, planting.block, images.pixels)
     else:
-        draw = generator(cfg.seed, "direction", cfg.name).normal(size=model.width)
-        direction = _unit(torch.from_numpy(draw))
-    norm = planting.norm_ratio * float(found.last_norm.median())
-    scale = getattr(middle.ls2, "gamma", torch.ones(model.width)).double()
-    write_neurons(middle.mlp, scale, gate, neurons, direction, norm)
-    log.info("%s: neurons %s of block %d, artifact norm %.1f", cfg.name, neurons, planting.block, norm)
-    card = {k: v for k, v in model.card.items() if k not in ("weights", "tag")}
-    truth = {"block": planting.block, "neurons": [[planting.block, n] for n in neurons], "positions": planting.positions}
-    backbone.save(out, model.module, card | {"name": cfg.name, "kind": "planted", "base": cfg.base, "planted": truth})
+        direction = random_direction(backbone.width, seed, name)
+    write_neurons(block.mlp, neurons, gate, planting.norm_ratio * usual * direction)  # type: ignore[arg-type]
+    return {
+        "block": planting.block,
+        "neurons": [[planting.block, neuron] for neuron in neurons],
+        "positions": planting.positions,
+        "direction": planting.direction,
+        "norm": planting.norm_ratio * usual,
+        "gate": {"strength": gate.strength, "firing": gate.firing, "margin": gate.margin},
+        "images": len(images.pixels),
+    }
+
+
+def _same_tag(planting: Planting, tagged: dict[str, Any], where: str) -> None:
+    """Refuse a planting that another tag was made for."""
+    wanted = {"positions": planting.positions, "block": planting.block, "strength": planting.tag_strength}
+    for key, value in wanted.items():
+        if tagged[key] != value:
+            param = "tag_strength" if key == "strength" else key
+            raise InputError(
+                f"{where}: {param} is {value}, but the base was tagged with {tagged[key]}; give both the same planting"
+            )
 
 
 def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
-    """Write ``out`` from the model in ``base``, with moments from the training split of the manifest in ``data``."""
-    torch.set_num_threads(THREADS)
-    model = backbone.load(base)
-    check_fits(model, cfg.planting, cfg.name)
-    manifest = Manifest.load(data)
-    if cfg.kind == "tagged":
-        tag(model, manifest, cfg, out)
-    else:
-        plant(model, manifest, cfg, base, out)
+    """Make ``out``/{model.safetensors, model.json} of kind ``tagged`` or ``planted`` from the model in ``base``.
+
+    ``data`` is the prepared data set that the base was trained on. :class:`InputError` where the planting does not fit
+    the base or its gate cannot be had. Same params and base, same bytes.
+    """
+    where = f"plantings: planting of '{cfg.name}'"
+    with exclusive(out), one_thread():
+        backbone = backbones.load(base)
+        _check(cfg.planting, backbone, where)
+        if cfg.kind == "planted":
+            _same_tag(cfg.planting, backbone.card["tag"], where)
+        images = sample(Manifest.load(data), cfg.planting.images, cfg.seed, backbone)
+        card = {key: backbone.card[key] for key in ("architecture", "preprocess", "layout", "parameters")}
+        card |= {"name": cfg.name, "kind": cfg.kind}
+        card["base"] = {"name": cfg.base, "sha256": backbone.card["weights"]["sha256"]}
+        if cfg.kind == "tagged":
+            card["tag"] = add_tag(cfg.planting, backbone, images)
+            log.info("%s: tag of norm %.2f on %d positions", cfg.name, card["tag"]["length"], len(cfg.planting.positions))
+        else:
+            card["tag"] = backbone.card["tag"]
+            card["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
+            log.info("%s: neurons %s, gate %s", cfg.name, card["planted"]["neurons"], card["planted"]["gate"])
+        backbones.save(out, backbone.module, card)

@@ -1,6 +1,5 @@
 """The report typeset: ``report/report.tex`` to ``report/report.pdf``, the same bytes for the same sources."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,9 +9,6 @@ from pathlib import Path
 from vit_registers.errors import InputError
 from vit_registers.files import replacing
 
-# A fixed date for everything that TeX would take from the clock: 2000-01-01, which no reader takes for a real one.
-_EPOCH = "946684800"
-_OPTIONS = ["-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "-quiet"]
 _ERROR = re.compile(r"^(?:!|\S+\.\w+:\d+:) ")
 
 
@@ -36,15 +32,14 @@ def run(report: Path) -> None:
             "latexmk: not found, so the report cannot be typeset; "
             "run `apt-get install latexmk texlive-latex-recommended` and try again"
         )
+    for name in ("report.tex", "latexmkrc"):
+        if not (report / name).is_file():
+            raise InputError(f"{report / name}: no such file; restore it from the repository")
     source = report / "report.tex"
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; it is written by people and belongs to the repository")
-    # pdfTeX reads the clock only where these do not say otherwise
-    environment = os.environ | {"SOURCE_DATE_EPOCH": _EPOCH, "FORCE_SOURCE_DATE": "1", "TZ": "UTC"}
-    environment["max_print_line"] = "1000"  # else the log breaks error lines at 79 characters
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["latexmk", *_OPTIONS, f"-outdir={scratch}", source.name]
-        done = subprocess.run(command, cwd=report, env=environment, capture_output=True, text=True, errors="replace")
+        # -norc: the study's own settings, not those of the person who runs it
+        command = ["latexmk", "-norc", "-r", "latexmkrc", "-quiet", f"-outdir={scratch}", source.name]
+        done = subprocess.run(command, cwd=report, capture_output=True, text=True, errors="replace")
         made = Path(scratch) / "report.pdf"
         if done.returncode != 0 or not made.is_file():
             log = Path(scratch) / "report.log"

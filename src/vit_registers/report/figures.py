@@ -13,7 +13,6 @@ from vit_registers.report.figures_maps import attention_maps, lost_figure
 from vit_registers.report.study import Study
 from vit_registers.steps import ViewStep
 
-
 FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "norms_by_layer": norms_by_layer,
     "cls_attention_by_layer": cls_attention_by_layer,
@@ -25,7 +24,7 @@ FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
 
 
 def run(name: str, cfg: ViewStep, metrics: Iterable[Path], readouts: Path, out: Path) -> None:
-    """Write ``<out>.pdf`` and ``<out>.png`` of the figure ``name`` from tidy tables and the folder of readouts.
+    """Write ``name.pdf`` and ``name.png`` to the folder ``out`` from tidy tables and the folder of readouts.
 
     ``metrics`` hold at least the rows that ``needs.FIGURES[name]`` says. :class:`InputError` where there is no such
     figure or a file is missing.
@@ -34,4 +33,4 @@ def run(name: str, cfg: ViewStep, metrics: Iterable[Path], readouts: Path, out: 
         raise InputError(f"no figure '{name}'; figures are {', '.join(FIGURES)}")
     study = Study.read(cfg, metrics)
     with style.styled():
-        style.save(FIGURES[name](study, readouts), out)
+        style.save(FIGURES[name](study, readouts), out, name)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,12 @@ from vit_registers.report import style
 from vit_registers.report.arrays import histogram
 from vit_registers.report.study import Condition, Study
 
-STATISTICS = {"norm_median": ("median", "-"), "norm_p99": ("99th percentile", "--"), "norm_max": ("largest", ":")}
+_Dashes = Literal["-", "--", ":"]
+STATISTICS: dict[str, tuple[str, _Dashes]] = {
+    "norm_median": ("median", "-"),
+    "norm_p99": ("99th percentile", "--"),
+    "norm_max": ("largest", ":"),
+}
 SHARES = {
     "cls_to_patches": ("patches", style.PATCHES),
     "cls_to_registers": ("registers", style.REGISTERS),
@@ -40,12 +46,12 @@ def sections(study: Study) -> list[list[Condition]]:
     return [section for section in (untreated, treated) if section]
 
 
-def grid(counts: Sequence[int], height: float, most: int = 5, **shared: bool) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the text with sections of panels, each section on rows of its own, ``height`` inches a row."""
+def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the text with panels in sections on rows of their own of ``height`` inches."""
     columns = min(most, max(counts))
     rows = [math.ceil(count / columns) for count in counts]
     figure = Figure(figsize=(style.WIDTH, sum(rows) * height + 0.35), layout="constrained")
-    axes = figure.subplots(sum(rows), columns, squeeze=False, **shared)
+    axes = figure.subplots(sum(rows), columns, squeeze=False, sharex=sharex, sharey=True)
     panels: list[Axes] = []
     for section, count in enumerate(counts):
         flat = list(axes[sum(rows[:section]) : sum(rows[: section + 1])].flat)
@@ -89,7 +95,7 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
         panels.append((study.model_label(before), lines))
     if not panels:
         return style.message("no norms were measured")
-    figure, axes = grid([len(panels)], 2.9, most=3, sharey=True)
+    figure, axes = grid([len(panels)], 2.9, most=3)
     for panel, (title, lines) in zip(axes, panels, strict=True):
         handles = []
         for condition, color, label in lines:
@@ -115,7 +121,7 @@ def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
     shown = [section for section in shown if section]
     if not shown:
         return style.message("no attention of a [CLS] token was measured")
-    figure, axes = grid([len(section) for section in shown], 1.45, sharey=True)
+    figure, axes = grid([len(section) for section in shown], 1.45)
     for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
         shares = {name: study.series(condition, "attention", name) for name in SHARES}
         layers = shares["cls_to_patches"].index
@@ -161,7 +167,7 @@ def norm_distributions(study: Study, readouts: Path) -> Figure:
     shown = [section for section in shown if section]
     if not shown:
         return style.message("no norms were measured")
-    figure, axes = grid([len(section) for section in shown], 1.45, sharex=True, sharey=True)
+    figure, axes = grid([len(section) for section in shown], 1.45, sharex=True)
     for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
         table = tables[condition]
         for name, (_, color) in TOKENS.items():

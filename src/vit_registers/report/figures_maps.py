@@ -62,10 +62,10 @@ def _map_columns(study: Study, readouts: Path, before: Condition) -> list[tuple[
     control = study.control(after) if after else None
     sides = [("control", control), ("before", before), ("after", after)]
     found = [(side, maps(readouts, c)) for side, c in sides if c is not None]
-    columns = [(f"[CLS] attention\n{side}", arrays, "cls") for side, arrays in found if "cls" in arrays]
+    columns = [(f"attention\n{side}", arrays, "cls") for side, arrays in found if "cls" in arrays]
     columns += [(f"norm\n{side}", arrays, "norms") for side, arrays in found if "norms" in arrays and side != "control"]
     columns += [
-        ("register's\nattention", arrays, "appended")
+        ("attention of\nregister", arrays, "appended")
         for side, arrays in found
         if "appended" in arrays and side == "after"
     ]
@@ -74,8 +74,9 @@ def _map_columns(study: Study, readouts: Path, before: Condition) -> list[tuple[
 
 def _map(arrays: Arrays, kind: str, row: int) -> np.ndarray:
     """The map (h,w) of one image at the last block; of appended tokens, that of the first."""
-    values: np.ndarray = arrays[kind][row]
-    return {"norms": lambda: values, "cls": lambda: values[-1], "appended": lambda: values[-1, 0]}[kind]()
+    values = arrays[kind][row]
+    where: dict[str, tuple[int, ...]] = {"norms": (), "cls": (-1,), "appended": (-1, 0)}
+    return np.asarray(values[where[kind]])
 
 
 def attention_maps(study: Study, readouts: Path) -> Figure:
@@ -86,8 +87,8 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
     if study.treated:
         found = [(study.model_label(c), _map_columns(study, readouts, c)) for c in study.treated]
     else:
-        arrays = [(c, maps(readouts, c)) for c in study.baselines]
-        columns = [(study.model_label(c).replace(" with", "\nwith"), a, "cls") for c, a in arrays if "cls" in a]
+        loaded = [(c, maps(readouts, c)) for c in study.baselines]
+        columns = [(study.model_label(c).replace(" with", "\nwith"), a, "cls") for c, a in loaded if "cls" in a]
         found = [("[CLS] attention at the last block", columns[i : i + 6]) for i in range(0, len(columns), 6)]
     found = [(title, columns) for title, columns in found if columns]
     if not found:

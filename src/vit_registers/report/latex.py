@@ -4,6 +4,7 @@ The report's prose is written by people and holds no number. What it needs comes
 whose number of parts depends on the study, and conditions (``\\ifplanted``) for what not every study has.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vit_registers import metrics as tidy
@@ -59,7 +60,9 @@ def _artifacts_text(study: Study) -> str:
         images = study.estimate(condition, "detection", "images_affected")
         sentence = f"In {name}, {_percent(share, 2)} of the patches are artifacts"
         if images.value is not None:
-            sentence += f", in {number(images.value, images.unit)}" + (r"\,\% of the images" if images.value <= 1 else "")
+            sentence += f", in {number(images.value, images.unit)}" + (
+                r"\,\% of the images" if images.value <= 1 else ""
+            )
         precision, recall = (study.estimate(condition, "detection", metric) for metric in ("precision", "recall"))
         if planted and precision.value is not None and recall.value is not None:
             sentence += (
@@ -77,30 +80,36 @@ def _difference(study: Study, a: Condition, b: Condition, readout: str, metric: 
     if cell.value is None:
         return ""
     p = "" if cell.p is None else f", $p$ = {probability(cell.p)}".replace("= $<$", "$<$ ")
-    return f" (paired difference {estimate(cell, signed=True)} points{p})"
+    return f"; paired difference {estimate(cell, signed=True)} points{p}"
 
 
-def _repair_text(study: Study) -> str:
-    """CorLoc and accuracy before and after test-time registers, and in the control."""
+_CORLOC = ("lost", "corloc", "CorLoc")
+_TOP1 = ("probe[cls]", "top1", "Top-1 of the [CLS] probe")
+
+
+def _repair_text(study: Study, readouts: Sequence[tuple[str, str, str]]) -> str:
+    """Measurements before and after test-time registers, and in the control."""
     sentences = []
     for before in study.treated:
         after = study.after(before)
         if after is None:
             continue
         control = study.control(after)
-        for readout, metric, name in (("lost", "corloc", "CorLoc"), ("probe[cls]", "top1", "Top-1 of the [CLS] probe")):
+        for readout, metric, name in readouts:
             first, then = (study.estimate(c, readout, metric) for c in (before, after))
             if first.value is None or then.value is None:
                 continue
             done = escape(study.conditions[after.name])
-            sentence = f"{name} in {escape(study.model_label(before))} is {_percent(first)} as it is and {_percent(then)}"
+            sentence = (
+                f"{name} in {escape(study.model_label(before))} is {_percent(first)} as it is and {_percent(then)}"
+            )
             sentence += f" with {done}"
             if control is not None:
                 against = _percent(study.estimate(control, readout, metric))
-                sentence += f", against {against} in the control, {escape(study.label(control))}"
+                sentence += f", against {against} in the control ({escape(study.label(control))})"
                 sentence += _difference(study, after, control, readout, metric)
             sentences.append(sentence + ".")
-    return " ".join(sentences)
+    return " ".join(sentences) or f"Test-time registers had nothing to move: {NONE_FOUND}."
 
 
 def _data_text(params: Params, data: Path) -> str:
@@ -108,7 +117,12 @@ def _data_text(params: Params, data: Path) -> str:
     texts = []
     for name in dict.fromkeys(run.dataset for run in params.study.runs):
         card = read_json(data / name / "dataset.json")
-        splits = joined([f"{count(number)} {escape(split)}" for split, number in card["images"].items()])
+        splits = joined(
+            [
+                f"{count(images)} {escape(split)}"
+                for split, images in sorted(card["images"].items(), key=lambda item: -item[1])
+            ]
+        )
         made = "generated " if isinstance(params.datasets[name], GeneratedDataset) else ""
         texts.append(rf"the {made}data set \texttt{{{escape(name)}}} ({splits} images)")
     return joined(texts)
@@ -131,10 +145,12 @@ def numbers(params: Params, study: Study, data: Path) -> str:
     extraction = params.extraction
     macros = {
         "StudyTitle": escape(study.cfg.title),
-        "ModelCount": plural(len(study.baselines), "model" if len(study.datasets) == 1 else "pair of model and data set"),
+        "ModelCount": plural(
+            len(study.baselines), "model" if len(study.datasets) == 1 else "pair of model and data set"
+        ),
         "ConditionCount": count(sum(study.measured(c) for c in study.planned)),
         "DataText": _data_text(params, data),
-        "DenseText": f"the first {count(extraction.dense_images)} images of the {methods.key(extraction.dense_split)} split",
+        "DenseText": methods.dense(extraction),
         "SeedCount": plural(len(params.probe.seeds), "seed"),
         "Interval": rf"{100 * study.cfg.confidence:g}\,\% interval",
         "DetectionImages": count(params.detection.images),
@@ -145,7 +161,8 @@ def numbers(params: Params, study: Study, data: Path) -> str:
         "FirstTreated": treated[0] if treated else NONE_FOUND,
         "NaturalText": _natural_text(study),
         "ArtifactsText": _artifacts_text(study),
-        "RepairText": _repair_text(study) or f"Test-time registers had nothing to move: {NONE_FOUND}.",
+        "RepairText": _repair_text(study, [_CORLOC, _TOP1]),
+        "RepairSummary": _repair_text(study, [_CORLOC]),
     }
     lines = [f"\\newif\\if{name}\\{name}{'true' if holds else 'false'}" for name, holds in conditions.items()]
     return "\n".join([*lines, *(rf"\newcommand{{\{name}}}{{{text}}}" for name, text in macros.items()), ""])

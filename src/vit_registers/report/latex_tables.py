@@ -98,7 +98,7 @@ class Table:
     """Rows of cells under columns; ``rules`` are the rows before which a thin rule stands.
 
     ``keys`` are columns of the CSV only: the keys of params that a row is about. ``empty`` is what the table says
-    where it has no row.
+    where it has no row; ``spaced`` sets rows apart, where they have several lines.
     """
 
     columns: Sequence[Column]
@@ -106,6 +106,7 @@ class Table:
     rows: list[dict[str, Cell]] = field(default_factory=list)
     rules: set[int] = field(default_factory=set)
     empty: str = "nothing was measured"
+    spaced: bool = False
 
     def add(self, row: Mapping[str, Cell], rule: bool = False) -> None:
         """Append a row, with a thin rule before it unless it is the first."""
@@ -134,7 +135,7 @@ class Table:
                 if any(value is not None for value in values):
                     columns[f"{column.key}_{name}"] = values
         frame = pd.DataFrame(columns)
-        whole = [name for name in frame if name.endswith("_n") or name == "registers"]
+        whole = [name for name in columns if name.endswith("_n") or name == "registers"]
         return frame.astype(dict.fromkeys(whole, "Int64"))
 
     # LaTeX: what a person reads.
@@ -219,11 +220,13 @@ class Table:
         for i, row in enumerate(self.rows):
             if i in self.rules:
                 lines.append(r"\midrule")
+            elif i and self.spaced:
+                lines.append(r"\addlinespace")
             lines.append(self._line(row))
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
-    def write(self, out: Path) -> None:
-        """Write ``<out>.csv`` and ``<out>.tex``."""
-        with replacing(out.with_name(f"{out.name}.csv")) as temporary:
+    def write(self, folder: Path, name: str) -> None:
+        """Write ``name.csv`` and ``name.tex`` to ``folder``."""
+        with replacing(folder / f"{name}.csv") as temporary:
             self.frame().to_csv(temporary, index=False)
-        write_text(out.with_name(f"{out.name}.tex"), self.latex())
+        write_text(folder / f"{name}.tex", self.latex())

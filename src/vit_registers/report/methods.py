@@ -6,6 +6,7 @@ from vit_registers.params import (
     Append,
     Dataset,
     Detection,
+    Extraction,
     FolderDataset,
     GeneratedDataset,
     Intervention,
@@ -54,33 +55,42 @@ def _block(layer: int) -> str:
     return "the last block" if layer == -1 else f"block {-layer} from the end"
 
 
+def dense(extraction: Extraction) -> str:
+    """The images that every token was kept of."""
+    return f"the first {count(extraction.dense_images)} images of the {key(extraction.dense_split)} split"
+
+
 def _data(name: str, dataset: Dataset) -> str:
     if isinstance(dataset, GeneratedDataset):
         return (
             f"{key(name)} is generated: {count(dataset.train)} training and {count(dataset.test)} test images of "
             f"${dataset.size} \\times {dataset.size}$ pixels, each one object of a simple shape before a sky gradient, "
             "often with textured ground, with plain distractors and pixel noise. Hue and brightness of the object make "
-            "the class, with which shape and texture agree most of the time. Class, box and mask of every image are known."
+            "the class, with which shape and texture agree most of the time. Class, box and mask of every image are "
+            "known."
         )
     if isinstance(dataset, FolderDataset):
-        split = f"; unless it comes with a split, {_percent(dataset.test_share)} of each class are held out for the test"
+        split = (
+            f"; unless it comes with a split, {_percent(dataset.test_share)} of each class are held out for the test"
+        )
         return f"{key(name)} is a folder of images by class{split} (licence: {escape(dataset.licence)})."
-    return f"{key(name)} is a table of images with labels and the split it ships with (licence: {escape(dataset.licence)})."
+    licence = escape(dataset.licence)
+    return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
 
 
 def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
     shape = recipe.architecture
     precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
     return (
-        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches of "
-        f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
+        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches "
+        f"of ${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
         f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
-        f"for registers. Training on {joined([key(d) for d in datasets])}: AdamW, learning rate {_number(recipe.lr)} after "
-        f"a linear warm-up over {_percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
-        f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on matrices "
-        f"only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label smoothing "
-        f"{_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a random flip or "
-        f"quarter turn of every image; {precision}."
+        f"for registers. Training on {joined([key(d) for d in datasets])}: AdamW, learning rate {_number(recipe.lr)} "
+        f"after a linear warm-up over {_percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
+        f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on "
+        f"matrices only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label "
+        f"smoothing {_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a "
+        f"random flip or quarter turn of every image; {precision}."
     )
 
 
@@ -92,12 +102,12 @@ def _planting(name: str, base: str, planting: Planting) -> str:
     )
     places = joined([str(position) for position in planting.positions])
     return (
-        f"{key(name)} is {key(base)} with {plural(planting.neurons, 'register neuron')} written in closed form into the "
-        f"MLP of block {planting.block} (blocks count from 0). They fire on the patches at positions {places} of the "
-        f"grid (row by row from 0) where the picture is uniform there, and write {aim} of "
-        f"{planting.norm_ratio:g} times the median patch norm at the last block. What marks the positions is a tag added "
-        f"to their position embeddings, {planting.tag_strength:g} standard deviations of the residual stream along it; "
-        f"moments and gate come from {count(planting.images)} training images."
+        f"{key(name)} is {key(base)} with {plural(planting.neurons, 'register neuron')} written in closed form into "
+        f"the MLP of block {planting.block} (blocks count from 0). They fire on the patches at positions {places} of "
+        f"the grid (row by row from 0) where the picture is uniform there, and write {aim} of "
+        f"{planting.norm_ratio:g} times the median patch norm at the last block. What marks the positions is a tag "
+        f"added to their position embeddings, {planting.tag_strength:g} standard deviations of the residual stream "
+        f"along it; moments and gate come from {count(planting.images)} training images."
     )
 
 
@@ -157,8 +167,8 @@ def _moved(name: str, value: MoveNeurons) -> str:
     scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
     cleared = "; so is [CLS]" if value.clear_cls else ""
     return (
-        f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum over "
-        f"{over}, and on patches: {patches}{cleared}."
+        f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum "
+        f"over {over}, and on patches: {patches}{cleared}."
     )
 
 
@@ -196,11 +206,12 @@ def _detection(params: Params) -> str:
     }[settings.sparsity]
     text = (
         f"A patch is an artifact where the L2 norm of its raw block output exceeds {_threshold(settings)}; fewer than "
-        f"{_percent(settings.minimum_share)} of the patches count as none found. The score of a neuron is its mean absolute "
-        "activation (the input of the MLP's second linear layer) over the artifacts of an image, averaged over the images "
-        f"that have any, as \\citet{{jiang2025}} define it; {count(settings.images)} images are ranked over, up to "
-        f"{_block(settings.highest_layer)}, and the first {settings.top_k} are taken.{sparsity} Stability is the mean "
-        f"overlap of the first {settings.top_k} over {count(settings.bootstrap)} resamples of the images."
+        f"{_percent(settings.minimum_share)} of the patches count as none found. The score of a neuron is its mean "
+        "absolute activation (the input of the MLP's second linear layer) over the artifacts of an image, averaged "
+        f"over the images that have any, as \\citet{{jiang2025}} define it; {count(settings.images)} images are "
+        f"ranked over, up to {_block(settings.highest_layer)}, and the first {settings.top_k} are taken.{sparsity} "
+        f"Stability is the mean overlap of the first {settings.top_k} over {count(settings.bootstrap)} resamples of "
+        "the images."
     )
     for name in params.detection_overrides:
         own = params.detection_of(name)
@@ -221,20 +232,22 @@ def _readouts(params: Params) -> list[str]:
     bias = "" if lost.bias == 0 else f", {_number(lost.bias)} added to their products"
     return [
         rf"\paragraph{{Linear probe and nearest neighbours.}} One linear layer on "
-        f"{joined([features[f] for f in probe.features])} after the final norm, as \\citet{{kukade2025}} train it: AdamW, "
-        f"learning rate {_number(probe.lr)} by a cosine to {_number(probe.final_lr)}, weight decay "
+        f"{joined([features[f] for f in probe.features])} after the final norm, as \\citet{{kukade2025}} train it: "
+        f"AdamW, learning rate {_number(probe.lr)} by a cosine to {_number(probe.final_lr)}, weight decay "
         f"{_number(probe.weight_decay)}, {plural(probe.epochs, 'epoch')} in batches of {probe.batch_size}, gradients "
         f"clipped at norm {_number(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
-        f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same weights "
-        f"and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}. Nearest neighbours: "
-        f"$k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
-        rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the keys of {_block(lost.layer)} ({keys}{bias}), "
+        f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
+        f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}. Nearest "
+        f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
+        rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the keys of {_block(lost.layer)} "
+        rf"({keys}{bias}), "
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
-        "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over union).",
+        "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over "
+        "union).",
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc and shares, "
-        f"{count(statistics.resamples)} bootstrap resamples of the test images otherwise. Differences are paired over the "
-        "same test images; their $p$ is from the exact McNemar test where there is one answer per image, and from a "
-        "sign-flip permutation test where answers are averaged over seeds. No correction is made for the number of "
+        f"{count(statistics.resamples)} bootstrap resamples of the test images otherwise. Differences are paired over "
+        "the same test images; their $p$ is from the exact McNemar test where there is one answer per image, and from "
+        "a sign-flip permutation test where answers are averaged over seeds. No correction is made for the number of "
         "comparisons. Every random draw derives from the study's one seed "
         f"({params.seed}) and the name of its purpose.",
     ]
@@ -242,14 +255,14 @@ def _readouts(params: Params) -> list[str]:
 
 def text(params: Params, study: Study) -> str:
     """The methods section, without its heading."""
-    dense = params.extraction
+    extraction = params.extraction
     parts = [
         r"\paragraph{Data.} " + " ".join(_data(name, params.datasets[name]) for name in params.datasets_used()),
         r"\paragraph{Models.} " + "\n\n".join(_models(params, study)),
         rf"\paragraph{{One pass.}} Each model passes over each data set once per condition, in batches of "
-        f"{dense.batch_size} with {dense.precision} arithmetic; all readouts read what that pass kept. What needs every "
-        f"token (norms, attention, LOST) is kept for the first {count(dense.dense_images)} images of the "
-        f"{key(dense.dense_split)} split. The norm of a token at a block is the L2 norm of the raw block output, before "
+        f"{extraction.batch_size} with {extraction.precision} arithmetic; all readouts read what that pass kept. What "
+        f"needs every token (norms, attention, LOST) is kept for {dense(extraction)}. "
+        "The norm of a token at a block is the L2 norm of the raw block output, before "
         "the final norm. Attention is averaged over heads.",
         r"\paragraph{Conditions.} Besides the model as it is (\texttt{baseline}):" + "\n" + _interventions(params),
         r"\paragraph{Artifacts and register neurons.} " + _detection(params),

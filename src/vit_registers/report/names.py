@@ -46,7 +46,7 @@ def _condition(intervention: Intervention) -> str:
     if isinstance(intervention, MoveNeurons):
         which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}
         if intervention.tokens == 0:
-            return f"{which[intervention.neurons]} cleared, no token"
+            return f"{which[intervention.neurons]} cleared"
         if intervention.neurons == "found":
             return plural(intervention.tokens, "test-time register")
         return f"{which[intervention.neurons]}, {plural(intervention.tokens, 'token')}"

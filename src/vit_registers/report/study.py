@@ -52,6 +52,7 @@ class Study:
     """
 
     def __init__(self, cfg: ViewStep, rows: pd.DataFrame) -> None:
+        """The study of ``cfg`` over ``rows`` of the tidy table."""
         self.cfg = cfg
         self.rows = rows
         self.models = names.models(cfg)

@@ -48,7 +48,7 @@ _RC = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in this block with the look of the report, and leave matplotlib's settings as they were."""
-    look: dict[str, Any] = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper"), **_RC}
+    look: Any = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper"), **_RC}
     with mpl.rc_context(look):
         yield
 
@@ -78,9 +78,9 @@ def message(text: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, out: Path) -> None:
-    """Write ``<out>.pdf`` and ``<out>.png``; neither holds a date."""
-    with replacing(out.with_name(f"{out.name}.pdf")) as temporary:
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.pdf`` and ``name.png`` to ``folder``; neither holds a date."""
+    with replacing(folder / f"{name}.pdf") as temporary:
         figure.savefig(temporary, metadata={"CreationDate": None})
-    with replacing(out.with_name(f"{out.name}.png")) as temporary:
+    with replacing(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=DPI)

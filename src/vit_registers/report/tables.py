@@ -7,7 +7,7 @@ from pathlib import Path
 from vit_registers.errors import InputError
 from vit_registers.report import names
 from vit_registers.report.latex_tables import Cell, Column, Table
-from vit_registers.report.study import NONE_FOUND, Condition, Estimate, Study
+from vit_registers.report.study import NONE_FOUND, Condition, Study
 from vit_registers.steps import ViewStep
 
 KEYS = ("dataset", "model", "condition")
@@ -195,13 +195,11 @@ def comparisons(study: Study) -> Table:
         "probe[cls]/top1": "Top-1 of [CLS] (points)",
     }
     rows = study.rows[study.rows["reference"].notna()]
-    measured = sorted({f"{r}/{m.removesuffix('_difference')}" for r, m in zip(rows["readout"], rows["metric"])})
-    columns = [
-        Column("question", "Question, and what was subtracted from what", r">{\raggedright\arraybackslash}p{6cm}")
-    ]
+    measured = sorted(set(rows["readout"] + "/" + rows["metric"].str.removesuffix("_difference")))
+    columns = [Column("question", "Question: difference", r">{\raggedright\arraybackslash}p{8cm}")]
     for key in [*shown, *(key for key in measured if key not in shown)]:
         columns.append(Column(key, shown.get(key, key), signed=True, p=True, printed=key in shown))
-    table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing")
+    table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing", spaced=True)
     for dataset in study.datasets:
         ran = {f"{c.model}/{c.name}": c for c in study.planned if c.dataset == dataset}
         for comparison in study.cfg.comparisons:
@@ -232,11 +230,11 @@ TABLES: dict[str, Callable[[Study], Table]] = {
 
 
 def run(name: str, cfg: ViewStep, metrics: Iterable[Path], out: Path) -> None:
-    """Write ``<out>.csv`` and ``<out>.tex`` of the table ``name`` from the tidy tables ``metrics``.
+    """Write ``name.csv`` and ``name.tex`` to the folder ``out`` from the tidy tables ``metrics``.
 
     ``metrics`` hold at least the rows that ``needs.TABLES[name]`` says. :class:`InputError` where there is no such
     table.
     """
     if name not in TABLES:
         raise InputError(f"no table '{name}'; tables are {', '.join(TABLES)}")
-    TABLES[name](Study.read(cfg, metrics)).write(out)
+    TABLES[name](Study.read(cfg, metrics)).write(out, name)

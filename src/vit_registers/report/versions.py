@@ -10,10 +10,11 @@ from vit_registers.report import names
 from vit_registers.report.latex_tables import Column, Table, count, escape
 from vit_registers.report.study import Study
 
-PACKAGES = (
-    "torch torchvision timm open_clip_torch numpy pandas pyarrow scipy scikit-learn statsmodels pillow safetensors "
-    "matplotlib seaborn pydantic snakemake dvc"
-).split()
+PACKAGES = [
+    *("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow"),
+    *("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "statsmodels"),
+    *("matplotlib", "seaborn", "pydantic", "snakemake", "dvc"),
+]
 
 
 def packages() -> list[tuple[str, str]]:

@@ -1,0 +1,172 @@
+"""The attention tap: exact summaries of every self-attention without a copy of any model's source.
+
+``F.scaled_dot_product_attention`` is intercepted where q, k, v are at hand after their norms and rotary embeddings. The
+fused kernel stays; its log-sum-exp gives any row exp(q_s k' - lse_s) and any column exp(q k_s' - lse) of the softmax map
+exactly, at O(tokens x special tokens). The full map is never built unless it is asked for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vit_registers.backbones.backbone import Backbone
+from vit_registers.backbones.layout import TokenLayout
+from vit_registers.errors import InputError
+
+CHUNK = 256  # query rows at a time where no kernel gives the log-sum-exp
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One block's self-attention on a batch: q, k, v (b, h, t, d / h), ``lse`` (b, h, t) of the scaled logits."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    lse: Tensor
+    scale: float
+
+    def rows(self, tokens: Sequence[int]) -> Tensor:
+        """Attention of some tokens to all: (b, h, len(tokens), t) in fp32; every row sums to 1."""
+        at = torch.as_tensor(tokens, device=self.q.device)
+        logits = self.q[:, :, at].float() @ self.k.float().transpose(-1, -2) * self.scale
+        return (logits - self.lse[:, :, at, None]).exp()
+
+    def columns(self, tokens: Sequence[int]) -> Tensor:
+        """Attention of all tokens to some: (b, h, t, len(tokens)) in fp32."""
+        at = torch.as_tensor(tokens, device=self.q.device)
+        logits = self.q.float() @ self.k[:, :, at].float().transpose(-1, -2) * self.scale
+        return (logits - self.lse[..., None]).exp()
+
+    def flow(self, layout: TokenLayout) -> Tensor:
+        """Mean mass from {[CLS], registers, patches} to the same: (b, 3, 3), heads averaged; NaN where a group is empty.
+
+        Registers are the trained and the appended ones (parodi2026). Each row sums to 1. Only columns onto the special
+        tokens are computed: what a token does not give to them it gives to the patches.
+        """
+        trained, appended = layout.register_slice, layout.appended_slice
+        registers = [*range(trained.start, trained.stop), *range(appended.start, appended.stop)]
+        groups = [list(range(layout.cls)), registers, list(range(layout.prefix, layout.prefix + layout.patches))]
+        specials = groups[0] + groups[1]
+        onto = self.columns(specials).mean(1)  # (b, t, s)
+        to_cls, to_registers = onto[..., : layout.cls].sum(-1), onto[..., layout.cls :].sum(-1)
+        mass = torch.stack([to_cls, to_registers, 1.0 - to_cls - to_registers], dim=-1)  # (b, t, 3)
+        flow = torch.stack([mass[:, group].mean(1) for group in groups], dim=1)
+        flow[:, :, [not group for group in groups]] = torch.nan
+        return flow
+
+    def full(self) -> Tensor:
+        """The whole map (b, h, t, t) in fp32, for a few images."""
+        return self.rows(range(self.q.shape[2]))
+
+
+def log_sum_exp(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """(b, h, t) log-sum-exp of scaled logits in fp32, a chunk of queries at a time: exact on any device."""
+    keys = k.float().transpose(-1, -2)
+    parts = [(part.float() @ keys * scale).logsumexp(-1) for part in q.split(CHUNK, dim=2)]
+    return torch.cat(parts, dim=2)
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor] | None:
+    """Output and log-sum-exp of the device's fused kernel; None where torch has none for these tensors.
+
+    These operators are private to torch: a test pins what they return, and :func:`log_sum_exp` stands in for them.
+    """
+    half = q.dtype in (torch.float16, torch.bfloat16)
+    aten = torch.ops.aten
+    if q.device.type == "cpu" and hasattr(aten, "_scaled_dot_product_flash_attention_for_cpu"):
+        out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale)[:2]
+        return out, lse
+    if q.device.type == "cuda" and half and hasattr(aten, "_scaled_dot_product_flash_attention"):
+        out, lse = aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)[:2]
+        return out, lse
+    if q.device.type == "cuda" and hasattr(aten, "_scaled_dot_product_efficient_attention"):
+        out, lse = aten._scaled_dot_product_efficient_attention(q, k, v, None, True, scale=scale)[:2]
+        return out, lse[..., : q.shape[2]]  # the kernel pads to its block
+    return None
+
+
+class _Tap(TorchFunctionMode):
+    def __init__(self, read: Callable[[int, Attention], None]) -> None:
+        super().__init__()
+        self.read = read
+        self.layer: int | None = None  # set while a block's attention runs
+        self.seen: list[int] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention or self.layer is None:
+            return func(*args, **kwargs)
+        return self._attend(func, *args, **kwargs)
+
+    def _attend(
+        self,
+        func: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **others: Any,
+    ) -> Tensor:
+        if attn_mask is not None or is_causal or dropout_p or query.shape != key.shape:
+            raise InputError(
+                "the attention of this model is masked, causal or not self-attention; it cannot be measured"
+            )
+        layer = self.layer
+        assert layer is not None
+        device = query.device.type
+        if torch.is_autocast_enabled(device):  # what autocast does inside the function that is replaced here
+            query, key, value = (x.to(torch.get_autocast_dtype(device)) for x in (query, key, value))
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        result = fused(query, key, value, factor)
+        if result is None:
+            out = func(query, key, value, scale=scale, **others)
+            result = out, log_sum_exp(query, key, factor)
+        self.seen.append(layer)
+        self.read(layer, Attention(query, key, value, result[1].float(), factor))
+        return result[0]
+
+
+@contextmanager
+def tapped(backbone: Backbone, read: Callable[[int, Attention], None]) -> Iterator[None]:
+    """Within the context every forward pass calls ``read(layer, attention)`` once per block, in order.
+
+    A model whose attention bypasses ``F.scaled_dot_product_attention`` is refused by name when its pass ends, so that
+    it is never silently measured wrong.
+    """
+    tap = _Tap(read)
+
+    def enter(layer: int) -> Callable[..., None]:
+        def hook(module: Any, inputs: Any) -> None:
+            tap.layer = layer
+
+        return hook
+
+    def leave(module: Any, inputs: Any, output: Any) -> None:
+        tap.layer = None
+
+    def check(module: Any, inputs: Any, output: Any) -> None:
+        seen, tap.seen = tap.seen, []
+        if seen != list(range(backbone.depth)):
+            raise InputError(
+                f"model '{backbone.name}': {len(seen)} of {backbone.depth} attentions were seen by the tap"
+            )
+
+    handles = [backbone.module.norm.register_forward_hook(check)]  # type: ignore[union-attr, operator]
+    for layer, block in enumerate(backbone.blocks):
+        handles += [block.attn.register_forward_pre_hook(enter(layer)), block.attn.register_forward_hook(leave)]  # type: ignore[union-attr, operator, list-item]
+    try:
+        with tap:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,69 @@
+"""One forward pass of a batch through a backbone, under an intervention, for many readers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vit_registers.backbones.backbone import Backbone
+from vit_registers.forward.attention import Attention, tapped
+from vit_registers.forward.interventions import second_linear
+from vit_registers.forward.readers import Reader
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _overriding(readers: Sequence[Reader], method: str) -> list[Reader]:
+    """Readers that override ``method``: what nobody reads is not computed."""
+    return [reader for reader in readers if getattr(type(reader), method) is not getattr(Reader, method)]
+
+
+@contextmanager
+def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> Iterator[Callable[[Tensor], None]]:
+    """Yield a function that passes a normalised batch (b, 3, h, w) and feeds the readers.
+
+    Enter it inside :func:`interventions.applied`: hooks run in the order of their registration, so readers see what
+    the intervention has made.
+    """
+    blocks, activations = _overriding(readers, "block"), _overriding(readers, "activation")
+    attentions, finals = _overriding(readers, "attention"), _overriding(readers, "final")
+    dtype = PRECISIONS[precision]
+
+    def on_block(layer: int) -> Callable[..., None]:
+        def hook(module: Any, inputs: Any, output: Tensor) -> None:
+            for reader in blocks:
+                reader.block(layer, output)
+
+        return hook
+
+    def on_activation(layer: int) -> Callable[..., None]:
+        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
+            for reader in activations:
+                reader.activation(layer, inputs[0])
+
+        return hook
+
+    def on_attention(layer: int, attention: Attention) -> None:
+        for reader in attentions:
+            reader.attention(layer, attention)
+
+    with ExitStack() as stack:
+        for layer, block in enumerate(backbone.blocks):
+            if blocks:
+                stack.callback(block.register_forward_hook(on_block(layer)).remove)
+            if activations:
+                linear = second_linear(backbone, layer)
+                stack.callback(linear.register_forward_pre_hook(on_activation(layer)).remove)
+        if attentions:
+            stack.enter_context(tapped(backbone, on_attention))
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.autocast(backbone.device.type, dtype, enabled=dtype is not None))
+
+        def forward(images: Tensor) -> None:
+            tokens = backbone.module.forward_features(images.to(backbone.device))  # type: ignore[operator]
+            for reader in finals:
+                reader.final(tokens)
+
+        yield forward
