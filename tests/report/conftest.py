@@ -18,6 +18,7 @@ from vit_registers.metrics import Metric
 
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
+REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
 READOUTS = ("detection", "tokens", "probe", "lost", "comparisons")
 
 
@@ -70,9 +71,9 @@ class _Invented:
 
     def tokens(self) -> list[Metric]:
         if not self.applies:
-            note = "no artifacts found"
+            note = REASON
             return [self.row(r, m, None, u, 1000, note=note) for r, m, u in (
-                ("norms", "norm_median", "norm"), ("attention", "cls_to_patches", "fraction"))]  # fmt: skip
+                ("norms", "norm_median", "norm"), ("attention", "cls_to_patches", "share of images"))]  # fmt: skip
         rows = []
         for layer in range(LAYERS):
             median = 4.0 * 1.35**layer * (1 + 0.01 * self.rng.standard_normal())
@@ -84,7 +85,7 @@ class _Invented:
             rows += [self.row("norms", m, v, "norm", 1000, layer=layer) for m, v in norms.items()]
             share = 0.034 if self.artifacts and layer >= 2 else 0.0
             rows.append(
-                self.row("norms", "artifact_share", share, "fraction", 1000, layer=layer, **_interval(share, 64000))
+                self.row("norms", "artifact_share", share, "share of images", 1000, layer=layer, **_interval(share, 64000))
             )
             itself, registers = 0.1 + 0.05 * layer, 0.02 * self.registers
             appended = 0.03 * self.appended
@@ -93,7 +94,7 @@ class _Invented:
                 shares["cls_to_registers"] = registers
             if self.appended:
                 shares["cls_to_appended"] = appended
-            rows += [self.row("attention", m, v, "fraction", 1000, layer=layer) for m, v in shares.items()]
+            rows += [self.row("attention", m, v, "share of images", 1000, layer=layer) for m, v in shares.items()]
         return rows
 
     def probe(self) -> list[Metric]:
@@ -105,35 +106,35 @@ class _Invented:
                     continue
                 value += 0.005 * self.registers + 0.003 * self.rng.standard_normal()
                 if self.applies:
-                    rows.append(self.row(readout, metric, value, "fraction", 2000, **_interval(value, 2000)))
+                    rows.append(self.row(readout, metric, value, "share of images", 2000, **_interval(value, 2000)))
                     if readout.startswith("probe"):
-                        rows += [self.row(readout, metric, value, "fraction", 2000, seed=seed) for seed in (0, 1, 2)]
+                        rows += [self.row(readout, metric, value, "share of images", 2000, seed=seed) for seed in (0, 1, 2)]
                 else:
-                    rows.append(self.row(readout, metric, None, "fraction", 2000, note="no artifacts found"))
+                    rows.append(self.row(readout, metric, None, "share of images", 2000, note=REASON))
         return rows
 
     def lost(self) -> list[Metric]:
         corloc = (0.19 if self.artifacts else 0.385) + 0.01 * self.rng.standard_normal()
         if not self.applies:
-            return [self.row("lost", "corloc", None, "fraction", 1000, note="no artifacts found")]
-        rows = [self.row("lost", "corloc", corloc, "fraction", 1000, **_interval(corloc, 1000))]
+            return [self.row("lost", "corloc", None, "share of images", 1000, note=REASON)]
+        rows = [self.row("lost", "corloc", corloc, "share of images", 1000, **_interval(corloc, 1000))]
         if self.key["intervention"] == "baseline":
             for kind, value in (("centre", 0.085), ("random", 0.012)):
-                rows.append(self.row("lost", f"corloc_{kind}_box", value, "fraction", 1000, **_interval(value, 1000)))
+                rows.append(self.row("lost", f"corloc_{kind}_box", value, "share of images", 1000, **_interval(value, 1000)))
         return rows
 
     def detection(self) -> list[Metric]:
         share = 0.034 if self.planted else 0.0
         rows = [
-            self.row("detection", "found", float(self.planted), "boolean", 1000),
+            self.row("detection", "found", float(self.planted), "yes=1", 1000),
             self.row("detection", "threshold", 51.0, "norm", 1000),
-            self.row("detection", "artifact_share", share, "fraction", 1000, **_interval(share, 64000)),
-            self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "fraction", 1000),
+            self.row("detection", "artifact_share", share, "share of images", 1000, **_interval(share, 64000)),
+            self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "share of images", 1000),
         ]
         if self.planted:
             for metric, value, unit in (
-                ("precision", 1.0, "fraction"), ("recall", 1.0, "fraction"), ("stability", 0.98, "fraction"),
-                ("first_layer", 2.0, "layer"), ("next_ratio", 6.4, "ratio")):  # fmt: skip
+                ("precision", 1.0, "share of top k"), ("recall", 1.0, "share of planted"), ("stability", 0.98, "overlap of top k"),
+                ("first_layer", 2.0, "block"), ("next_ratio", 6.4, "score ratio")):  # fmt: skip
                 rows.append(self.row("detection", metric, value, unit, 600))
         return rows
 
@@ -200,7 +201,7 @@ def _comparisons(study: params.Params, seed: int) -> list[Metric]:
             for readout, metric in (("lost", "corloc"), ("probe[cls]", "top1"), ("probe[patch_mean]", "top1")):
                 value = 0.05 * rng.standard_normal()
                 where = {"model": model, "dataset": run.dataset, "intervention": condition, "reference": comparison.b}
-                number = {"value": value, "low": value - 0.02, "high": value + 0.02, "unit": "fraction", "n": 1000}
+                number = {"value": value, "low": value - 0.02, "high": value + 0.02, "unit": "share of images", "n": 1000}
                 p = float(rng.uniform(0, 0.2) ** 3)
                 rows.append(Metric(**where, readout=readout, metric=f"{metric}_difference", **number, p=p))
     return rows

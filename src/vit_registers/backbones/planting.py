@@ -204,7 +204,9 @@ def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
         card["base"] = {"name": cfg.base, "sha256": backbone.card["weights"]["sha256"]}
         if cfg.kind == "tagged":
             card["tag"] = add_tag(cfg.planting, backbone, images)
-            log.info("%s: tag of norm %.2f on %d positions", cfg.name, card["tag"]["length"], len(cfg.planting.positions))
+            log.info(
+                "%s: tag of norm %.2f on %d positions", cfg.name, card["tag"]["length"], len(cfg.planting.positions)
+            )
         else:
             card["tag"] = backbone.card["tag"]
             card["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)

@@ -60,9 +60,7 @@ def _artifacts_text(study: Study) -> str:
         images = study.estimate(condition, "detection", "images_affected")
         sentence = f"In {name}, {_percent(share, 2)} of the patches are artifacts"
         if images.value is not None:
-            sentence += f", in {number(images.value, images.unit)}" + (
-                r"\,\% of the images" if images.value <= 1 else ""
-            )
+            sentence += rf", in {number(images.value, images.unit)}\,\% of the images"
         precision, recall = (study.estimate(condition, "detection", metric) for metric in ("precision", "recall"))
         if planted and precision.value is not None and recall.value is not None:
             sentence += (

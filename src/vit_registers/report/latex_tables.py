@@ -27,8 +27,8 @@ _SPECIAL = {
     "]": "{]}",
     "−": "$-$",
 }
-PERCENT = {"fraction", "share"}
-WHOLE = {"layer", "block", "count", "images", "tokens"}
+SHARES = {"share", "fraction", "overlap", "accuracy"}  # first words of units that are printed in percent
+WHOLE = {"block", "layer", "count"}
 ABSENT = "--"
 
 
@@ -45,9 +45,10 @@ def count(number: int) -> str:
 def number(value: float, unit: str, signed: bool = False, decimals: int = 1) -> str:
     """A value as it is read: shares in percent with ``decimals``, anything else with three significant digits."""
     sign = "+" if signed else ""
-    if unit in PERCENT:
+    kind = unit.split(" ")[0]
+    if kind in SHARES:
         text = f"{100 * value:{sign}.{decimals}f}"
-    elif unit in WHOLE:
+    elif kind in WHOLE:
         text = f"{value:{sign},.0f}"
     else:
         text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e4 else f"{value:{sign},.0f}"
@@ -134,9 +135,18 @@ class Table:
                 values = [getattr(part, name) for part in parts]
                 if any(value is not None for value in values):
                     columns[f"{column.key}_{name}"] = values
+        notes = [self._note(row) for row in self.rows]
+        if any(notes):
+            columns["note"] = list(notes)
         frame = pd.DataFrame(columns)
         whole = [name for name in columns if name.endswith("_n") or name == "registers"]
         return frame.astype(dict.fromkeys(whole, "Int64"))
+
+    @staticmethod
+    def _note(row: Mapping[str, Cell]) -> str | None:
+        """Why a row lacks a number."""
+        notes = [cell.note for cell in row.values() if isinstance(cell, Estimate) and cell.value is None]
+        return next((note for note in notes if note), None)
 
     # LaTeX: what a person reads.
 
@@ -179,7 +189,8 @@ class Table:
             notes = {cell.note for cell in absent}
             if len(absent) == len(rest) and len(notes) == 1 and (note := notes.pop()) is not None:
                 width = sum(2 if later.p else 1 for later in columns[i:])
-                cells.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape(note)}}}}}")
+                short = note.split(":")[0]  # the numbers behind it are in the CSV
+                cells.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape(short)}}}}}")
                 break
             cells += self._cell(column, row)
         return " & ".join(cells) + r" \\"

@@ -1,0 +1,52 @@
+"""Intervals and paired tests over images."""
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+Floats = NDArray[np.float64]
+CHUNK = 200  # resamples at a time: memory stays at CHUNK x images
+
+
+def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson interval of a share."""
+    low, high = proportion_confint(successes, n, alpha=1.0 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Means (resamples, ...) of bootstrap samples of the first axis of ``values`` (n, ...)."""
+    n = len(values)
+    parts = []
+    for start in range(0, resamples, CHUNK):
+        counts = rng.multinomial(n, np.full(n, 1.0 / n), size=min(CHUNK, resamples - start))
+        parts.append(np.tensordot(counts, values, axes=1) / n)
+    return np.concatenate(parts)
+
+
+def bootstrap_mean(values: Floats, confidence: float, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of ``values`` (n,) over images."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(resampled_means(np.asarray(values, dtype=float), resamples, rng), [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def mcnemar_exact(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Two-sided exact McNemar p for two 0/1 outcomes on the same images; 1 where they never differ."""
+    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def sign_flip(differences: Floats, resamples: int, rng: np.random.Generator) -> float:
+    """Two-sided p of a mean paired difference under random signs; the observed assignment counts as one draw."""
+    differences = differences[differences != 0.0]
+    if not len(differences):
+        return 1.0
+    observed = abs(differences.sum())
+    extreme, drawn = 1, 1
+    for start in range(0, resamples, CHUNK):
+        signs = rng.integers(2, size=(min(CHUNK, resamples - start), len(differences))) * 2 - 1
+        extreme += int((np.abs(signs @ differences) >= observed - 1e-12).sum())
+        drawn += len(signs)
+    return extreme / drawn

@@ -1,0 +1,155 @@
+"""The step that finds artifact tokens and ranks the neurons behind them; to find none is a result."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vit_registers import metrics
+from vit_registers.backbones import backbone as backbones
+from vit_registers.backbones.backbone import Backbone
+from vit_registers.data.manifest import Manifest
+from vit_registers.files import replacing, write_json
+from vit_registers.forward.images import Images
+from vit_registers.forward.run import reading
+from vit_registers.forward.store import Features, condition_folder
+from vit_registers.metrics import Metric
+from vit_registers.params import Detection
+from vit_registers.registers import artifacts
+from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
+from vit_registers.seeds import generator
+from vit_registers.steps import DetectStep
+
+log = logging.getLogger(__name__)
+
+THREADS = 1  # as in extraction: results must not depend on --cores
+CONFIDENCE = (2.5, 97.5)
+RESAMPLES = 1000
+LISTED = 100  # neurons of the ranking that are written out
+
+
+def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, metrics_out: Path) -> None:
+    """Write ``out`` (json), the ranking beside it, and rows of the tidy table to ``metrics_out``.
+
+    The threshold comes from the norms cached at baseline; the ranking from one pass over the first ``images`` dense
+    images, of which only those with an artifact count.
+    """
+    torch.set_num_threads(THREADS)
+    settings = cfg.detection
+    baseline = Features.open(condition_folder(features, cfg.dataset, cfg.model, "baseline"))
+    norms = np.asarray(baseline.array("norms")[:, :, baseline.layout.patch_slice])  # (m, layers, p)
+    at_layer = norms[:, settings.outlier_layer]
+    limit = artifacts.threshold(at_layer, settings.threshold_rule, settings.threshold)
+    found = artifacts.find(at_layer, limit)
+    result: dict[str, Any] = {
+        "threshold": limit,
+        "rule": f"{settings.threshold_rule} {settings.threshold:g}",
+        "top_k": settings.top_k,
+        "images": len(at_layer),
+        "share": found.share,
+        "share_interval": _interval(found.per_image, generator(cfg.seed, "artifact share", cfg.dataset, cfg.model)),
+        "images_affected": found.images_affected,
+        "share_by_layer": [artifacts.find(norms[:, layer], limit).share for layer in range(norms.shape[1])],
+        "first_layer": _first_layer(norms, limit, settings),
+        "found": found.share >= settings.minimum_share,
+        "neurons": [],
+    }
+    rows: list[list[Any]] = []
+    if result["found"]:
+        rows = _rank(cfg, data, model, baseline, limit, result)
+    else:
+        result["reason"] = (
+            f"no artifacts found: {found.share:.2%} of the patches exceed {limit:.3g} ({result['rule']}), "
+            f"{settings.minimum_share:.2%} are needed"
+        )
+    log.info("%s: %s", cfg.model, result.get("reason", f"{found.share:.2%} of the patches are artifacts"))
+    with replacing(out.with_suffix(".neurons.csv")) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rank", "layer", "index", "score", "frequency_in_top_k"])
+        writer.writerows(rows)
+    metrics.write(metrics.frame(_metrics(cfg, result)), metrics_out)
+    write_json(out, result)
+
+
+def _interval(per_image: NDArray[np.float64], rng: np.random.Generator) -> list[float]:
+    """Percentile bootstrap interval over images of the share of patches."""
+    n = len(per_image)
+    means = rng.multinomial(n, np.full(n, 1.0 / n), size=RESAMPLES) @ per_image / n
+    return [float(x) for x in np.percentile(means, CONFIDENCE)]
+
+
+def _first_layer(norms: NDArray[np.float32], limit: float, settings: Detection) -> int | None:
+    """First block whose output shows artifacts above the threshold of the outlier layer."""
+    for layer in range(norms.shape[1]):
+        if artifacts.find(norms[:, layer], limit).share >= settings.minimum_share:
+            return layer
+    return None
+
+
+def _rank(
+    cfg: DetectStep, data: Path, model: Path, baseline: Features, limit: float, result: dict[str, Any]
+) -> list[list[Any]]:
+    """Rank neurons, put the best into ``result`` and return the rows of the ranking."""
+    settings = cfg.detection
+    backbone = backbones.load(model, cfg.device)
+    chosen = baseline.dense_rows[: settings.images]
+    counts = resample_counts(len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model))
+    reader = NeuronScores(backbone, settings.outlier_layer, settings.highest_layer, limit, settings.sparsity, counts)
+    batches = [chosen[i : i + cfg.batch_size] for i in range(0, len(chosen), cfg.batch_size)]
+    images = Images(Manifest.load(data), backbone.preprocess)
+    with reading(backbone, [reader], cfg.precision) as forward:
+        for pixels in images.batches(batches):
+            forward(pixels)
+    scores, resampled = reader.scores()
+    order = ranking(scores)
+    k = settings.top_k
+    tops = [set(ranking(sample)[:k]) for sample in resampled]
+    frequency = {neuron: float(np.mean([neuron in top for top in tops])) for neuron in order[:LISTED]}
+    result["neurons"] = [[layer, index, float(scores[layer, index])] for layer, index in order[: 4 * k]]
+    result["stability"] = float(np.mean([len(top & set(order[:k])) / k for top in tops]))
+    result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])
+    result |= _against_truth(backbone, order[:k])
+    return [[i, *n, float(scores[n]), frequency[n]] for i, n in enumerate(order[:LISTED])]
+
+
+def _against_truth(backbone: Backbone, found: list[tuple[int, int]]) -> dict[str, Any]:
+    """Precision and recall where the model was planted and its neurons are known."""
+    if "planted" not in backbone.card:
+        return {}
+    truth = {(layer, index) for layer, index in backbone.card["planted"]["neurons"]}
+    hits = len(truth & set(found))
+    return {"precision": hits / len(found), "recall": hits / len(truth), "planted": sorted(truth)}
+
+
+def _metrics(cfg: DetectStep, result: dict[str, Any]) -> list[Metric]:
+    note = result.get("reason")
+    low, high = result["share_interval"]
+
+    def row(metric: str, value: float | None, unit: str, n: int = result["images"], **more: Any) -> Metric:
+        return Metric(cfg.model, cfg.dataset, "baseline", "detection", metric, value, unit, n, note=note, **more)
+
+    rows = [
+        row("found", float(result["found"]), "yes=1"),
+        row("threshold", result["threshold"], "L2 norm"),
+        row("artifact_share", result["share"], "share of patches", low=low, high=high),
+        row("images_affected", result["images_affected"] / result["images"], "share of images"),
+        *(
+            row("artifact_share_by_layer", s, "share of patches", layer=i)
+            for i, s in enumerate(result["share_by_layer"])
+        ),
+    ]
+    if result["first_layer"] is not None:
+        rows.append(row("first_layer", float(result["first_layer"]), "block"))
+    for name, unit in (
+        ("stability", "overlap of top k"),
+        ("next_ratio", "score ratio"),
+        ("precision", "share of top k"),
+        ("recall", "share of planted"),
+    ):
+        if name in result:
+            rows.append(row(name, result[name], unit, min(cfg.detection.images, result["images"])))
+    return rows

@@ -1,0 +1,97 @@
+"""Register neurons (jiang2025): which neurons fire at artifact positions, ranked in one streamed pass.
+
+Score of a neuron = mean |activation| over an image's artifact positions, then mean over images that have any. A
+later layer decides the positions, so a batch's activations are held until it has passed; nothing grows with the number
+of images.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vit_registers.backbones.backbone import Backbone
+from vit_registers.forward.interventions import second_linear
+from vit_registers.forward.readers import Reader
+
+Counts = NDArray[np.int64]
+
+
+def resample_counts(images: int, resamples: int, rng: np.random.Generator) -> Counts:
+    """How often each bootstrap sample draws each image: (resamples, images)."""
+    return rng.multinomial(images, np.full(images, 1.0 / images), size=resamples)
+
+
+class NeuronScores(Reader):
+    """Accumulates scores of every neuron up to ``highest_layer``, for the images as they are and for resamples.
+
+    ``counts`` (resamples, images) comes from :func:`resample_counts`. With ``sparsity`` a neuron counts in an image
+    only where at least half of the patch tokens have activation (``signed``: a; ``absolute``: |a|) below 0.5: the
+    published code is ``signed``, which takes large negative activations for sparse.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        outlier_layer: int,
+        highest_layer: int,
+        limit: float,
+        sparsity: str,
+        counts: Counts,
+    ) -> None:
+        """``limit``: norm above which a patch is an artifact at ``outlier_layer``; layers count from the end if < 0."""
+        self.patches = backbone.layout.patch_slice
+        self.outlier_layer = outlier_layer % backbone.depth
+        self.layers = highest_layer % backbone.depth + 1
+        self.limit, self.sparsity, self.counts = limit, sparsity, counts
+        width = int(second_linear(backbone, 0).in_features)
+        self.total = torch.zeros(1 + len(counts), self.layers, width, dtype=torch.float64)
+        self.images = torch.zeros(1 + len(counts), dtype=torch.float64)
+        self.seen = 0
+        self.held: list[Tensor] = []
+        self.outliers: Tensor | None = None
+
+    def activation(self, layer: int, activations: Tensor) -> None:
+        """Hold a layer's activations until the outlier positions are known."""
+        if layer < self.layers:
+            self.held.append(activations[:, self.patches].float())
+
+    def block(self, layer: int, tokens: Tensor) -> None:
+        """Find the artifact positions (b, p) at the outlier layer."""
+        if layer == self.outlier_layer:
+            self.outliers = tokens[:, self.patches].float().norm(dim=-1) > self.limit
+
+    def final(self, tokens: Tensor) -> None:
+        """Add the batch to the running sums."""
+        assert self.outliers is not None
+        where = self.outliers.float()
+        affected = where.any(dim=1)
+        number = where.sum(dim=1).clamp(min=1.0)
+        scores = torch.stack([self._score(held, where, number) for held in self.held], dim=1)  # (b, layers, h)
+        batch = slice(self.seen, self.seen + len(where))
+        weights = torch.from_numpy(np.concatenate([np.ones_like(self.counts[:1, batch]), self.counts[:, batch]]))
+        weights = weights.double() * affected.double().cpu()
+        self.total += torch.einsum("rb,blh->rlh", weights, scores.double().cpu())
+        self.images += weights.sum(dim=1)
+        self.seen += len(where)
+        self.held, self.outliers = [], None
+
+    def _score(self, activations: Tensor, where: Tensor, number: Tensor) -> Tensor:
+        """Mean |activation| (b, h) over the artifact positions ``where`` (b, p)."""
+        score = torch.einsum("bp,bph->bh", where, activations.abs()) / number[:, None]
+        if self.sparsity == "off":
+            return score
+        small = (activations if self.sparsity == "signed" else activations.abs()) < 0.5
+        return score * (small.float().mean(dim=1) >= 0.5)
+
+    def scores(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores (layers, h) over all images, and over each resample (resamples, layers, h)."""
+        mean = (self.total / self.images.clamp(min=1.0)[:, None, None]).numpy()
+        return mean[0], mean[1:]
+
+
+def ranking(scores: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """(layer, index) of all neurons of ``scores`` (layers, h), highest first, ties to the earlier layer and index."""
+    order = np.argsort(-scores, axis=None, kind="stable")
+    layers, indices = np.unravel_index(order, scores.shape)
+    return list(zip(layers.tolist(), indices.tolist(), strict=True))
