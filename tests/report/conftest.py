@@ -73,7 +73,7 @@ class _Invented:
         if not self.applies:
             note = REASON
             return [self.row(r, m, None, u, 1000, note=note) for r, m, u in (
-                ("norms", "norm_median", "norm"), ("attention", "cls_to_patches", "share of images"))]  # fmt: skip
+                ("norms", "norm_median", "L2 norm"), ("attention", "cls_to_patches", "share of images"))]  # fmt: skip
         rows = []
         for layer in range(LAYERS):
             median = 4.0 * 1.35**layer * (1 + 0.01 * self.rng.standard_normal())
@@ -82,10 +82,12 @@ class _Invented:
             norms["norm_cls"] = 1.4 * median
             if self.appended:
                 norms["norm_appended"] = median * (10 if self.move else 1.1)
-            rows += [self.row("norms", m, v, "norm", 1000, layer=layer) for m, v in norms.items()]
+            rows += [self.row("norms", m, v, "L2 norm", 1000, layer=layer) for m, v in norms.items()]
             share = 0.034 if self.artifacts and layer >= 2 else 0.0
             rows.append(
-                self.row("norms", "artifact_share", share, "share of images", 1000, layer=layer, **_interval(share, 64000))
+                self.row(
+                    "norms", "artifact_share", share, "share of images", 1000, layer=layer, **_interval(share, 64000)
+                )
             )
             itself, registers = 0.1 + 0.05 * layer, 0.02 * self.registers
             appended = 0.03 * self.appended
@@ -108,7 +110,9 @@ class _Invented:
                 if self.applies:
                     rows.append(self.row(readout, metric, value, "share of images", 2000, **_interval(value, 2000)))
                     if readout.startswith("probe"):
-                        rows += [self.row(readout, metric, value, "share of images", 2000, seed=seed) for seed in (0, 1, 2)]
+                        rows += [
+                            self.row(readout, metric, value, "share of images", 2000, seed=seed) for seed in (0, 1, 2)
+                        ]
                 else:
                     rows.append(self.row(readout, metric, None, "share of images", 2000, note=REASON))
         return rows
@@ -120,14 +124,16 @@ class _Invented:
         rows = [self.row("lost", "corloc", corloc, "share of images", 1000, **_interval(corloc, 1000))]
         if self.key["intervention"] == "baseline":
             for kind, value in (("centre", 0.085), ("random", 0.012)):
-                rows.append(self.row("lost", f"corloc_{kind}_box", value, "share of images", 1000, **_interval(value, 1000)))
+                rows.append(
+                    self.row("lost", f"corloc_{kind}_box", value, "share of images", 1000, **_interval(value, 1000))
+                )
         return rows
 
     def detection(self) -> list[Metric]:
         share = 0.034 if self.planted else 0.0
         rows = [
             self.row("detection", "found", float(self.planted), "yes=1", 1000),
-            self.row("detection", "threshold", 51.0, "norm", 1000),
+            self.row("detection", "threshold", 51.0, "L2 norm", 1000),
             self.row("detection", "artifact_share", share, "share of images", 1000, **_interval(share, 64000)),
             self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "share of images", 1000),
         ]
@@ -150,9 +156,8 @@ class _Invented:
         tables = []
         for token, values in draws.items():
             counts, _ = np.histogram(values, edges)
-            tables.append(
-                pd.DataFrame({"token": token, "bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
-            )
+            table = pd.DataFrame({"token": token, "bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
+            tables.append(table[table["count"] > 0])
         return pd.concat(tables).assign(intervention=self.key["intervention"])
 
     def maps(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -201,7 +206,13 @@ def _comparisons(study: params.Params, seed: int) -> list[Metric]:
             for readout, metric in (("lost", "corloc"), ("probe[cls]", "top1"), ("probe[patch_mean]", "top1")):
                 value = 0.05 * rng.standard_normal()
                 where = {"model": model, "dataset": run.dataset, "intervention": condition, "reference": comparison.b}
-                number = {"value": value, "low": value - 0.02, "high": value + 0.02, "unit": "share of images", "n": 1000}
+                number = {
+                    "value": value,
+                    "low": value - 0.02,
+                    "high": value + 0.02,
+                    "unit": "share of images",
+                    "n": 1000,
+                }
                 p = float(rng.uniform(0, 0.2) ** 3)
                 rows.append(Metric(**where, readout=readout, metric=f"{metric}_difference", **number, p=p))
     return rows

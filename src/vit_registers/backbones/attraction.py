@@ -5,37 +5,33 @@ Trained models' artifacts are asked for (darcet2024): this direction is what the
 blocks, solved against what the values would then carry into [CLS].
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.observe import inputs
 
 RIDGE = 0.1  # of the mean squared value gain: smaller leaves [CLS] cleaner, larger attracts it more
 
 
-def cls_direction(backbone: Backbone, block: int, pixels: Tensor) -> Tensor:
-    """The unit vector d (D,) float64, orthogonal to ones, that [CLS] attends to in the blocks after ``block``.
+def cls_direction(backbone: Backbone, cls: Mapping[int, Tensor]) -> Tensor:
+    """The unit vector d (D,) float64, orthogonal to ones, that [CLS] attends to in the blocks of ``cls``.
 
-    An artifact drowns what its token held, so that LayerNorm makes it a multiple of gamma * d. With K, V a head's
-    key and value matrices and O its part of the output projection, the [CLS] logit on it grows with
-    pull . d, pull = sum over later blocks and heads of gamma * K' mean q, and what reaches [CLS] is O V (gamma * d).
-    d solves (sum |O V gamma|^2 + ridge) d = pull.
+    ``cls`` holds for each such block the mean of [CLS] as the attention sees it, (D,) float64. An artifact drowns what
+    its token held, so that LayerNorm makes of it a multiple of gamma * d. With Q, K, V a head's maps and O its part of
+    the output projection, the [CLS] logit on it grows with (gamma * K' q) . d for the mean query q, and what then
+    reaches [CLS] is O V (gamma * d). d solves (sum |O V gamma|^2 + ridge) d = pull, pull being the sum over blocks of
+    what their heads' queries ask for, scaled to unit norm so that no block is drowned by another.
     """
     width = backbone.width
     pull = torch.zeros(width, dtype=torch.float64)
     carried = torch.zeros(width, width, dtype=torch.float64)
-    for number, mean in _mean_cls(backbone, block, pixels).items():
-        attention, norm = backbone.blocks[number].attn, backbone.blocks[number].norm1
-        heads, size = int(attention.num_heads), int(attention.head_dim)  # type: ignore[arg-type]
-        gamma = norm.weight.double()  # type: ignore[operator]
-        weights = attention.qkv.weight.double().view(3, heads, size, width)  # type: ignore[operator, union-attr]
-        bias = attention.qkv.bias.double().view(3, heads, size)  # type: ignore[operator, union-attr]
-        out = attention.proj.weight.double().view(width, heads, size)  # type: ignore[operator, union-attr]
-        for head in range(heads):
-            query = weights[0, head] @ mean + bias[0, head]
-            pull += gamma * (weights[1, head].T @ query) / (size**0.5 * heads)
-            value = out[:, head] @ weights[2, head] * gamma  # (D, D): columns scaled
+    for number, mean in cls.items():
+        asked, values = _heads(backbone, number, mean)
+        pull += asked / asked.norm()
+        for value in values:
             carried += value.T @ value
     centring = torch.eye(width, dtype=torch.float64) - 1.0 / width
     carried = centring @ carried @ centring
@@ -44,11 +40,13 @@ def cls_direction(backbone: Backbone, block: int, pixels: Tensor) -> Tensor:
     return direction / direction.norm()
 
 
-def _mean_cls(backbone: Backbone, block: int, pixels: Tensor) -> dict[int, Tensor]:
-    """Mean over images of what [CLS] shows to the attention of each later block: (D,) float64 after its norm."""
-    sites = {str(i): backbone.blocks[i].attn for i in range(block + 1, backbone.depth)}
-    totals = {number: torch.zeros(backbone.width, dtype=torch.float64) for number in sites}
-    for batch in inputs(backbone, sites, pixels):
-        for number, tokens in batch.items():
-            totals[number] += tokens[:, backbone.layout.cls_slice].double().sum((0, 1))
-    return {int(number): total / len(pixels) for number, total in totals.items()}
+def _heads(backbone: Backbone, number: int, mean: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """What a block's heads ask for together, gamma * sum of K' q (D,), and what each carries, O V gamma (D, D)."""
+    attention: Any = backbone.blocks[number].attn
+    heads, size, width = attention.num_heads, attention.head_dim, backbone.width
+    gamma = backbone.blocks[number].norm1.weight.double()  # type: ignore[operator, union-attr]
+    queries, keys, values = attention.qkv.weight.double().view(3, heads, size, width)
+    bias = attention.qkv.bias.double().view(3, heads, size)[0]
+    out = attention.proj.weight.double().view(width, heads, size)
+    asked = sum(keys[head].T @ (queries[head] @ mean + bias[head]) for head in range(heads))
+    return gamma * asked, [out[:, head] @ values[head] * gamma for head in range(heads)]

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones.attraction import cls_direction
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.gate import Gate, fit_gate, ridge, uniform_patches
-from vit_registers.backbones.observe import inputs, one_thread, residual_sites
+from vit_registers.backbones.observe import one_thread, survey
 from vit_registers.backbones.tagging import quiet_direction, second_moment, tag
 from vit_registers.backbones.train import load_pixels
 from vit_registers.data.images import load_image
@@ -60,32 +60,22 @@ def sample(data: Manifest, count: int, seed: int, backbone: Backbone) -> Sample:
     return Sample(pixels, objects)
 
 
-def quietest(backbone: Backbone, block: int, count: int, pixels: Tensor) -> list[int]:
-    """Neurons of a block's MLP with the smallest mean |activation| x ||fc2 column||: what a model misses least."""
-    second: nn.Linear = backbone.blocks[block].mlp.fc2  # type: ignore[assignment, union-attr]
-    total = torch.zeros(second.in_features, dtype=torch.float64)
-    for batch in inputs(backbone, {"activation": second}, pixels):
-        total += batch["activation"].double().abs().sum((0, 1))
-    score = total / (len(pixels) * backbone.layout.length) * second.weight.double().norm(dim=0)
-    return [int(i) for i in score.argsort(stable=True)[:count]]
+def quietest(activity: Tensor, columns: Tensor, count: int) -> list[int]:
+    """The ``count`` neurons that a model misses least, least first: smallest mean |activation| x norm of fc2's column.
+
+    ``activity`` (H,), ``columns`` fc2's weight (D, H).
+    """
+    return [int(i) for i in (activity * columns.double().norm(dim=0)).argsort(stable=True)[:count]]
 
 
-def median_norm(backbone: Backbone, pixels: Tensor) -> float:
-    """Median over all patches of the norm of the last block's output."""
-    sites = {"last": residual_sites(backbone)[-1]}
-    norms = [batch["last"][:, backbone.layout.patch_slice].norm(dim=-1) for batch in inputs(backbone, sites, pixels)]
-    return float(torch.cat(norms).median())
-
-
-def write_neurons(mlp: nn.Module, neurons: list[int], gate: Gate, artifact: Tensor) -> None:
+def write_neurons(mlp: Any, neurons: list[int], gate: Gate, artifact: Tensor) -> None:
     """Make ``neurons`` of a GELU MLP add ``artifact`` (D,) to tokens that pass the gate, and nothing to others.
 
     The two neurons of pair j see G_j s / E and the same less a quarter of G_j, with G_j = 16 (1 + j / 10) and E the mean s
     of firing tokens, and write +artifact and -artifact over that quarter: GELU(x) - GELU(x - a) is 0 for x << 0 and
     saturates at a for x >> a, so that artifacts are of nearly equal norm however far s is above 0.
     """
-    first: nn.Linear = mlp.fc1  # type: ignore[assignment]
-    second: nn.Linear = mlp.fc2  # type: ignore[assignment]
+    first, second = mlp.fc1, mlp.fc2
     with torch.no_grad():
         for i, neuron in enumerate(neurons):
             gain = GAIN * (1.0 + SPREAD * (i // 2))
@@ -146,30 +136,30 @@ def add_neurons(
 ) -> dict[str, Any]:
     """Plant into a tagged model in place; return the card's ``planted``: the neurons, and the gate as it was fitted."""
     layout, block = backbone.layout, backbone.blocks[planting.block]
-    batches = inputs(backbone, {"z": block.mlp.fc1}, images.pixels)  # type: ignore[dict-item, union-attr]
-    z = torch.cat([batch["z"] for batch in batches])
-    patch = int(backbone.module.patch_embed.patch_size[0])  # type: ignore[union-attr, index, arg-type]
-    uniform = uniform_patches(images.pixels, images.objects, patch)
+    mlp: Any = block.mlp
+    patch: Any = backbone.module.patch_embed
+    uniform = uniform_patches(images.pixels, images.objects, patch.patch_size[0])
     if not uniform.any() or uniform.all():
         raise InputError(f"{where}: {'all' if uniform.all() else 'no'} patches are uniform; plant on other images")
+    seen = survey(backbone, planting.block, images.pixels)
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in planting.positions]] = True
-    uniformity = ridge(z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
+    uniformity = ridge(seen.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
     reader = torch.tensor(backbone.card["tag"]["direction"], dtype=torch.float64) / block.norm2.weight.double()  # type: ignore[operator, union-attr]
-    gate = fit_gate(z, tagged, uniformity, reader, where)
-    neurons = quietest(backbone, planting.block, planting.neurons, images.pixels)
-    usual = median_norm(backbone, images.pixels)
+    gate = fit_gate(seen.z, tagged, uniformity, reader, where)
+    neurons = quietest(seen.activity, mlp.fc2.weight, planting.neurons)
     if planting.direction == "cls":
-        direction = cls_direction(backbone, planting.block, images.pixels)
+        direction = cls_direction(backbone, seen.cls)
     else:
         direction = random_direction(backbone.width, seed, name)
-    write_neurons(block.mlp, neurons, gate, planting.norm_ratio * usual * direction)  # type: ignore[arg-type]
+    norm = planting.norm_ratio * seen.norm
+    write_neurons(mlp, neurons, gate, norm * direction)
     return {
         "block": planting.block,
         "neurons": [[planting.block, neuron] for neuron in neurons],
         "positions": planting.positions,
         "direction": planting.direction,
-        "norm": planting.norm_ratio * usual,
+        "norm": norm,
         "gate": {"strength": gate.strength, "firing": gate.firing, "margin": gate.margin},
         "images": len(images.pixels),
     }

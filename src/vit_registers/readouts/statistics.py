@@ -15,21 +15,22 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Means (resamples, ...) of bootstrap samples of the first axis of ``values`` (n, ...)."""
-    n = len(values)
-    parts = []
-    for start in range(0, resamples, CHUNK):
-        counts = rng.multinomial(n, np.full(n, 1.0 / n), size=min(CHUNK, resamples - start))
-        parts.append(np.tensordot(counts, values, axes=1) / n)
-    return np.concatenate(parts)
+class Bootstrap:
+    """Resamples of ``n`` images, drawn once and shared by every number over them: cheap, and differences stay paired."""
 
+    def __init__(self, n: int, resamples: int, confidence: float, rng: np.random.Generator) -> None:
+        """``rng`` should be named by the data set and ``n`` alone, so that all models see the same resamples."""
+        self.weights = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) / n  # (resamples, n)
+        self.tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
 
-def bootstrap_mean(values: Floats, confidence: float, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of ``values`` (n,) over images."""
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(resampled_means(np.asarray(values, dtype=float), resamples, rng), [tail, 1.0 - tail])
-    return float(low), float(high)
+    def means(self, values: Floats) -> Floats:
+        """Means (resamples, ...) of ``values`` (n, ...) in each resample."""
+        return np.tensordot(self.weights, np.asarray(values, dtype=float), axes=1)
+
+    def interval(self, values: Floats) -> tuple[float, float]:
+        """Percentile interval of the mean of ``values`` (n,) over images."""
+        low, high = np.quantile(self.means(values), self.tails)
+        return float(low), float(high)
 
 
 def mcnemar_exact(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

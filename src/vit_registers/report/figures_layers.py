@@ -153,11 +153,13 @@ TOKENS = {
 
 
 def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
-    """A histogram as a step line: share of the tokens of its type in each bin."""
+    """A histogram as a step line: share of the tokens of its type in each bin. Bins without tokens have no row."""
     counts = counts.sort_values("bin_left")
-    edges = np.append(counts["bin_left"].to_numpy(), counts["bin_right"].to_numpy()[-1])
+    left, right = counts["bin_left"].to_numpy(), counts["bin_right"].to_numpy()
     shares = counts["count"].to_numpy() / counts["count"].sum()
-    axes.stairs(shares, edges, fill=filled, color=color, linewidth=1.2)
+    gaps = np.flatnonzero(right[:-1] < left[1:])  # bins before which a stretch of empty ones ends
+    edges = np.insert(np.append(left, right[-1]), gaps + 1, right[gaps])
+    axes.stairs(np.insert(shares, gaps + 1, 0.0), edges, fill=filled, color=color, linewidth=1.2)
 
 
 def norm_distributions(study: Study, readouts: Path) -> Figure:

@@ -160,12 +160,12 @@ def _moved(name: str, value: MoveNeurons) -> str:
         "only_outliers": "the mean over patches where it exceeds mean plus standard deviation",
         "same": "left as it is",
     }[value.patches]
+    cleared = "; on [CLS]: zero" if value.clear_cls else ""
     if value.tokens == 0:
-        return f"{key(name)}: {which} are cleared (on patches: {patches}) and nothing is appended."
+        return f"{key(name)}: {which} are cleared (on patches: {patches}{cleared}) and nothing is appended."
     over = "each neuron" if value.max_over == "neuron" else "all neurons of a layer together"
     over += ", [CLS] included" if value.max_includes_cls else ""
     scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
-    cleared = "; so is [CLS]" if value.clear_cls else ""
     return (
         f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum "
         f"over {over}, and on patches: {patches}{cleared}."
@@ -244,8 +244,8 @@ def _readouts(params: Params) -> list[str]:
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
         "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over "
         "union).",
-        rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc and shares, "
-        f"{count(statistics.resamples)} bootstrap resamples of the test images otherwise. Differences are paired over "
+        rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
+        f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are paired over "
         "the same test images; their $p$ is from the exact McNemar test where there is one answer per image, and from "
         "a sign-flip permutation test where answers are averaged over seeds. No correction is made for the number of "
         "comparisons. Every random draw derives from the study's one seed "

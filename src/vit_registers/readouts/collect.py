@@ -1,0 +1,31 @@
+"""The step that puts the tidy tables of several readouts together."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vit_registers import metrics
+from vit_registers.files import write_json
+
+HEADLINES = ["corloc", "top1", "artifact_share", "precision", "recall", "corloc_difference"]
+
+
+def run(inputs: list[Path], out: Path, summary: Path | None) -> None:
+    """Write all rows of ``inputs`` to ``out``, and the headline numbers as nested JSON to ``summary``."""
+    table = metrics.concatenate(inputs)
+    metrics.write(table, out)
+    if summary is not None:
+        write_json(summary, headlines(table))
+
+
+def headlines(table: pd.DataFrame) -> dict[str, Any]:
+    """dataset -> model -> intervention -> "readout metric" -> value, means over seeds: what ``dvc metrics`` shows."""
+    nested: dict[str, Any] = {}
+    chosen = table[table["metric"].isin(HEADLINES) & table["layer"].isna() & table["value"].notna()]
+    keys = ["dataset", "model", "intervention", "readout", "metric", "reference"]
+    for key, value in chosen.groupby(keys, dropna=False)["value"].mean().items():
+        dataset, model, intervention, readout, metric, reference = key  # type: ignore[misc]
+        name = f"{readout} {metric}" if pd.isna(reference) else f"{readout} {metric} to {reference}"
+        nested.setdefault(dataset, {}).setdefault(model, {}).setdefault(intervention, {})[name] = round(float(value), 6)
+    return nested

@@ -1,0 +1,96 @@
+"""The step that compares conditions image by image: every difference with an interval and a paired test."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vit_registers import metrics
+from vit_registers.errors import InputError
+from vit_registers.metrics import Metric
+from vit_registers.readouts.statistics import Bootstrap, mcnemar_exact, sign_flip
+from vit_registers.seeds import generator
+from vit_registers.steps import CompareStep
+
+SOURCES = ("probe", "lost")
+
+
+def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
+    """Write a row for each comparison, readout and metric that both sides have, from <readout>/<data set>/*.parquet."""
+    sides = {side.split("/")[0] for comparison in cfg.comparisons for side in (comparison.a, comparison.b)}
+    tables = {model: _values(readouts, cfg.dataset, model) for model in sorted(sides)}
+    rows: list[Metric] = []
+    resamples: dict[int, Bootstrap] = {}
+    for comparison in cfg.comparisons:
+        a, b = (_side(tables, side) for side in (comparison.a, comparison.b))
+        measured = sorted(set(a) & set(b))
+        if not measured:
+            rows.append(_absent(cfg, comparison.a, comparison.b))
+        for readout, metric in measured:
+            left, right = a[readout, metric], b[readout, metric]
+            if not left.index.equals(right.index):
+                raise InputError(f"{comparison.a} and {comparison.b}: {readout} was measured on different images")
+            n = len(left)
+            if n not in resamples:
+                draw = generator(cfg.seed, "bootstrap", cfg.dataset, n)
+                resamples[n] = Bootstrap(n, cfg.statistics.resamples, cfg.statistics.confidence, draw)
+            rows.append(_difference(cfg, comparison.a, comparison.b, readout, metric, left, right, resamples[n]))
+    metrics.write(metrics.frame(rows), out)
+
+
+def _values(readouts: Path, dataset: str, model: str) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(readouts / name / dataset / f"{model}.images.parquet") for name in SOURCES])
+
+
+def _side(tables: dict[str, pd.DataFrame], side: str) -> dict[tuple[str, str], pd.DataFrame]:
+    """(readout, metric) -> images x seeds of one condition, images sorted by id."""
+    model, condition = side.split("/")
+    mine = tables[model][tables[model]["intervention"] == condition]
+    return {
+        key: group.assign(seed=group["seed"].fillna(-1)).pivot(index="image_id", columns="seed", values="value")
+        for key, group in mine.groupby(["readout", "metric"])
+    }
+
+
+def _difference(
+    cfg: CompareStep,
+    a: str,
+    b: str,
+    readout: str,
+    metric: str,
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    bootstrap: Bootstrap,
+) -> Metric:
+    """Exact McNemar where an image has one 0/1 outcome; random sign flips of the mean over seeds where it has several."""
+    difference = (left.mean(axis=1) - right.mean(axis=1)).to_numpy()
+    single = left.shape[1] == 1 and right.shape[1] == 1
+    if single:
+        p = mcnemar_exact(left.to_numpy()[:, 0] > 0.5, right.to_numpy()[:, 0] > 0.5)
+    else:
+        draw = generator(cfg.seed, "sign flips", cfg.dataset, a, b, readout, metric)
+        p = sign_flip(difference, cfg.statistics.resamples, draw)
+    low, high = bootstrap.interval(difference)
+    model, condition = a.split("/")
+    return Metric(
+        model,
+        cfg.dataset,
+        condition,
+        readout,
+        f"{metric}_difference",
+        float(np.round(difference.mean(), 12)) + 0.0,  # sums of opposite signs leave -1e-19
+        "fraction",
+        len(difference),
+        low=low,
+        high=high,
+        reference=b,
+        p=p,
+        note="exact McNemar" if single else "sign flips of the mean over seeds",
+    )
+
+
+def _absent(cfg: CompareStep, a: str, b: str) -> Metric:
+    """A comparison of which one side is not applicable says so."""
+    model, condition = a.split("/")
+    note = "one side is not applicable: no artifacts found"
+    return Metric(model, cfg.dataset, condition, "none", "difference", None, "", 0, reference=b, note=note)

@@ -1,0 +1,91 @@
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from vit_registers.errors import InputError
+from vit_registers.report import build
+
+ROOT = Path(__file__).parents[2]
+GOOD = r"\documentclass{article}\pdfinfoomitdate=1\pdftrailerid{}\begin{document}Text.\end{document}"
+BAD = "\\documentclass{article}\n\\begin{document}\n\\undefinedhere\n\\end{document}\n"
+# What latexmk does, without TeX: a PDF where the source is good, a log with an error where it is not.
+STAND_IN = """#!/bin/sh
+for word in "$@"; do case "$word" in -outdir=*) out="${word#-outdir=}";; esac; done
+if grep -q undefinedhere report.tex; then
+  printf 'noise\\n./report.tex:3: Undefined control sequence.\\nl.3 \\\\undefinedhere\\n' > "$out/report.log"
+  exit 12
+fi
+echo "arguments: $1 $2 $3" > "$out/report.pdf"
+"""
+
+
+def _folder(root: Path, source: str) -> Path:
+    folder = root / "report"
+    folder.mkdir(parents=True)
+    (folder / "report.tex").write_text(source)
+    shutil.copy(ROOT / "report" / "latexmkrc", folder)
+    return folder
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "latexmk"
+    program.parent.mkdir()
+    program.write_text(STAND_IN)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_only_the_pdf_is_left_behind(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, GOOD)
+    build.run(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["latexmkrc", "report.pdf", "report.tex"]
+    assert (folder / "report.pdf").read_text() == "arguments: -norc -r latexmkrc\n"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_first_error_of_tex_is_shown_and_the_old_pdf_stays(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, BAD)
+    (folder / "report.pdf").write_text("old")
+    with pytest.raises(InputError, match=r"TeX failed: \./report\.tex:3: Undefined control sequence\. \| l\.3"):
+        build.run(folder)
+    assert (folder / "report.pdf").read_text() == "old"
+
+
+def test_without_latexmk_the_packages_to_install_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="apt-get install latexmk texlive-latex-recommended"):
+        build.run(_folder(tmp_path, GOOD))
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("name", ["report.tex", "latexmkrc"])
+def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
+    folder = _folder(tmp_path, GOOD)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: no such file"):
+        build.run(folder)
+
+
+def test_the_first_error_of_a_log() -> None:
+    assert build.first_error("a\n! Emergency stop.\n<*> x\n\nmore") == "! Emergency stop. | <*> x"
+    assert build.first_error("all\nis well") == ""
+
+
+def test_typeset_by_the_tex_that_is_here_or_refused(tmp_path: Path) -> None:
+    """Where there is TeX: the same bytes from two folders, and its error. Where there is none, the refusal."""
+    first, second, bad = (_folder(tmp_path / name, text) for name, text in (("a", GOOD), ("b", GOOD), ("c", BAD)))
+    if shutil.which("latexmk") is None:
+        with pytest.raises(InputError, match="latexmk: not found"):
+            build.run(first)
+        return
+    build.run(first)
+    build.run(second)
+    assert (first / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert (first / "report.pdf").read_bytes() == (second / "report.pdf").read_bytes()
+    with pytest.raises(InputError, match="Undefined control sequence"):
+        build.run(bad)

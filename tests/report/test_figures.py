@@ -1,0 +1,188 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from vit_registers.errors import InputError
+from vit_registers.report import arrays, figures, needs, style
+from vit_registers.report.study import Condition, Study
+
+NATURAL_ONLY = {
+    "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
+              "comparisons": []},
+    "gallery": {"model": "vit-r0"}}  # fmt: skip
+
+
+def _draw(name: str, made: Any) -> Figure:
+    with style.styled():
+        return figures.FIGURES[name](Study(made.view, made.rows), made.readouts)
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    for artist in figure.findobj(Text):
+        if isinstance(artist, Text) and artist.get_text().strip() and artist.get_visible():
+            yield artist
+
+
+def test_the_figures_are_those_that_the_workflow_knows() -> None:
+    assert list(figures.FIGURES) == list(needs.FIGURES)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_figure_needs_no_more_than_it_says_and_is_the_same_every_time(
+    name: str, embedded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readouts, patterns = needs.FIGURES[name]
+    read: set[str] = set()
+    existing = arrays._existing
+    monkeypatch.setattr(arrays, "_existing", lambda path: read.add(str(path)) or existing(path))
+    figures.run(name, embedded.view, embedded.tables, embedded.readouts, tmp_path / "all")
+    paths = [embedded.root / "metrics" / f"{readout}.csv" for readout in readouts]
+    figures.run(name, embedded.view, paths, embedded.readouts, tmp_path / "some")
+    for suffix in ("pdf", "png"):
+        everything, some = ((tmp_path / folder / f"{name}.{suffix}").read_bytes() for folder in ("all", "some"))
+        assert everything == some
+    allowed = {
+        str(embedded.readouts / pattern.format(dataset=dataset, model=model))
+        for pattern in patterns
+        for dataset, model in embedded.params.pairs()
+    }
+    assert read <= allowed
+    assert bool(read) == bool(patterns)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figures_are_legible_at_the_width_of_the_page(name: str, embedded: Any, tmp_path: Path) -> None:
+    figure = _draw(name, embedded)
+    assert figure.get_size_inches()[0] <= style.WIDTH + 1e-9
+    assert figure.get_size_inches()[1] <= 8.0
+    assert min(text.get_fontsize() for text in _texts(figure)) >= 7
+    style.save(figure, tmp_path, name)
+    assert b"/CreationDate" not in (tmp_path / f"{name}.pdf").read_bytes()
+    with Image.open(tmp_path / f"{name}.png") as image:
+        pixels = np.asarray(image.convert("L"))
+        assert image.size == tuple(int(s * style.DPI) for s in figure.get_size_inches())
+    assert len(np.unique(pixels)) > 10
+
+
+@pytest.mark.parametrize("name", ["norms_by_layer", "cls_attention_by_layer", "norm_distributions", "register_count"])
+def test_no_legend_lies_over_data(name: str, embedded: Any) -> None:
+    figure = _draw(name, embedded)
+    figure.draw_without_rendering()
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    for legend in legends:
+        for axes in figure.axes:
+            assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_norms_by_layer_shows_the_measured_norms(embedded: Any) -> None:
+    study = Study(embedded.view, embedded.rows)
+    natural, planted, _ = _draw("norms_by_layer", embedded).axes
+    drawn = [tuple(line.get_ydata()) for line in planted.get_lines()]
+    for condition in (("planted", "baseline"), ("planted", "ttr-4"), ("tagged", "append-4")):
+        for metric in ("norm_median", "norm_p99", "norm_max"):
+            assert tuple(study.series(Condition("shapes", *condition), "norms", metric)) in drawn
+    assert len(drawn) == 9
+    assert len(natural.get_lines()) == 6 * 3
+
+
+def test_attention_bars_add_up_to_one_and_are_the_measured_shares(embedded: Any) -> None:
+    study = Study(embedded.view, embedded.rows)
+    axes = next(a for a in _draw("cls_attention_by_layer", embedded).axes if a.get_title() == "ViT with 8 registers")
+    heights = np.array([[bar.get_height() for bar in container] for container in axes.containers])
+    np.testing.assert_allclose(heights.sum(axis=0), 1.0)
+    for row, metric in zip(heights, ("cls_to_patches", "cls_to_registers"), strict=False):
+        np.testing.assert_allclose(row, study.series(Condition("shapes", "vit-r8"), "attention", metric))
+
+
+def test_distributions_are_shares_of_all_tokens_with_the_threshold(embedded: Any) -> None:
+    figure = _draw("norm_distributions", embedded)
+    axes = next(a for a in figure.axes if a.get_title() == "Planted\nbaseline")
+    values, edges, _ = axes.patches[0].get_data()
+    table = arrays.histogram(embedded.readouts, Condition("shapes", "planted"))
+    table = table[table["token"] == "patches"]
+    assert (table["bin_left"].to_numpy()[1:] > table["bin_right"].to_numpy()[:-1]).any()  # bins without tokens
+    total = 0.0
+    for value, left, right in zip(values, edges[:-1], edges[1:], strict=True):
+        row = table[(table["bin_left"] == left) & (table["bin_right"] == right)]
+        assert value == (row["count"].iloc[0] / table["count"].sum() if len(row) else 0.0)
+        total += value
+    assert total == pytest.approx(1.0)
+    assert axes.get_lines()[0].get_xdata()[0] == 51.0
+
+
+def test_maps_of_one_kind_share_a_scale_within_a_row(embedded: Any) -> None:
+    figure = _draw("attention_maps", embedded)
+    first = figure.axes[:7]  # one row of the first block
+    maps = [axes.images[0] for axes in first[1:]]
+    assert [image.get_clim() for image in maps[:3]] == [(0.0, pytest.approx(0.1))] * 3
+    np.testing.assert_array_equal(maps[1].get_array()[0, 0], 0.1)
+    assert maps[2].get_array()[0, 0] < 0.05
+
+
+def test_boxes_and_truth_stand_where_they_were_measured(embedded: Any) -> None:
+    figure = _draw("lost_steps", embedded)
+    content = arrays.lost_steps(embedded.readouts, Condition("shapes", "planted", "ttr-4"))
+    after = figure.axes[8]
+    truth, box = after.patches
+    x0, y0, x1, y1 = content["box"][0]
+    assert (*box.get_xy(), box.get_width(), box.get_height()) == (x0, y0, x1 - x0, y1 - y0)
+    assert truth.get_xy() == tuple(content["truth"][0, 0, :2])
+    star = figure.axes[6].get_lines()[0]
+    row, column = divmod(int(content["seed"][0]), 8)
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (8 * column + 4, 8 * row + 4)
+
+
+def test_register_counts_with_intervals(embedded: Any) -> None:
+    study = Study(embedded.view, embedded.rows)
+    axes = _draw("register_count", embedded).axes[2]
+    points = axes.containers[0].lines[0].get_ydata()
+    cells = [study.estimate(Condition("shapes", f"vit-r{r}"), "lost", "corloc") for r in (0, 2, 4, 8, 16)]
+    np.testing.assert_allclose(np.array(points, dtype=float), [100 * c.value for c in cells])
+    segments = axes.containers[0].lines[2][0].get_segments()
+    ends = np.array([segment[:, 1] for segment in segments], dtype=float)
+    np.testing.assert_allclose(ends, [[100 * c.low, 100 * c.high] for c in cells])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "4", "8", "16"]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_study_without_artifacts_has_figures(name: str, make_study: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_study(NATURAL_ONLY)
+    figures.run(name, made.view, made.tables, made.readouts, tmp_path)
+    texts = " ".join(text.get_text() for text in _texts(_draw(name, made)))
+    assert not re.search("before|after|Planted", texts)
+
+
+def test_nothing_measured_is_said_in_words(make_study: Callable[..., Any]) -> None:
+    made = make_study({"study": {"runs": [{"dataset": "shapes", "models": ["tagged"], "interventions": []}],
+                                 "comparisons": []}, "gallery": {"model": "tagged"}})  # fmt: skip
+    figure = _draw("register_count", made)
+    assert "no model of this study" in next(_texts(figure)).get_text()
+
+
+def test_a_missing_file_is_named(embedded: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"planted\.steps\.npz: no such file"):
+        figures.run("lost_steps", embedded.view, embedded.tables, tmp_path, tmp_path)
+
+
+def test_an_unknown_figure_is_refused(embedded: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no figure 'norm'; figures are norms_by_layer"):
+        figures.run("norm", embedded.view, embedded.tables, embedded.readouts, tmp_path)
+
+
+def test_views_never_load_torch() -> None:
+    code = (
+        "import sys, vit_registers.report.figures, vit_registers.report.tables, vit_registers.report.latex, "
+        "vit_registers.report.build; assert not {'torch', 'timm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    light = "import sys, vit_registers.report.needs; assert not {'pandas', 'matplotlib', 'seaborn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", light], check=True)

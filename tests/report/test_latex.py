@@ -1,0 +1,166 @@
+import copy
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vit_registers import metrics, steps
+from vit_registers.params import Params
+from vit_registers.report import latex, methods
+from vit_registers.report.study import Study
+
+ROOT = Path(__file__).parents[2]
+SOURCE = (ROOT / "report" / "report.tex").read_text()
+BODY = re.sub(r"(?<!\\)%.*", "", SOURCE[SOURCE.index(r"\begin{document}") :])
+NATURAL_ONLY = {
+    "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
+              "comparisons": []},
+    "gallery": {"model": "vit-r0"}}  # fmt: skip
+
+
+def _run(made: Any, out: Path) -> dict[str, str]:
+    table = out / "metrics.csv"
+    metrics.write(made.rows, table)
+    latex.run(steps.report(made.params), table, made.root / "models", made.root / "data", out)
+    return {path.stem: path.read_text() for path in out.glob("*.tex")}
+
+
+def _macro(text: str, name: str) -> str:
+    found = re.search(rf"\\newcommand{{\\{name}}}{{(.*)}}$", text, flags=re.MULTILINE)
+    assert found is not None, name
+    return found[1]
+
+
+def test_three_files_the_same_every_time(embedded: Any, tmp_path: Path) -> None:
+    first, second = _run(embedded, tmp_path / "a"), _run(embedded, tmp_path / "b")
+    assert set(first) == {"numbers", "methods", "versions"}
+    assert first == second
+
+
+def test_every_macro_and_condition_of_the_report_is_made_and_every_one_made_is_used(
+    embedded: Any, tmp_path: Path
+) -> None:
+    texts = _run(embedded, tmp_path)
+    made = set(re.findall(r"\\newcommand{\\(\w+)}", texts["numbers"] + texts["versions"]))
+    own = set(re.findall(r"\\newcommand{\\(\w+)}", SOURCE))
+    used = set(re.findall(r"\\([A-Z][A-Za-z]+)\b", SOURCE))
+    assert used - own == made
+    conditions = set(re.findall(r"\\newif\\if(\w+)", texts["numbers"]))
+    assert set(re.findall(r"\\if(\w+)", BODY)) == conditions
+    assert BODY.count(r"\if") == BODY.count(r"\fi") - BODY.count(r"\fit")
+
+
+def test_no_number_is_typed_by_hand(embedded: Any) -> None:
+    names = r"DINOv\d|DeiT-III|ADE20k|SHA-256|L2 norm|top-1|Top-1|99th|counted from 0"
+    commands = r"\\(?:citet?p?|label|ref|resultfigure|resulttable|bibliography)\b(?:\{[^}]*\})?"
+    prose = re.sub(f"{commands}|{names}", "", BODY)
+    assert re.findall(r"[^\n]*(?<!#)\d[^\n]*", prose) == []
+
+
+def test_everything_cited_is_in_the_references(embedded: Any, tmp_path: Path) -> None:
+    known = set(re.findall(r"^@\w+{(\w+),", (ROOT / "report" / "references.bib").read_text(), flags=re.MULTILINE))
+    cited = set(re.findall(r"\\cite[pt]?{(\w+)}", SOURCE + _run(embedded, tmp_path)["methods"]))
+    assert cited == known
+
+
+def test_summary_states_the_measured_numbers(embedded: Any, tmp_path: Path) -> None:
+    text = _run(embedded, tmp_path)["numbers"]
+    study = Study(embedded.view, embedded.rows)
+    before = study.treated[0]
+    after = study.after(before)
+    assert after is not None
+    control = study.control(after)
+    assert control is not None
+    summary = _macro(text, "RepairSummary")
+    for condition in (before, after, control):
+        cell = study.estimate(condition, "lost", "corloc")
+        assert f"${100 * cell.value:.1f}$\\,\\% [${100 * cell.low:.1f}$, ${100 * cell.high:.1f}$]" in summary
+    difference = study.estimate(after, "lost", "corloc_difference", reference="tagged/append-4")
+    assert f"paired difference ${100 * difference.value:+.1f}$" in summary
+    assert "precision $100.0$" in _macro(text, "ArtifactsText")
+    assert "Among the 5 models that nothing was planted in: no artifacts found" in _macro(text, "NaturalText")
+    assert "4{,}000 train and 2{,}000 test images" in _macro(text, "DataText")
+
+
+def test_a_study_without_artifacts_says_so(make_study: Callable[..., Any], tmp_path: Path) -> None:
+    text = _run(make_study(NATURAL_ONLY), tmp_path)["numbers"]
+    for name in ("TreatedText", "AfterText"):
+        assert _macro(text, name) == "no artifacts found"
+    assert "no artifacts found" in _macro(text, "RepairText")
+    for name, holds in {"planted": False, "treated": False, "counts": True, "compared": False}.items():
+        assert f"\\{name}{str(holds).lower()}\n" in text
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _leaves(child, (*path, key))
+    else:
+        yield path, value
+
+
+CHOICES = {
+    "precision": {"fp32": "bf16", "bf16": "fp32"},
+    "threshold_rule": {"ratio": "absolute"},
+    "sparsity": {"off": "signed"},
+    "direction": {"random": "cls", "cls": "random"},
+    "neurons": {"found": "next", "half": "next", "next": "half", "random": "next"},
+    "patches": {"zero": "mean"},
+    "max_over": {"neuron": "layer"},
+    "dense_split": {"test": "train"},
+}
+# Not stated: how often a training saves itself, which keys are kept, and what figures show.
+UNSTATED = {"checkpoint_steps", "keys_layers", "kind"}
+
+
+# Where nothing is appended, what would be written there does not matter.
+WITHOUT_EFFECT = {("interventions", "cleared", key) for key in ("scale", "max_over", "max_includes_cls")}
+
+
+def _changed(key: str, value: Any) -> Any:
+    if key in CHOICES:
+        other = CHOICES[key]
+        return other[value] if isinstance(value, str) else value + 2
+    if key == "features":
+        return ["cls"]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return (
+            [*value[:-1], value[-1] + (1 if isinstance(value[-1], int) else -0.01)] if key != "seeds" else [*value, 9]
+        )
+    return value + 1 if isinstance(value, int) else value * 0.5 if value else 0.25
+
+
+def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
+    """Change any value of params that a step uses: the methods text must change with it."""
+    content = embedded.params.model_dump(mode="json")
+    study = Study(embedded.view, embedded.rows)
+    stated = methods.text(embedded.params, study)
+    sections = (
+        "recipes",
+        "plantings",
+        "extraction",
+        "interventions",
+        "detection",
+        "probe",
+        "knn",
+        "lost",
+        "statistics",
+    )
+    tried = 0
+    for section in (*sections, "datasets", "seed"):
+        for path, value in _leaves(content[section], (section,)):
+            if path[-1] in UNSTATED or path in WITHOUT_EFFECT:
+                continue
+            other = copy.deepcopy(content)
+            place = other
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = _changed(path[-1], value)
+            text = methods.text(
+                Params.model_validate_json(steps.ReportStep(params=other).model_dump_json()[10:-1]), study
+            )
+            assert text != stated, f"{'.'.join(map(str, path))} is not stated"
+            tried += 1
+    assert tried > 80

@@ -1,0 +1,171 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from vit_registers.errors import InputError
+from vit_registers.report import needs, tables
+
+PLANTED_ONLY = {
+    "study": {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": ["append-4", "ttr-4"]}],
+              "comparisons": []}}  # fmt: skip
+NATURAL_ONLY = {
+    "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
+              "comparisons": []},
+    "gallery": {"model": "vit-r0"}}  # fmt: skip
+RELEASED = {
+    "datasets": {"photos": {"kind": "generated", "train": 100, "test": 100, "size": 64}},
+    "models": {"dinov2-vitb14_reg4": {"kind": "timm", "name": "vit_base_patch14_reg4_dinov2.lvd142m"}},
+    "study": {
+        "runs": [
+            {"dataset": "photos", "models": ["dinov2-vitb14_reg4"], "interventions": ["append-1", "ttr-1"]},
+            {"dataset": "shapes", "models": ["dinov2-vitb14_reg4"], "interventions": []},
+        ],
+        "comparisons": [],
+    },
+    "gallery": {"model": "dinov2-vitb14_reg4"},
+}
+
+
+def _run(name: str, made: Any, out: Path, paths: list[Path] | None = None) -> tuple[pd.DataFrame, str]:
+    tables.run(name, made.view, made.tables if paths is None else paths, out)
+    return pd.read_csv(out / f"{name}.csv", keep_default_na=False, na_values=[""]), (out / f"{name}.tex").read_text()
+
+
+def _plain(rows: pd.DataFrame, key: tuple[str, str, str], readout: str, metric: str) -> Any:
+    """The obvious way to the number of a cell: walk all rows, keep the last layer, pass over seeds."""
+    best = None
+    for row in rows.itertuples():
+        if (row.dataset, row.model, row.intervention) != key or (row.readout, row.metric) != (readout, metric):
+            continue
+        if pd.notna(row.reference) or pd.notna(row.seed):
+            continue
+        if best is None or pd.isna(row.layer) or row.layer > best.layer:
+            best = row
+    return best
+
+
+def test_the_tables_are_those_that_the_workflow_knows() -> None:
+    assert list(tables.TABLES) == list(needs.TABLES)
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_a_table_needs_no_more_rows_than_it_says(name: str, embedded: Any, tmp_path: Path) -> None:
+    everything = _run(name, embedded, tmp_path / "all")[1]
+    paths = [embedded.root / "metrics" / f"{readout}.csv" for readout in needs.TABLES[name]]
+    assert _run(name, embedded, tmp_path / "some", paths)[1] == everything
+
+
+@pytest.mark.parametrize(
+    "name", ["models", "test_time_registers", "natural_models", "register_count", "probe", "lost_corloc"]
+)
+def test_every_number_is_the_row_that_was_measured(name: str, embedded: Any, tmp_path: Path) -> None:
+    frame, _ = _run(name, embedded, tmp_path)
+    rows, seen = embedded.rows, 0
+    for line in frame.to_dict("records"):
+        if pd.isna(line.get("model")):
+            continue
+        key = (line["dataset"], line["model"], line.get("condition", "baseline"))
+        for column, (readout, metric) in tables.WHERE.items():
+            if column not in line:
+                continue
+            row = _plain(rows, key, readout, metric)
+            if row is None or pd.isna(row.value):
+                assert pd.isna(line[column])
+                continue
+            assert line[column] == pytest.approx(row.value, rel=1e-12)
+            assert line[f"{column}_n"] == row.n
+            if pd.notna(row.low):
+                assert (line[f"{column}_low"], line[f"{column}_high"]) == pytest.approx((row.low, row.high), rel=1e-12)
+            seen += 1
+    assert seen >= 10
+
+
+def test_detection_table(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("detection", embedded, tmp_path)
+    frame = frame.set_index("model")
+    assert frame.loc["planted", ["precision", "recall", "first_layer"]].tolist() == [1.0, 1.0, 2.0]
+    assert pd.isna(frame.loc["vit-r0", "precision"])
+    assert tex.count("no artifacts found") == 6
+    assert "$3.40$ [$3.26$, $3.54$]" in tex
+
+
+def test_conditions_that_do_not_apply_say_that_no_artifacts_were_found(embedded: Any, tmp_path: Path) -> None:
+    for name in ("probe", "lost_corloc"):
+        frame, tex = _run(name, embedded, tmp_path)
+        assert tex.count("no artifacts found") == 5
+        noted = frame[frame["note"].notna()]
+        assert set(noted["condition"]) == {"ttr-4"}
+        assert noted["note"].str.contains("0.10% are needed").all()
+
+
+def test_test_time_registers_hold_every_condition_of_treated_models_and_the_controls(
+    embedded: Any, tmp_path: Path
+) -> None:
+    frame, _ = _run("test_time_registers", embedded, tmp_path)
+    shown = set(zip(frame["model"], frame["condition"], strict=True))
+    treated = {(m, c) for m in ("planted", "planted-cls") for c in embedded.params.conditions("shapes", m)}
+    assert shown == treated | {("tagged", "baseline"), ("tagged", "append-1"), ("tagged", "append-4")}
+
+
+def test_comparisons_state_the_measured_difference_and_p(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("comparisons", embedded, tmp_path)
+    assert len(frame) == len(embedded.params.study.comparisons)
+    rows = embedded.rows[embedded.rows["reference"].notna()]
+    for line in frame.to_dict("records"):
+        model, condition = line["a"].split("/")
+        for key in ("lost/corloc", "probe[cls]/top1", "probe[patch_mean]/top1"):
+            readout, metric = key.split("/")
+            row = rows[
+                (rows["model"] == model) & (rows["intervention"] == condition) & (rows["reference"] == line["b"])
+            ]
+            row = row[(row["readout"] == readout) & (row["metric"] == f"{metric}_difference")].iloc[0]
+            assert line[key] == pytest.approx(row["value"], rel=1e-12)
+            assert line[f"{key}_p"] == pytest.approx(row["p"], rel=1e-12)
+    assert "patch" not in tex
+    assert r"Planting does damage: \newline Planted $-$ Tagged" in tex
+
+
+def test_boxes_that_look_at_no_image_come_first(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("lost_corloc", embedded, tmp_path)
+    assert frame["corloc"].tolist()[:2] == [0.085, 0.012]
+    assert frame["model"].isna().tolist()[:3] == [True, True, False]
+    assert "Centre box & no model & $8.5$" in tex
+
+
+def test_register_counts_are_in_order_and_only_of_models_trained_here(embedded: Any, tmp_path: Path) -> None:
+    frame, _ = _run("register_count", embedded, tmp_path)
+    assert frame["registers"].tolist() == [0, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("change", [PLANTED_ONLY, NATURAL_ONLY, RELEASED], ids=["planted", "natural", "released"])
+def test_other_studies_have_tables_too(
+    name: str, change: dict[str, Any], make_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    _, tex = _run(name, make_study(change), tmp_path)
+    assert tex.startswith((r"\begin{tabular}", r"\emph{"))
+
+
+def test_a_study_without_artifacts_says_so(make_study: Callable[..., Any], tmp_path: Path) -> None:
+    assert _run("test_time_registers", make_study(NATURAL_ONLY), tmp_path)[1] == "\\emph{no artifacts found}\n"
+    assert "compares nothing" in _run("comparisons", make_study(NATURAL_ONLY), tmp_path)[1]
+
+
+def test_several_data_sets_are_named(make_study: Callable[..., Any], tmp_path: Path) -> None:
+    _, tex = _run("models", make_study(RELEASED), tmp_path)
+    assert r"dinov2-vitb14\_reg4 on photos & released (timm)" in tex
+    assert r"dinov2-vitb14\_reg4 on shapes & released (timm)" in tex
+
+
+def test_same_rows_same_bytes(embedded: Any, tmp_path: Path) -> None:
+    for name in tables.TABLES:
+        assert _run(name, embedded, tmp_path / "a")[1] == _run(name, embedded, tmp_path / "b")[1]
+        assert (tmp_path / "a" / f"{name}.csv").read_bytes() == (tmp_path / "b" / f"{name}.csv").read_bytes()
+
+
+def test_an_unknown_table_is_refused(embedded: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table 'modles'; tables are models, detection"):
+        tables.run("modles", embedded.view, embedded.tables, tmp_path)
