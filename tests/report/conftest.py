@@ -138,9 +138,14 @@ class _Invented:
             self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "share of images", 1000),
         ]
         if self.planted:
-            for metric, value, unit in (
-                ("precision", 1.0, "share of top k"), ("recall", 1.0, "share of planted"), ("stability", 0.98, "overlap of top k"),
-                ("first_layer", 2.0, "block"), ("next_ratio", 6.4, "score ratio")):  # fmt: skip
+            of_planted = {
+                "precision": (1.0, "share of top k"),
+                "recall": (1.0, "share of planted"),
+                "stability": (0.98, "overlap of top k"),
+                "first_layer": (2.0, "block"),
+                "next_ratio": (6.4, "score ratio"),
+            }
+            for metric, (value, unit) in of_planted.items():
                 rows.append(self.row("detection", metric, value, unit, 600))
         return rows
 

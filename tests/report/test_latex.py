@@ -118,6 +118,8 @@ WITHOUT_EFFECT = {("interventions", "cleared", key) for key in ("scale", "max_ov
 
 
 def _changed(key: str, value: Any) -> Any:
+    if key == "confidence":
+        return 0.9
     if key in CHOICES:
         other = CHOICES[key]
         return other[value] if isinstance(value, str) else value + 2

@@ -12,6 +12,7 @@ try:
     from vit_registers import closure, params, steps
     from vit_registers.errors import InputError
     from vit_registers.files import canonical
+    from vit_registers.report import needs
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; the project is not installed in {sys.executable}: run `make setup` and use .venv/bin")
 
@@ -39,7 +40,20 @@ def checked_params():
 
 def hold_folder():
     """Keep this folder for one run; a stale lock of a killed run is cleared because nobody holds the kernel's lock."""
-    looks_only = {"-n", "--dry-run", "--dryrun", "--lint", "--report", "--dag", "--rulegraph", "--filegraph", "--summary", "--list", "-l", "--unlock"}
+    looks_only = {
+        "-n",
+        "--dry-run",
+        "--dryrun",
+        "--lint",
+        "--report",
+        "--dag",
+        "--rulegraph",
+        "--filegraph",
+        "--summary",
+        "--list",
+        "-l",
+        "--unlock",
+    }
     if not workflow.is_main_process or looks_only & set(sys.argv):
         return None
     os.makedirs(".snakemake/locks", exist_ok=True)
@@ -48,7 +62,9 @@ def hold_folder():
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        refuse(f"another run (process {lock.read().strip() or 'unknown'}) is at work in {os.getcwd()}; wait for it or stop it")
+        refuse(
+            f"another run (process {lock.read().strip() or 'unknown'}) is at work in {os.getcwd()}; wait for it or stop it"
+        )
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
@@ -104,7 +120,10 @@ def explain_success():
     made = [path for path in ("results/tables", "results/figures", "report/report.pdf") if os.path.exists(path)]
     print(f"done: {', '.join(made)}", file=sys.stderr)
     if not TEX:
-        print("no PDF: latexmk is not installed; apt-get install latexmk texlive-latex-recommended, then run again", file=sys.stderr)
+        print(
+            "no PDF: latexmk is not installed; apt-get install latexmk texlive-latex-recommended, then run again",
+            file=sys.stderr,
+        )
 
 
 def explain_error():

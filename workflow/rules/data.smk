@@ -17,12 +17,12 @@ rule prepare:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/benchmarks/prepare/{dataset}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.prepare, w.dataset),
-        code=code("data.prepare"),
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        cfg=lambda w: cfg(steps.prepare, w.dataset),
+        code=code("data.prepare"),
     shell:
         "vit-registers prepare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
 

@@ -12,12 +12,12 @@ rule extract:
         "logs/extract/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/extract/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=False),
-        code=code("forward.extract"),
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=False),
+        code=code("forward.extract"),
     shell:
         "vit-registers extract --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -33,12 +33,12 @@ rule ablate:
         "logs/ablate/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/ablate/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=True),
-        code=code("forward.extract"),
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=True),
+        code=code("forward.extract"),
     shell:
         "vit-registers extract --ablated --dataset {wildcards.dataset} --model {wildcards.model}"
         " --cfg {params.cfg:q} 2> {log}"

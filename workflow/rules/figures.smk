@@ -1,20 +1,12 @@
 # Figures, in PDF for the report and PNG for the page.
 
-# Which metrics each figure shows, and what else it draws from the readouts.
-FIGURES = {
-    "norms_by_layer": (["tokens"], []),
-    "cls_attention_by_layer": (["tokens"], []),
-    "norm_distributions": (["tokens", "detection"], per_pair("results/readouts/tokens/{dataset}/{model}.histogram.parquet")),
-    "attention_maps": ([], per_pair("results/readouts/tokens/{dataset}/{model}.maps.npz")),
-    "lost_steps": ([], per_pair("results/readouts/lost/{dataset}/{model}.steps.npz")),
-    "register_count": (["probe", "lost"], []),
-}
+# needs.FIGURES: which readouts each figure shows, and which files of single images it draws.
 
 
 rule figure:
     input:
-        metrics=lambda w: expand("results/metrics/{readout}.csv", readout=FIGURES[w.figure][0]),
-        arrays=lambda w: FIGURES[w.figure][1],
+        metrics=lambda w: expand("results/metrics/{readout}.csv", readout=needs.FIGURES[w.figure][0]),
+        arrays=lambda w: [path for file in needs.FIGURES[w.figure][1] for path in per_pair(f"results/readouts/{file}")],
     output:
         png=report(
             "results/figures/{figure}.png",
@@ -28,15 +20,15 @@ rule figure:
     benchmark:
         "logs/benchmarks/figure/{figure}.tsv"
     wildcard_constraints:
-        figure=one_of(FIGURES),
-    params:
-        cfg=cfg(steps.view),
-        code=code("report.figures"),
+        figure=one_of(needs.FIGURES),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        cfg=cfg(steps.view),
+        code=code("report.figures"),
     shell:
         "vit-registers figure {wildcards.figure} --cfg {params.cfg:q} {input.metrics} 2> {log}"
 
 
-PHASES["figures"] = expand("results/figures/{figure}.png", figure=FIGURES)
+PHASES["figures"] = expand("results/figures/{figure}.png", figure=needs.FIGURES)

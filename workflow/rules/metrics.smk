@@ -20,11 +20,11 @@ rule collect:
         "logs/benchmarks/collect/{readout}.tsv"
     wildcard_constraints:
         readout=one_of(READOUTS),
-    params:
-        code=code("readouts.collect"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code("readouts.collect"),
     shell:
         "vit-registers collect {input} --out {output} 2> {log}"
 
@@ -39,11 +39,11 @@ rule summarise:
         "logs/summarise.log",
     benchmark:
         "logs/benchmarks/summarise.tsv"
-    params:
-        code=code("readouts.collect"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code("readouts.collect"),
     shell:
         "vit-registers collect {input} --out {output.table} --summary {output.summary} 2> {log}"
 

@@ -10,12 +10,12 @@ rule fetch:
         "logs/benchmarks/fetch/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("timm", "openclip")),
-    params:
-        cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.fetch"),
     threads: 1
     resources:
         mem_mb=8000,
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.fetch"),
     shell:
         "vit-registers fetch --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -33,13 +33,13 @@ rule train:
         "logs/benchmarks/train/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("trained")),
-    params:
-        cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.train"),
     # All cores: two trainings at once are each more than five times slower.
     threads: workflow.cores or 8
     resources:
         mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.train"),
     shell:
         "vit-registers train --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -57,12 +57,12 @@ rule plant:
         "logs/benchmarks/plant/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("tagged", "planted")),
-    params:
-        cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.planting"),
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.planting"),
     shell:
         "vit-registers plant --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 

@@ -6,6 +6,6 @@ for phase, outputs in PHASES.items():
     rule:
         name:
             f"phase_{phase}"
-        localrule: True
         input:
             outputs,
+        localrule: True

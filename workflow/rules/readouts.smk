@@ -19,12 +19,12 @@ rule tokens:
         "logs/tokens/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/tokens/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.tokens, w.dataset, w.model),
-        code=code("readouts.tokens"),
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        cfg=lambda w: cfg(steps.tokens, w.dataset, w.model),
+        code=code("readouts.tokens"),
     shell:
         "vit-registers tokens --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -39,12 +39,12 @@ rule probe:
         "logs/probe/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/probe/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.probe, w.dataset, w.model),
-        code=code("readouts.probe"),
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        cfg=lambda w: cfg(steps.probe, w.dataset, w.model),
+        code=code("readouts.probe"),
     shell:
         "vit-registers probe --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -61,12 +61,12 @@ rule lost:
         "logs/lost/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/lost/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.lost, w.dataset, w.model),
-        code=code("readouts.corloc"),
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        cfg=lambda w: cfg(steps.lost, w.dataset, w.model),
+        code=code("readouts.corloc"),
     shell:
         "vit-registers lost --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -81,12 +81,12 @@ rule compare:
         "logs/compare/{dataset}.log",
     benchmark:
         "logs/benchmarks/compare/{dataset}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.compare, w.dataset),
-        code=code("readouts.compare"),
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        cfg=lambda w: cfg(steps.compare, w.dataset),
+        code=code("readouts.compare"),
     shell:
         "vit-registers compare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
 

@@ -14,12 +14,12 @@ rule detect:
         "logs/detect/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/detect/{dataset}/{model}.tsv"
-    params:
-        cfg=lambda w: cfg(steps.detect, w.dataset, w.model),
-        code=code("registers.detect"),
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.detect, w.dataset, w.model),
+        code=code("registers.detect"),
     shell:
         "vit-registers detect --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 

@@ -14,12 +14,12 @@ rule report_text:
         "logs/report_text.log",
     benchmark:
         "logs/benchmarks/report_text.tsv"
-    params:
-        cfg=cfg(steps.report),
-        code=code("report.latex"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        cfg=cfg(steps.report),
+        code=code("report.latex"),
     shell:
         "vit-registers report-text --cfg {params.cfg:q} 2> {log}"
 
@@ -27,20 +27,22 @@ rule report_text:
 rule report:
     input:
         "report/report.tex",
+        "report/references.bib",
+        "report/latexmkrc",
         rules.report_text.output,
-        tables=expand("results/tables/{table}.tex", table=TABLES),
-        figures=expand("results/figures/{figure}.pdf", figure=FIGURES),
+        tables=expand("results/tables/{table}.tex", table=needs.TABLES),
+        figures=expand("results/figures/{figure}.pdf", figure=needs.FIGURES),
     output:
         report("report/report.pdf", caption="../report/report.rst", category="Report"),
     log:
         "logs/report.log",
     benchmark:
         "logs/benchmarks/report.tsv"
-    params:
-        code=code("report.build"),
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        code=code("report.build"),
     shell:
         "vit-registers report-pdf 2> {log}"
 

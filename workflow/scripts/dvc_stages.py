@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from vit_registers import closure
+from vit_registers.report import needs
 
 TARGET = Path("dvc.yaml")
 HEADER = "# Written by workflow/scripts/dvc_stages.py, from the imports of each step; run it after adding a module.\n"
@@ -34,14 +35,6 @@ class Phase:
     metrics: list[str] = field(default_factory=list)
 
 
-FIGURES = [
-    "norms_by_layer",
-    "cls_attention_by_layer",
-    "norm_distributions",
-    "attention_maps",
-    "lost_steps",
-    "register_count",
-]
 BASELINE, ABLATED = "results/features/baseline", "results/features/ablated"
 VIEWS = [
     "results/metrics/detection.csv",
@@ -116,6 +109,8 @@ PHASES = {
             "results/tables",
             "results/figures",
             "report/report.tex",
+            "report/references.bib",
+            "report/latexmkrc",
         ],
         ["results/report", "report/report.pdf"],
         [
@@ -166,7 +161,7 @@ def document() -> str:
         "deps": [*last, "results/metrics/summary.json"],
         "outs": [{".snakemake/metadata": {"persist": True}}],
     }
-    plots = [f"results/figures/{name}.png" for name in FIGURES]
+    plots = [f"results/figures/{name}.png" for name in needs.FIGURES]
     return HEADER + yaml.safe_dump({"stages": stages, "plots": plots}, sort_keys=False, width=120)
 
 

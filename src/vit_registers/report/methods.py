@@ -245,10 +245,10 @@ def _readouts(params: Params) -> list[str]:
         "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over "
         "union).",
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
-        f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are paired over "
-        "the same test images; their $p$ is from the exact McNemar test where there is one answer per image, and from "
-        "a sign-flip permutation test where answers are averaged over seeds. No correction is made for the number of "
-        "comparisons. Every random draw derives from the study's one seed "
+        f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
+        "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "
+        "image, and from a sign-flip permutation test where answers are averaged over seeds. No correction is made "
+        "for the number of comparisons. Every random draw derives from the study's one seed "
         f"({params.seed}) and the name of its purpose.",
     ]
 
