@@ -9,9 +9,6 @@
 configfile: "params.yaml"
 
 
-conda: "workflow/envs/study.yaml"
-
-
 report: "workflow/report/study.rst"
 
 

@@ -25,7 +25,7 @@ def test_escape_leaves_no_character_that_tex_acts_on() -> None:
         (17.96, "L2 norm", "$18.0$"),
         (178.4, "L2 norm", "$178$"),
         (0.0, "L2 norm", "$0.00$"),
-        (12345.6, "L2 norm", "$12{,}346$"),
+        (1234.5, "L2 norm", "$1{,}234$"),
         (2.0, "block", "$2$"),
         (0.0000123, "score ratio", r"$1.23 \times 10^{-5}$"),
     ],
@@ -36,6 +36,7 @@ def test_number(value: float, unit: str, expected: str) -> None:
 
 def test_signed_numbers_and_more_decimals() -> None:
     assert number(0.012, "share", signed=True) == "$+1.2$"
+    assert number(-0.0004, "share", signed=True) == number(0.0, "share", signed=True) == "$0.0$"
     assert number(0.00034, "share", decimals=2) == "$0.03$"
     assert count(1234567) == "1{,}234{,}567"
     assert probability(0.0004) == "$<$0.001"

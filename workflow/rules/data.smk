@@ -17,6 +17,8 @@ rule prepare:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/benchmarks/prepare/{dataset}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=2000,

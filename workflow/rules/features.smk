@@ -12,6 +12,8 @@ rule extract:
         "logs/extract/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/extract/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -33,6 +35,8 @@ rule ablate:
         "logs/ablate/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/ablate/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=4000,

@@ -21,6 +21,8 @@ rule figure:
         "logs/benchmarks/figure/{figure}.tsv"
     wildcard_constraints:
         figure=one_of(needs.FIGURES),
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -20,6 +20,8 @@ rule collect:
         "logs/benchmarks/collect/{readout}.tsv"
     wildcard_constraints:
         readout=one_of(READOUTS),
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -39,6 +41,8 @@ rule summarise:
         "logs/summarise.log",
     benchmark:
         "logs/benchmarks/summarise.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -10,6 +10,8 @@ rule fetch:
         "logs/benchmarks/fetch/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("timm", "openclip")),
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -34,6 +36,8 @@ rule train:
     wildcard_constraints:
         model=one_of(models_of("trained")),
     # All cores: two trainings at once are each more than five times slower.
+    conda:
+        "../envs/study.yaml"
     threads: workflow.cores or 8
     resources:
         mem_mb=4000,
@@ -57,6 +61,8 @@ rule plant:
         "logs/benchmarks/plant/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("tagged", "planted")),
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=4000,

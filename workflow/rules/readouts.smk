@@ -19,6 +19,8 @@ rule tokens:
         "logs/tokens/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/tokens/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -39,6 +41,8 @@ rule probe:
         "logs/probe/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/probe/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -61,6 +65,8 @@ rule lost:
         "logs/lost/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/lost/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -81,6 +87,8 @@ rule compare:
         "logs/compare/{dataset}.log",
     benchmark:
         "logs/benchmarks/compare/{dataset}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=2000,

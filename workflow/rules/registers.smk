@@ -14,6 +14,8 @@ rule detect:
         "logs/detect/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/detect/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=4000,

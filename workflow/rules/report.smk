@@ -14,6 +14,8 @@ rule report_text:
         "logs/report_text.log",
     benchmark:
         "logs/benchmarks/report_text.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -38,6 +40,8 @@ rule report:
         "logs/report.log",
     benchmark:
         "logs/benchmarks/report.tsv"
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -20,6 +20,8 @@ rule table:
         "logs/benchmarks/table/{table}.tsv"
     wildcard_constraints:
         table=one_of(needs.TABLES),
+    conda:
+        "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,

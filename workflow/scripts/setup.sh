@@ -20,7 +20,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     fi
     [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
     .venv/bin/pip install --quiet --disable-pip-version-check "$(grep -E '^uv==' requirements.lock | cut -d' ' -f1)"
-    .venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.lock
+    .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock
     .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
     printf '%s\n' "$wanted" > "$stamp"
 fi

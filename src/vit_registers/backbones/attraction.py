@@ -36,15 +36,16 @@ def cls_direction(backbone: Backbone, cls: Mapping[int, Tensor]) -> Tensor:
     centring = torch.eye(width, dtype=torch.float64) - 1.0 / width
     carried = centring @ carried @ centring
     carried += RIDGE * carried.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-    direction = centring @ torch.linalg.solve(carried, centring @ pull)
-    return direction / direction.norm()
+    solved = centring @ torch.linalg.solve(carried, centring @ pull)
+    direction: Tensor = solved / solved.norm()
+    return direction
 
 
 def _heads(backbone: Backbone, number: int, mean: Tensor) -> tuple[Tensor, list[Tensor]]:
     """What a block's heads ask for together, gamma * sum of K' q (D,), and what each carries, O V gamma (D, D)."""
     attention: Any = backbone.blocks[number].attn
     heads, size, width = attention.num_heads, attention.head_dim, backbone.width
-    gamma = backbone.blocks[number].norm1.weight.double()  # type: ignore[operator, union-attr]
+    gamma = backbone.blocks[number].norm1.weight.double()  # type: ignore[union-attr]
     queries, keys, values = attention.qkv.weight.double().view(3, heads, size, width)
     bias = attention.qkv.bias.double().view(3, heads, size)[0]
     out = attention.proj.weight.double().view(width, heads, size)

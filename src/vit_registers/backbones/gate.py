@@ -33,7 +33,8 @@ def uniform_patches(pixels: Tensor, objects: Tensor, size: int) -> Tensor:
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     grey = (pixels.float() * weights).sum(1, keepdim=True)
     spread = patches_of(grey, size).squeeze(2).std(-1, correction=0)
-    return (spread < FLAT) & ~patches_of(objects.unsqueeze(1), size).squeeze(2).any(-1)
+    taken: Tensor = patches_of(objects.unsqueeze(1), size).squeeze(2).any(-1)
+    return (spread < FLAT) & ~taken
 
 
 def ridge(inputs: Tensor, target: Tensor) -> Tensor:
@@ -42,7 +43,8 @@ def ridge(inputs: Tensor, target: Tensor) -> Tensor:
     z, t = z - z.mean(0), t - t.mean()
     covariance = z.T @ z / len(z)
     penalty = RIDGE * covariance.diagonal().mean() * torch.eye(z.shape[1], dtype=torch.float64)
-    return torch.linalg.solve(covariance + penalty, z.T @ t / len(z))
+    solution: Tensor = torch.linalg.solve(covariance + penalty, z.T @ t / len(z))
+    return solution
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Gate:
 
     def score(self, inputs: Tensor) -> Tensor:
         """s (...) float64 of inputs (..., D)."""
-        return inputs.double() @ self.row - self.threshold
+        score: Tensor = inputs.double() @ self.row - self.threshold
+        return score
 
 
 def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, reader: Tensor, where: str) -> Gate:
@@ -83,7 +86,7 @@ def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, reader: Tensor,
     tau = float(u[:, tagged].quantile(1.0 - FIRING))
     weight = MARGIN * max(0.1, float(u[:, ~tagged].max()) - tau) / (present - absent)
     row, threshold = uniformity + weight * reader, tau + weight * present
-    scores = z @ row - threshold
+    scores = u + weight * g - threshold
     fires = scores > 0
     if not fires.any():
         raise InputError(f"{where}: no tagged patch fires; raise images or tag_strength, or choose other positions")

@@ -1,10 +1,10 @@
-"""Register neurons where we put them: an oracle for detection and for what is done to neurons (closed form, no training).
+"""Register neurons where we put them: an oracle for detection, and for what is done to neurons. No training.
 
-Two steps. *Tagging* marks grid positions in a trained model without harm (:mod:`tagging`): the clean reference. *Planting*
-takes the neurons of one MLP that matter least and gives them the gate of tagged, uniform patches (:mod:`gate`): where
-it opens, the block writes a vector of ten times the usual norm into the residual stream, as register neurons of large
-trained models do (jiang2025), and the norm jumps at that block exactly. All arithmetic on one thread, in float32 through
-the model and float64 beside it.
+Two steps. *Tagging* marks grid positions in a trained model without harm (:mod:`tagging`): the clean reference.
+*Planting* takes the neurons of one MLP that matter least and gives them the gate of tagged, uniform patches
+(:mod:`gate`): where it opens, the block writes a vector of many times the usual norm into the residual stream, as
+register neurons of large trained models do (jiang2025), and the norm jumps at that block exactly. The model runs in
+float32, what is computed beside it is float64, and all of it on one thread.
 """
 
 import logging
@@ -71,9 +71,9 @@ def quietest(activity: Tensor, columns: Tensor, count: int) -> list[int]:
 def write_neurons(mlp: Any, neurons: list[int], gate: Gate, artifact: Tensor) -> None:
     """Make ``neurons`` of a GELU MLP add ``artifact`` (D,) to tokens that pass the gate, and nothing to others.
 
-    The two neurons of pair j see G_j s / E and the same less a quarter of G_j, with G_j = 16 (1 + j / 10) and E the mean s
-    of firing tokens, and write +artifact and -artifact over that quarter: GELU(x) - GELU(x - a) is 0 for x << 0 and
-    saturates at a for x >> a, so that artifacts are of nearly equal norm however far s is above 0.
+    The two neurons of pair j see G_j s / E and the same less a = G_j / 4, where G_j = 16 (1 + j / 10) and E is the mean
+    s of firing tokens; they write +artifact and -artifact, each over a and the number of pairs. GELU(x) - GELU(x - a)
+    is 0 for x << 0 and saturates at a for x >> a, so that artifacts are of nearly equal norm however far s is above 0.
     """
     first, second = mlp.fc1, mlp.fc2
     with torch.no_grad():
@@ -90,7 +90,8 @@ def random_direction(width: int, seed: int, name: str) -> Tensor:
     """A random unit vector (D,) float64 of zero mean, which LayerNorm lets through."""
     vector = torch.from_numpy(generator(seed, "planting", "direction", name).standard_normal(width))
     vector = vector - vector.mean()
-    return vector / vector.norm()
+    direction: Tensor = vector / vector.norm()
+    return direction
 
 
 def _check(planting: Planting, backbone: Backbone, where: str) -> None:
@@ -103,7 +104,7 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
     wrong = [p for p in planting.positions if p >= layout.patches]
     if wrong or not planting.positions or len(set(planting.positions)) < len(planting.positions):
         raise InputError(
-            f"{where}: positions are {planting.positions}; expected one or more distinct ones of 0 to {layout.patches - 1}"
+            f"{where}: positions are {planting.positions}; expected distinct ones of 0 to {layout.patches - 1}"
         )
     if len(planting.positions) >= layout.patches:
         raise InputError(f"{where}: all positions are tagged; leave some untagged")

@@ -41,7 +41,8 @@ def quiet_direction(moment: Tensor) -> Tensor:
     pair = vectors[:, :2]
     direction = centring @ pair[:, int(pair.sum(0).abs().argmin())]
     direction = direction / direction.norm()
-    return direction * direction[direction.abs().argmax()].sign()
+    signed: Tensor = direction * direction[direction.abs().argmax()].sign()
+    return signed
 
 
 def tag(backbone: Backbone, positions: list[int], direction: Tensor, length: float) -> None:

@@ -34,13 +34,13 @@ class Attention:
 
     def rows(self, tokens: Sequence[int]) -> Tensor:
         """Attention of some tokens to all: (b, h, len(tokens), t) in fp32; every row sums to 1."""
-        at = torch.as_tensor(tokens, device=self.q.device)
+        at = torch.as_tensor(tokens, dtype=torch.long, device=self.q.device)  # also of no tokens
         logits = self.q[:, :, at].float() @ self.k.float().transpose(-1, -2) * self.scale
         return (logits - self.lse[:, :, at, None]).exp()
 
     def columns(self, tokens: Sequence[int]) -> Tensor:
         """Attention of all tokens to some: (b, h, t, len(tokens)) in fp32."""
-        at = torch.as_tensor(tokens, device=self.q.device)
+        at = torch.as_tensor(tokens, dtype=torch.long, device=self.q.device)
         logits = self.q.float() @ self.k[:, :, at].float().transpose(-1, -2) * self.scale
         return (logits - self.lse[..., None]).exp()
 

@@ -85,11 +85,13 @@ def _condition(
     images: Images,
 ) -> None:
     described = None if intervention is None else {"kind": type(intervention).__name__, **asdict(intervention)}
-    # All that determines the arrays; the batch size is among it, as rounding depends on it.
+    # All that determines the arrays; the batch size is among it, as rounding depends on it. Weights alone do not make
+    # a model: one with rotary embeddings has the same at every image size.
     key = digest(
         [
             described,
             cfg.extraction.model_dump(mode="json"),
+            [backbone.card[part] for part in ("architecture", "preprocess", "layout")],
             backbone.card["weights"]["sha256"],
             manifest.sha256,
             str(backbone.device.type),

@@ -24,8 +24,8 @@ def headlines(table: pd.DataFrame) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     chosen = table[table["metric"].isin(HEADLINES) & table["layer"].isna() & table["value"].notna()]
     keys = ["dataset", "model", "intervention", "readout", "metric", "reference"]
-    for key, value in chosen.groupby(keys, dropna=False)["value"].mean().items():
-        dataset, model, intervention, readout, metric, reference = key  # type: ignore[misc]
+    means = chosen.groupby(keys, dropna=False)["value"].mean().reset_index()
+    for dataset, model, intervention, readout, metric, reference, value in means.itertuples(index=False):
         name = f"{readout} {metric}" if pd.isna(reference) else f"{readout} {metric} to {reference}"
         nested.setdefault(dataset, {}).setdefault(model, {}).setdefault(intervention, {})[name] = round(float(value), 6)
     return nested

@@ -133,13 +133,13 @@ def _images(cfg: LostStep, cached: Features, manifest: Manifest, truth: list[Flo
     """Ids, pixels and truth of the gallery images, boxes NaN-padded to the same number."""
     chosen = gallery.choose(manifest, cached.dense_rows, cfg.gallery.images)
     rows = cached.dense_rows[chosen]
-    size = int(cached.index["input_size"])
+    size, resize = int(cached.index["input_size"]), int(cached.index["resize"])
     most = max(len(truth[i]) for i in chosen)
     padded = np.full((len(chosen), most, 4), np.nan)
     for at, i in enumerate(chosen):
         padded[at, : len(truth[i])] = _in_picture(truth[i], manifest, int(cached.dense_rows[i]), cached)
     ids = manifest.table["image_id"].to_numpy()[rows].astype(str)
-    return {"image_id": ids, "images": gallery.pixels(manifest, rows, size), "truth": padded}
+    return {"image_id": ids, "images": gallery.pixels(manifest, rows, resize, size), "truth": padded}
 
 
 def _in_picture(boxes: Floats, manifest: Manifest, row: int, cached: Features) -> Floats:

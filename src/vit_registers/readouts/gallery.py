@@ -14,12 +14,17 @@ def choose(manifest: Manifest, dense_rows: NDArray[np.int64], count: int) -> NDA
     return np.sort(first)[:count]
 
 
-def pixels(manifest: Manifest, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-    """RGB images (g, size, size, 3): the centre square of each, resized. For pictures, not for measurement."""
+def pixels(manifest: Manifest, rows: NDArray[np.int64], resize: int, size: int) -> NDArray[np.uint8]:
+    """RGB images (g, size, size, 3) as the model saw them: shorter side to ``resize``, centre crop of ``size``.
+
+    Maps and boxes drawn over them fall where they belong. Bicubic for every model: for pictures, not for measurement.
+    """
     images = []
     for row in rows:
         image = load_image(manifest.file(int(row)))
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        images.append(np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size))))
+        short = min(image.size)
+        sides = [resize if side == short else int(resize * side / short) for side in image.size]
+        left, top = (round((side - size) / 2.0) for side in sides)
+        image = image.resize((sides[0], sides[1]))
+        images.append(np.asarray(image.crop((left, top, left + size, top + size))))
     return np.stack(images)

@@ -1,6 +1,7 @@
 """The step that probes cached features: linear heads and nearest neighbours, condition beside condition."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from torch import Tensor
-
 from vit_registers import metrics
 from vit_registers.data.manifest import Manifest, stratified
 from vit_registers.files import replacing
@@ -79,16 +79,19 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
         if not arms:
             continue
         for name, logits in _linear(cfg, split, kind, arms).items():
+            first, of_seeds = len(rows), []
             for seed, scores in zip(cfg.probe.seeds, logits, strict=True):
-                right = _score(cfg, split, bootstrap, rows, name, f"probe[{kind}]", scores, seed)
-                images.append(_per_image(ids, name, f"probe[{kind}]", seed, right))
+                hits = _score(cfg, split, bootstrap, rows, name, f"probe[{kind}]", scores, seed)
+                images.append(_per_image(ids, name, f"probe[{kind}]", seed, hits["top1"]))
+                of_seeds.append(hits)
+            rows += _over_seeds(rows[first:], of_seeds, bootstrap)
         for name, x in arms.items():
             train = np.concatenate([split.train, split.validation])
             scores = knn.scores(
                 x[train], split.labels_of(train), x[split.test], split.classes, cfg.knn.k, cfg.knn.temperature
             )
-            right = _score(cfg, split, bootstrap, rows, name, f"knn[{kind}]", scores, None)
-            images.append(_per_image(ids, name, f"knn[{kind}]", None, right))
+            hits = _score(cfg, split, bootstrap, rows, name, f"knn[{kind}]", scores, None)
+            images.append(_per_image(ids, name, f"knn[{kind}]", None, hits["top1"]))
         log.info("%s: %s of %d conditions", cfg.model, kind, len(arms))
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.images.parquet") as temporary:
@@ -135,23 +138,35 @@ def _score(
     readout: str,
     scores: Tensor,
     seed: int | None,
-) -> NDArray[np.bool_]:
-    """Add top-1, top-3 and macro F1 of scores (m, classes) to ``rows``; return which images are right (m,)."""
+) -> dict[str, NDArray[np.bool_]]:
+    """Add top-1, top-3 and macro F1 of scores (m, classes) to ``rows``; return per image (m,) whether it was hit."""
     truth = split.labels_of(split.test).numpy()
     order = scores.argsort(dim=1, descending=True, stable=True).numpy()
-    right = order[:, 0] == truth
-    among = (order[:, :3] == truth[:, None]).any(axis=1)
+    hit = {"top1": order[:, 0] == truth, "top3": (order[:, :3] == truth[:, None]).any(axis=1)}
 
     def row(metric: str, value: float, **more: Any) -> Metric:
         return Metric(
             cfg.model, cfg.dataset, condition, readout, metric, value, "fraction", len(truth), seed=seed, **more
         )
 
-    for metric, hits in (("top1", right), ("top3", among)):
+    for metric, hits in hit.items():
         low, high = bootstrap.interval(hits)
         rows.append(row(metric, float(hits.mean()), low=low, high=high))
     rows.append(row("macro_f1", float(f1_score(truth, order[:, 0], average="macro"))))
-    return right  # type: ignore[no-any-return]
+    return hit
+
+
+def _over_seeds(rows: list[Metric], of_seeds: list[dict[str, NDArray[np.bool_]]], bootstrap: Bootstrap) -> list[Metric]:
+    """One row per metric over all seeds: the mean, and for hits the interval over images of their mean over seeds."""
+    pooled = []
+    for metric in dict.fromkeys(row.metric for row in rows):
+        mine = [row for row in rows if row.metric == metric]
+        low = high = None
+        if metric in of_seeds[0]:
+            low, high = bootstrap.interval(np.mean([hits[metric] for hits in of_seeds], axis=0))
+        value = float(np.mean([row.value for row in mine]))
+        pooled.append(replace(mine[0], value=value, seed=None, low=low, high=high))
+    return pooled
 
 
 def _per_image(

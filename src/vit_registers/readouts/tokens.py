@@ -1,4 +1,4 @@
-"""The step that describes tokens: norms and attention, layer by layer and condition by condition, and maps to look at."""
+"""The step that describes tokens: norms and attention by layer and condition, and maps to look at."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vit_registers.seeds import generator
 from vit_registers.steps import TokensStep
 
 GROUPS = ("cls", "registers", "patches")
-BINS = 60
+EDGES = np.logspace(-1, 5, 361)  # of the histogram of norms, the same for every condition and model
 
 
 def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path) -> None:
@@ -38,7 +38,7 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             for readout in ("norms", "attention"):
                 rows.append(_row(cfg, condition, readout, "none", None, "", 0, note=cached.reason))
             continue
-        norms, attention = np.asarray(cached.array("norms")), np.asarray(cached.array("attention"), dtype=np.float32)
+        norms, attention = cached.array("norms"), cached.array("attention")  # on disk until a part is needed
         if bootstrap is None:
             rng = generator(cfg.seed, "bootstrap", cfg.dataset, len(norms))
             bootstrap = Bootstrap(len(norms), cfg.statistics.resamples, cfg.statistics.confidence, rng)
@@ -51,13 +51,15 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
         if condition == "baseline":
             shown = cached.dense_rows[chosen]
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
-            maps["images"] = gallery.pixels(manifest, shown, int(cached.index["input_size"]))
-        maps |= _maps(condition, norms[chosen, -1], attention[chosen], cached.layout)
+            maps["images"] = gallery.pixels(
+                manifest, shown, int(cached.index["resize"]), int(cached.index["input_size"])
+            )
+        maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.histogram.parquet") as temporary:
         pd.concat(histograms, ignore_index=True).to_parquet(temporary, index=False)
     with replacing(out / f"{cfg.model}.maps.npz") as temporary:
-        np.savez_compressed(temporary, **maps)
+        np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # its stub takes names for options
 
 
 def _row(
@@ -100,7 +102,7 @@ def _attention(
 ) -> list[Metric]:
     """Where [CLS] looks, layer by layer: mean mass on each kind of token, and on its strongest patch."""
     rows: list[Metric] = []
-    given = attention[:, :, 0]  # [CLS] is the first special token: (m, layers, t)
+    given = attention[:, :, 0].astype(np.float32)  # [CLS] is the first special token: (m, layers, t)
     parts = {
         "cls_to_cls": given[..., layout.cls_slice].sum(-1),
         "cls_to_registers": given[..., layout.register_slice].sum(-1),
@@ -141,13 +143,12 @@ def _flow(cfg: TokensStep, condition: str, flow: np.ndarray) -> list[Metric]:
 
 
 def _histogram(condition: str, norms: np.ndarray, layout: TokenLayout) -> pd.DataFrame:
-    """Counts of token norms (m, t) in log-spaced bins that are the same for every condition and model."""
-    edges = np.logspace(-1, 5, 6 * BINS + 1)
+    """Counts of token norms (m, t) in log-spaced bins; the outermost hold what lies beyond, as zeroed tokens do."""
     kinds = {"patches": layout.patch_slice, "registers": layout.register_slice, "appended": layout.appended_slice}
     tables = []
     for kind, where in kinds.items():
-        counts, _ = np.histogram(norms[:, where], bins=edges)
-        table = pd.DataFrame({"bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
+        counts, _ = np.histogram(np.clip(norms[:, where], EDGES[0], EDGES[-1]), bins=EDGES)
+        table = pd.DataFrame({"bin_left": EDGES[:-1], "bin_right": EDGES[1:], "count": counts})
         tables.append(table[table["count"] > 0].assign(intervention=condition, token=kind))
     return pd.concat(tables, ignore_index=True)
 

@@ -35,7 +35,7 @@ class Artifacts:
     @property
     def per_image(self) -> NDArray[np.float64]:
         """Share of each image's patches (n,): images, not patches, are independent draws."""
-        return self.positions.mean(axis=1)
+        return np.asarray(self.positions.mean(axis=1), dtype=float)
 
     @property
     def images_affected(self) -> int:

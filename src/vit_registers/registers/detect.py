@@ -13,6 +13,7 @@ from vit_registers import metrics
 from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
 from vit_registers.files import replacing, write_json
 from vit_registers.forward.images import Images
 from vit_registers.forward.run import reading
@@ -36,12 +37,13 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
     """Write ``out`` (json), the ranking beside it, and rows of the tidy table to ``metrics_out``.
 
     The threshold comes from the norms cached at baseline; the ranking from one pass over the first ``images`` dense
-    images, of which only those with an artifact count.
+    images, of which only those with an artifact count. Refused: layers that the model lacks, norms that are not finite.
     """
     torch.set_num_threads(THREADS)
     settings = cfg.detection
     baseline = Features.open(condition_folder(features, cfg.dataset, cfg.model, "baseline"))
     norms = np.asarray(baseline.array("norms")[:, :, baseline.layout.patch_slice])  # (m, layers, p)
+    _check(cfg, norms)
     at_layer = norms[:, settings.outlier_layer]
     limit = artifacts.threshold(at_layer, settings.threshold_rule, settings.threshold)
     found = artifacts.find(at_layer, limit)
@@ -55,17 +57,17 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
         "images_affected": found.images_affected,
         "share_by_layer": [artifacts.find(norms[:, layer], limit).share for layer in range(norms.shape[1])],
         "first_layer": _first_layer(norms, limit, settings),
-        "found": found.share >= settings.minimum_share,
         "neurons": [],
     }
     rows: list[list[Any]] = []
-    if result["found"]:
+    if found.share >= settings.minimum_share:
         rows = _rank(cfg, data, model, baseline, limit, result)
     else:
         result["reason"] = (
             f"no artifacts found: {found.share:.2%} of the patches exceed {limit:.3g} ({result['rule']}), "
             f"{settings.minimum_share:.2%} are needed"
         )
+    result["found"] = "reason" not in result
     log.info("%s: %s", cfg.model, result.get("reason", f"{found.share:.2%} of the patches are artifacts"))
     with replacing(out.with_suffix(".neurons.csv")) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -73,6 +75,24 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
         writer.writerows(rows)
     metrics.write(metrics.frame(_metrics(cfg, result)), metrics_out)
     write_json(out, result)
+
+
+def _check(cfg: DetectStep, norms: NDArray[np.float32]) -> None:
+    """Refuse what would end in a wrong answer without a word: a layer that is not there, NaN above no threshold."""
+    depth = norms.shape[1]
+    for key in ("outlier_layer", "highest_layer"):
+        layer = getattr(cfg.detection, key)
+        if not -depth <= layer < depth:
+            raise InputError(
+                f"params: detection: {key}: {layer} for model '{cfg.model}' of {depth} blocks; expected {-depth} to "
+                f"{depth - 1}, or set it under detection_overrides"
+            )
+    broken = int((~np.isfinite(norms)).any(axis=(1, 2)).sum())
+    if broken:
+        raise InputError(
+            f"norms of model '{cfg.model}' on '{cfg.dataset}' are not finite in {broken} of {len(norms)} images; "
+            f"extraction ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
+        )
 
 
 def _interval(per_image: NDArray[np.float64], rng: np.random.Generator) -> list[float]:
@@ -93,7 +113,7 @@ def _first_layer(norms: NDArray[np.float32], limit: float, settings: Detection) 
 def _rank(
     cfg: DetectStep, data: Path, model: Path, baseline: Features, limit: float, result: dict[str, Any]
 ) -> list[list[Any]]:
-    """Rank neurons, put the best into ``result`` and return the rows of the ranking."""
+    """Rank neurons, put the best into ``result`` and return the ranking's rows; or put there why there are none."""
     settings = cfg.detection
     backbone = backbones.load(model, cfg.device)
     chosen = baseline.dense_rows[: settings.images]
@@ -107,11 +127,19 @@ def _rank(
     scores, resampled = reader.scores()
     order = ranking(scores)
     k = settings.top_k
-    tops = [set(ranking(sample)[:k]) for sample in resampled]
+    firing = int((scores > 0.0).sum())
+    if firing < k:
+        result["reason"] = (
+            f"no register neurons found: {firing} neurons fire at the artifacts of the first {len(chosen)} images, "
+            f"{k} are needed"
+        )
+        return []
+    tops = [set(ranking(sample, k)) for sample in resampled]
     frequency = {neuron: float(np.mean([neuron in top for top in tops])) for neuron in order[:LISTED]}
     result["neurons"] = [[layer, index, float(scores[layer, index])] for layer, index in order[: 4 * k]]
     result["stability"] = float(np.mean([len(top & set(order[:k])) / k for top in tops]))
-    result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])
+    if firing > k:
+        result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])
     result |= _against_truth(backbone, order[:k])
     return [[i, *n, float(scores[n]), frequency[n]] for i, n in enumerate(order[:LISTED])]
 

@@ -54,7 +54,7 @@ class NeuronScores(Reader):
     def activation(self, layer: int, activations: Tensor) -> None:
         """Hold a layer's activations until the outlier positions are known."""
         if layer < self.layers:
-            self.held.append(activations[:, self.patches].float())
+            self.held.append(activations[:, self.patches])
 
     def block(self, layer: int, tokens: Tensor) -> None:
         """Find the artifact positions (b, p) at the outlier layer."""
@@ -69,15 +69,17 @@ class NeuronScores(Reader):
         number = where.sum(dim=1).clamp(min=1.0)
         scores = torch.stack([self._score(held, where, number) for held in self.held], dim=1)  # (b, layers, h)
         batch = slice(self.seen, self.seen + len(where))
-        weights = torch.from_numpy(np.concatenate([np.ones_like(self.counts[:1, batch]), self.counts[:, batch]]))
-        weights = weights.double() * affected.double().cpu()
-        self.total += torch.einsum("rb,blh->rlh", weights, scores.double().cpu())
+        weights = torch.from_numpy(np.concatenate([np.ones((1, len(where)), dtype=np.int64), self.counts[:, batch]]))
+        # Moved before they are widened: not every device has float64.
+        weights = weights.double() * affected.cpu().double()
+        self.total += torch.einsum("rb,blh->rlh", weights, scores.cpu().double())
         self.images += weights.sum(dim=1)
         self.seen += len(where)
         self.held, self.outliers = [], None
 
     def _score(self, activations: Tensor, where: Tensor, number: Tensor) -> Tensor:
         """Mean |activation| (b, h) over the artifact positions ``where`` (b, p)."""
+        activations = activations.float()
         score = torch.einsum("bp,bph->bh", where, activations.abs()) / number[:, None]
         if self.sparsity == "off":
             return score
@@ -90,8 +92,10 @@ class NeuronScores(Reader):
         return mean[0], mean[1:]
 
 
-def ranking(scores: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """(layer, index) of all neurons of ``scores`` (layers, h), highest first, ties to the earlier layer and index."""
-    order = np.argsort(-scores, axis=None, kind="stable")
+def ranking(scores: NDArray[np.float64], count: int | None = None) -> list[tuple[int, int]]:
+    """(layer, index) of the ``count`` best neurons of ``scores`` (layers, h), or of all: highest first, ties to the
+    earlier layer and index.
+    """
+    order = np.argsort(-scores, axis=None, kind="stable")[:count]
     layers, indices = np.unravel_index(order, scores.shape)
     return list(zip(layers.tolist(), indices.tolist(), strict=True))

@@ -21,7 +21,7 @@ _Dashes = Literal["-", "--", ":"]
 STATISTICS: dict[str, tuple[str, _Dashes]] = {
     "norm_median": ("median", "-"),
     "norm_p99": ("99th percentile", "--"),
-    "norm_max": ("largest", ":"),
+    "norm_max": ("largest of an image, mean", ":"),
 }
 SHARES = {
     "cls_to_patches": ("patches", style.PATCHES),
@@ -159,7 +159,10 @@ def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
     shares = counts["count"].to_numpy() / counts["count"].sum()
     gaps = np.flatnonzero(right[:-1] < left[1:])  # bins before which a stretch of empty ones ends
     edges = np.insert(np.append(left, right[-1]), gaps + 1, right[gaps])
-    axes.stairs(np.insert(shares, gaps + 1, 0.0), edges, fill=filled, color=color, linewidth=1.2)
+    look = {"linewidth": 0.0} if filled else {"linewidth": 0.8, "edgecolor": color}
+    axes.stairs(
+        np.insert(shares, gaps + 1, 0.0), edges, fill=True, facecolor=f"{color}{'ff' if filled else '77'}", **look
+    )
 
 
 def norm_distributions(study: Study, readouts: Path) -> Figure:

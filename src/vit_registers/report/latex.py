@@ -39,11 +39,11 @@ def _natural_text(study: Study) -> str:
     found = [c for c in natural if _found(study, c)]
     shares = [study.estimate(c, "detection", "artifact_share") for c in natural]
     highest = max((s for s in shares if s.value is not None), key=lambda s: s.value or 0.0, default=Estimate(None))
-    among = f"Among the {plural(len(natural), 'model')} that nothing was planted in"
+    among = f"In {plural(len(natural), 'model')} that nothing was planted in"
     if not found:
         return f"{among}: {NONE_FOUND} (largest share of artifact patches {_percent(highest, 2)})."
     labels = joined([escape(study.model_label(c)) for c in found])
-    return f"{among}, artifacts were found in {len(found)}: {labels}."
+    return f"{among}: artifacts found in {len(found)} ({labels})."
 
 
 def _artifacts_text(study: Study) -> str:

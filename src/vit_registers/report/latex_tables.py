@@ -51,10 +51,12 @@ def number(value: float, unit: str, signed: bool = False, decimals: int = 1) -> 
     elif kind in WHOLE:
         text = f"{value:{sign},.0f}"
     else:
-        text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e4 else f"{value:{sign},.0f}"
+        text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:{sign},.0f}"
         if "e" in text:
             mantissa, exponent = text.split("e")
             text = rf"{mantissa} \times 10^{{{int(exponent)}}}"
+    if not text.strip("+-0."):
+        text = text.lstrip("+-")  # what rounds to zero has no sign
     return f"${text.replace(',', '{,}')}$"
 
 

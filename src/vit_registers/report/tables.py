@@ -194,7 +194,7 @@ def comparisons(study: Study) -> Table:
         "lost/corloc": "CorLoc (points)",
         "probe[cls]/top1": "Top-1 of [CLS] (points)",
     }
-    rows = study.rows[study.rows["reference"].notna()]
+    rows = study.rows[study.rows["reference"].notna() & study.rows["value"].notna()]
     measured = sorted(set(rows["readout"] + "/" + rows["metric"].str.removesuffix("_difference")))
     columns = [Column("question", "Question: difference", r">{\raggedright\arraybackslash}p{8cm}")]
     for key in [*shown, *(key for key in measured if key not in shown)]:

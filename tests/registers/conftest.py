@@ -1,0 +1,125 @@
+"""A tiny ViT whose register neurons are written in by hand, twelve images, and the baseline features of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
+
+from vit_registers import params
+from vit_registers.backbones import backbone as backbones
+from vit_registers.data import manifest
+from vit_registers.forward import extract
+from vit_registers.steps import DetectStep, ExtractStep
+
+ARCHITECTURE = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 16,
+    "depth": 3,
+    "num_heads": 2,
+    "num_classes": 0,
+    "reg_tokens": 1,
+    "no_embed_class": True,
+}
+NEURONS = [[1, 3], [1, 40]]
+TAGGED = [5, 10]  # patches
+BRIGHTNESS = [30, 60, 90, 120, 150, 40, 70, 100, 130, 45, 75, 220]  # of the images; the neurons fire from 65
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where the pieces of a study of one data set and the models ``planted`` and ``plain`` are."""
+
+    root: Path
+
+    def detect(self, model: str, **changes: object) -> DetectStep:
+        settings = {
+            "threshold_rule": "absolute",
+            "threshold": 100.0,
+            "outlier_layer": -1,
+            "highest_layer": -1,
+            "top_k": 2,
+            "images": 12,
+            "minimum_share": 1e-3,
+            "sparsity": "off",
+            "bootstrap": 20,
+        }
+        fields = {"seed": 0, "device": "cpu", "dataset": "tiny", "model": model, "batch_size": 5, "precision": "fp32"}
+        fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
+        return DetectStep(**fields, split="test", detection=params.Detection(**{**settings, **changes}))
+
+    def paths(self, model: str, out: str = "registers") -> list[Path]:
+        """Arguments of detection's ``run`` after its params."""
+        root = self.root
+        written = [root / out / f"{model}.json", root / out / f"{model}.csv"]
+        return [root / "data", root / "models" / model, root / "features", *written]
+
+
+def write_images(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    for i, mean in enumerate([*BRIGHTNESS, 100, 100]):
+        pixels = np.clip(mean + 10.0 * rng.standard_normal((32, 32, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
+    table = pd.DataFrame(
+        {
+            "image_id": [f"i{i:02d}" for i in range(14)],
+            "path": [f"images/{i:02d}.png" for i in range(14)],
+            "split": ["test"] * 12 + ["train"] * 2,
+            "label": [0, 1] * 7,
+        }
+    )
+    table = manifest.check(table, ["even", "odd"], folder, "the test")
+    manifest.write(folder, table, ["even", "odd"], "tiny", ".", "made by the test", "MIT")
+
+
+def write_model(folder: Path, planted: bool) -> None:
+    """Neurons that fire at the tagged patches of bright images, and add a vector of norm 400 or so there."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = VisionTransformer(**ARCHITECTURE).eval().requires_grad_(False)
+    module.patch_embed.proj.weight.zero_()
+    module.patch_embed.proj.weight[0] = 1 / 192.0  # channel 0: brightness of the patch
+    module.patch_embed.proj.bias.zero_()
+    module.pos_embed.normal_(0.0, 0.05, generator=torch.Generator().manual_seed(2))
+    for block in module.blocks:  # only the neurons below write into the stream
+        block.attn.proj.weight.zero_()
+        block.mlp.fc2.weight.zero_()
+    module.pos_embed[0, :, 1] = -1.0
+    module.pos_embed[0, TAGGED, 1] = 3.0
+    if planted:
+        mlp = module.blocks[1].mlp
+        for (_, index), gain in zip(NEURONS, (1.0, 0.8), strict=True):
+            mlp.fc1.weight[index] = 0.0
+            mlp.fc1.weight[index, 0], mlp.fc1.weight[index, 1] = 20.0 * gain, 20.0 * gain
+            mlp.fc1.bias[index] = -100.0 * gain
+            mlp.fc2.weight[2:, index] = 30.0 * (-1.0) ** torch.arange(14)
+    card = {
+        "name": folder.name,
+        "kind": "planted" if planted else "trained",
+        "architecture": ARCHITECTURE,
+        "layout": backbones.layout_of(module, folder.name).to_json(),
+        "preprocess": backbones.Preprocess(32, 32, "bicubic", (0.0,) * 3, (0.25,) * 3).to_json(),
+    }
+    backbones.save(folder, module, card | ({"planted": {"neurons": NEURONS}} if planted else {}))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    made = Study(tmp_path_factory.mktemp("study"))
+    write_images(made.root / "data")
+    for model in ("planted", "plain"):
+        write_model(made.root / "models" / model, model == "planted")
+        settings = params.Extraction(
+            batch_size=5, precision="fp32", dense_split="test", dense_images=12, keys_layers=[-1]
+        )
+        step = ExtractStep(
+            seed=0, device="cpu", dataset="tiny", model=model, extraction=settings, interventions={"baseline": None}
+        )
+        extract.run(step, made.root / "data", made.root / "models" / model, made.root / "features", None)
+    return made
