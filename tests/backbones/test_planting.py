@@ -219,7 +219,7 @@ def test_cls_attends_to_artifacts_planted_for_it(models: Path, data: Path) -> No
     jumped = artifacts(models / "planted-cls", pixels)
     clean = cls_attention(models / "tagged", pixels).transpose(1, 2)[jumped].mean(0)
     planted = cls_attention(models / "planted-cls", pixels).transpose(1, 2)[jumped].mean(0)
-    assert (planted > 2.0 * clean).all(), (clean,planted,cls_attention(models / "planted", pixels).transpose(1, 2)[jumped].mean(0), jumped.float().mean())
+    assert (planted > 2.0 * clean).all()
 
 
 @pytest.mark.parametrize("name", ["tagged", "planted", "planted-cls"])

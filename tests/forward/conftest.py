@@ -80,7 +80,7 @@ def pixels() -> Tensor:
 
 @dataclass
 class Pass:
-    """One image's tokens (t, d) after the final norm and, of every block, its raw output (t, d), what enters fc2 (t, h),
+    """One image's tokens (t, d) after the final norm and, of every block, its raw output (t, d), fc2's input (t, h),
     the keys (heads, t, d / heads) and the softmax map (heads, t, t).
     """
 

@@ -161,6 +161,30 @@ def test_a_study_without_artifacts_has_figures(name: str, make_study: Callable[.
     assert not re.search("before|after|Planted", texts)
 
 
+def test_maps_of_several_data_sets_stand_beside_their_own_images(make_study: Callable[..., Any]) -> None:
+    model = "a_released_model_with-a_long_name"
+    change = {
+        "datasets": {"photos": {"kind": "generated", "train": 100, "test": 100, "size": 64}},
+        "models": {model: {"kind": "timm", "name": "vit_small_patch16_224"}},
+        "study": {
+            "runs": [
+                {"dataset": "photos", "models": [model, "vit-r0"], "interventions": []},
+                {"dataset": "shapes", "models": [model], "interventions": []},
+            ],
+            "comparisons": [],
+        },
+        "gallery": {"model": model},
+    }
+    figure = _draw("attention_maps", make_study(change))
+    assert len(figure.axes) == 4 * 3 + 4 * 2
+    assert [text.get_text() for text in figure.texts] == ["photos", "shapes"]
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    boxes += [text.get_window_extent() for text in figure.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
 def test_nothing_measured_is_said_in_words(make_study: Callable[..., Any]) -> None:
     made = make_study({"study": {"runs": [{"dataset": "shapes", "models": ["tagged"], "interventions": []}],
                                  "comparisons": []}, "gallery": {"model": "tagged"}})  # fmt: skip

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+# Jobs find vit-registers beside the Python that runs Snakemake, whether its environment is activated or not.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]))
 
 try:
     from vit_registers import closure, params, steps
@@ -105,6 +106,12 @@ def per_pair(pattern):
 def models_on(wildcards):
     """Models that the study runs on the data set of the wildcards."""
     return [model for dataset, model in STUDY.pairs() if dataset == wildcards.dataset]
+
+
+def source_files(wildcards):
+    """A CSV manifest is an input; folders are not (Snakemake cannot checksum them): --forcerun prepare after a change."""
+    source = STUDY.datasets[wildcards.dataset]
+    return source.csv if source.kind == "csv" else []
 
 
 wildcard_constraints:

@@ -1,12 +1,6 @@
 # Data sets to manifests.
 
 
-def source_files(wildcards):
-    """A CSV manifest is an input; folders are not (Snakemake cannot checksum them): --forcerun prepare after a change."""
-    source = STUDY.datasets[wildcards.dataset]
-    return source.csv if source.kind == "csv" else []
-
-
 rule prepare:
     input:
         source_files,

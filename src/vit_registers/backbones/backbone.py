@@ -103,7 +103,8 @@ def layout_of(module: nn.Module, name: str) -> TokenLayout:
     """Token layout of a timm ViT at its own input size; an architecture whose tokens cannot be told is refused."""
     if not isinstance(module, VisionTransformer | Eva):
         raise InputError(f"model '{name}' is a {type(module).__name__}; expected timm's VisionTransformer or Eva")
-    cls, registers = int(module.cls_token is not None), int(module.num_reg_tokens)
+    cls = int(module.cls_token is not None)
+    registers = 0 if module.reg_token is None else int(module.reg_token.shape[1])
     if cls + registers != module.num_prefix_tokens:
         raise InputError(
             f"model '{name}' has prefix tokens that are neither [CLS] nor registers; it cannot be laid out"

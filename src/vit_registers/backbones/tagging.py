@@ -46,8 +46,10 @@ def quiet_direction(moment: Tensor) -> Tensor:
 
 
 def tag(backbone: Backbone, positions: list[int], direction: Tensor, length: float) -> None:
-    """Add ``length * direction`` to the position embeddings of grid ``positions`` (row-major), in place."""
+    """Add ``length * direction`` to the position embeddings of grid ``positions`` (row-major), in place.
+
+    Embeddings are those of the models trained here: of patches only, none of [CLS] and registers.
+    """
     embedding: Tensor = backbone.module.pos_embed  # type: ignore[assignment]
-    before = embedding.shape[1] - backbone.layout.patches  # embeddings of [CLS] and registers, where they have any
     with torch.no_grad():
-        embedding[0, [before + p for p in positions]] += (length * direction).to(embedding.dtype)
+        embedding[0, positions] += (length * direction).to(embedding.dtype)

@@ -150,7 +150,10 @@ def is_complete(folder: Path, key: str) -> bool:
 
 
 def prune(parent: Path, keep: Sequence[str]) -> None:
-    """Delete condition folders of an older study: DVC would version them and nothing would ever read them."""
+    """Delete condition folders of an older study, and what it left half written once all of ``keep`` are whole.
+
+    DVC would version them, and nothing would ever read them.
+    """
     for child in sorted(parent.iterdir()) if parent.is_dir() else []:
-        if child.is_dir() and child.name.removesuffix(".partial") not in keep:
+        if child.is_dir() and child.name not in keep:
             shutil.rmtree(child)

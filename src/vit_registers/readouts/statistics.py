@@ -20,12 +20,13 @@ class Bootstrap:
 
     def __init__(self, n: int, resamples: int, confidence: float, rng: np.random.Generator) -> None:
         """``rng`` should be named by the data set and ``n`` alone, so that all models see the same resamples."""
-        self.weights = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) / n  # (resamples, n)
+        self.counts = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(float)  # (resamples, n)
         self.tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
 
     def means(self, values: Floats) -> Floats:
         """Means (resamples, ...) of ``values`` (n, ...) in each resample."""
-        return np.tensordot(self.weights, np.asarray(values, dtype=float), axes=1)
+        # Divided last: sums of 0 and 1 are exact, so a share never exceeds 1 by a rounding.
+        return np.tensordot(self.counts, np.asarray(values, dtype=float), axes=1) / self.counts.shape[1]
 
     def interval(self, values: Floats) -> tuple[float, float]:
         """Percentile interval of the mean of ``values`` (n,) over images."""

@@ -136,7 +136,7 @@ def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
         panel.grid(False)
         _blocks(panel, list(layers))
     figure.supxlabel("block", fontsize=7)
-    figure.supylabel("share of [CLS] attention", fontsize=7)
+    figure.supylabel("attention of [CLS]", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in SHARES.values()]
     handles.append(
         Line2D([], [], color="black", marker="o", markersize=2.2, linewidth=0.8, label="largest on one patch")

@@ -1,5 +1,6 @@
 """Figures of single images: attention and norm maps, and the steps of LOST."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,17 +14,19 @@ from vit_registers.report.arrays import Arrays, lost_steps, maps
 from vit_registers.report.study import Condition, Study
 
 ROWS = 4  # gallery images shown of each model
-HEADING = 0.31  # inches for the headings of a block of rows
+LINE = 0.13  # inches for a line of a heading
 
 
-def _blocks(blocks: Sequence[tuple[str, int, int]], cell: float) -> tuple[Figure, list[list[list[Axes]]]]:
+def _blocks(
+    blocks: Sequence[tuple[str, int, int]], cell: float, lines: int = 2
+) -> tuple[Figure, list[list[list[Axes]]]]:
     """A figure of blocks of square cells, one under another: for each block, its axes by row and column.
 
-    ``blocks`` are (title, rows, columns), ``cell`` the side of a cell in inches.
+    ``blocks`` are (title, rows, columns), ``cell`` the side of a cell in inches, ``lines`` those of the headings.
     """
     columns = max(block[2] for block in blocks)
     width = columns * cell
-    heights = [rows * cell + HEADING + (0.16 if title else 0) for title, rows, _ in blocks]
+    heights = [rows * cell + LINE * lines + 0.05 + (0.16 if title else 0) for title, rows, _ in blocks]
     figure = Figure(figsize=(width, sum(heights)))
     gap = 0.03 * cell
     axes: list[list[list[Axes]]] = []
@@ -54,6 +57,11 @@ def _heat(axes: Axes, values: np.ndarray, shape: tuple[int, int], top: float | N
 
 def _picture(axes: Axes, image: np.ndarray) -> None:
     axes.imshow(image, aspect="auto", extent=(0, image.shape[1], image.shape[0], 0))
+
+
+def _wrapped(name: str) -> str:
+    """A name over a map, on as many lines as it needs."""
+    return "\n".join(textwrap.wrap(name.replace("_", "_ "), 13)).replace("_ ", "_")
 
 
 def _map_columns(study: Study, readouts: Path, before: Condition) -> list[tuple[str, Arrays, str]]:
@@ -87,16 +95,20 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
     if study.treated:
         found = [(study.model_label(c), _map_columns(study, readouts, c)) for c in study.treated]
     else:
-        loaded = [(c, maps(readouts, c)) for c in study.baselines]
-        columns = [(study.model_label(c).replace(" with", "\nwith"), a, "cls") for c, a in loaded if "cls" in a]
-        found = [("[CLS] attention at the last block", columns[i : i + 6]) for i in range(0, len(columns), 6)]
+        found = []
+        for dataset in study.datasets:
+            loaded = [(c, maps(readouts, c)) for c in study.baselines if c.dataset == dataset]
+            columns = [(_wrapped(study.models[c.model]), a, "cls") for c, a in loaded if "cls" in a]
+            title = "" if len(study.datasets) == 1 else dataset
+            found += [(title, columns[i : i + 6]) for i in range(0, len(columns), 6)]
     found = [(title, columns) for title, columns in found if columns]
     if not found:
         return style.message("no attention of a [CLS] token was measured")
     rows = [min(ROWS, len(columns[0][1]["images"])) for _, columns in found]
     shapes = [(title, n, 1 + len(columns)) for (title, columns), n in zip(found, rows, strict=True)]
     cell = min(style.WIDTH / max(shape[2] for shape in shapes), 6.4 / sum(rows), 0.95)
-    figure, blocks = _blocks(shapes, cell)
+    lines = max(heading.count("\n") + 1 for _, columns in found for heading, _, _ in columns)
+    figure, blocks = _blocks(shapes, cell, lines)
     for (_, columns), block in zip(found, blocks, strict=True):
         for row, line in enumerate(block):
             image = columns[0][1]["images"][row]

@@ -31,6 +31,11 @@ def _found(study: Study, condition: Condition) -> bool:
     return bool(study.estimate(condition, "detection", "found").value)
 
 
+def _models(study: Study, number: int) -> str:
+    """So many models; a model on two data sets counts as two pairs."""
+    return plural(number, "model") if len(study.datasets) == 1 else f"{plural(number, 'pair')} of model and data set"
+
+
 def _natural_text(study: Study) -> str:
     """Whether the models that nothing was planted in have artifacts."""
     natural = [c for c in study.baselines if study.cfg.kinds[c.model] not in ("tagged", "planted")]
@@ -39,7 +44,7 @@ def _natural_text(study: Study) -> str:
     found = [c for c in natural if _found(study, c)]
     shares = [study.estimate(c, "detection", "artifact_share") for c in natural]
     highest = max((s for s in shares if s.value is not None), key=lambda s: s.value or 0.0, default=Estimate(None))
-    among = f"In {plural(len(natural), 'model')} that nothing was planted in"
+    among = f"In {_models(study, len(natural))} without planting"
     if not found:
         return f"{among}: {NONE_FOUND} (largest share of artifact patches {_percent(highest, 2)})."
     labels = joined([escape(study.model_label(c)) for c in found])
@@ -77,7 +82,7 @@ def _difference(study: Study, a: Condition, b: Condition, readout: str, metric: 
     cell = study.estimate(a, readout, f"{metric}_difference", reference=reference)
     if cell.value is None:
         return ""
-    p = "" if cell.p is None else f", $p$ = {probability(cell.p)}".replace("= $<$", "$<$ ")
+    p = "" if cell.p is None else f", $p = {probability(cell.p)}$".replace("= $<$", "< ")
     return f"; paired difference {estimate(cell, signed=True)} points{p}"
 
 

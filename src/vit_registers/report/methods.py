@@ -163,12 +163,12 @@ def _moved(name: str, value: MoveNeurons) -> str:
     cleared = "; on [CLS]: zero" if value.clear_cls else ""
     if value.tokens == 0:
         return f"{key(name)}: {which} are cleared (on patches: {patches}{cleared}) and nothing is appended."
-    over = "each neuron" if value.max_over == "neuron" else "all neurons of a layer together"
-    over += ", [CLS] included" if value.max_includes_cls else ""
+    seen = "patches and [CLS]" if value.max_includes_cls else "patches"
+    own = "each its own" if value.max_over == "neuron" else "one for all neurons of a layer"
     scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
     return (
         f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum "
-        f"over {over}, and on patches: {patches}{cleared}."
+        f"over {seen}, {own}, and on patches: {patches}{cleared}."
     )
 
 

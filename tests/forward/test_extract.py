@@ -1,0 +1,460 @@
+"""The whole step on sixteen small images and two small models."""
+
+import json
+import logging
+import shutil
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from vit_registers import params
+from vit_registers.backbones import backbone as backbones
+from vit_registers.backbones.layout import TokenLayout
+from vit_registers.data import manifest
+from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
+from vit_registers.files import read_json, sha256, write_json
+from vit_registers.forward import extract, store
+from vit_registers.forward.interventions import Append, MoveNeurons, applied
+from vit_registers.forward.store import Features
+from vit_registers.steps import ExtractStep
+
+SPLITS = ["train", "test", "test", "train", "test", *["test"] * 8, "train", "test", "train"]  # of sixteen images
+TEST = [row for row, split in enumerate(SPLITS) if split == "test"]
+NEURONS = {"found": True, "top_k": 2, "neurons": [[0, 3, 9.0], [1, 7, 8.0], [1, 2, 7.0], [0, 9, 6.0]]}
+NONE = {"found": False, "top_k": 2, "neurons": [], "reason": "no artifacts found: 0.00% of the patches exceed 51"}
+CONDITIONS = {
+    "append": params.Append(kind="append", tokens=2),
+    "move": params.MoveNeurons(kind="move", tokens=1),
+    "random": params.MoveNeurons(kind="move", tokens=1, neurons="random"),
+    "zero": params.Zero(kind="zero", tokens="registers"),
+}
+
+
+class Workshop:
+    """A data set, models and features below one folder."""
+
+    def __init__(self, root):
+        self.root, self.data, self.features = root, root / "data", root / "features"
+
+    def step(self, model, interventions=None, **extraction):
+        settings = {"batch_size": 3, "precision": "fp32", "dense_split": "test", "dense_images": 5, "keys_layers": [-1]}
+        return ExtractStep(
+            seed=0,
+            device="cpu",
+            dataset="tiny",
+            model=model,
+            extraction=params.Extraction(**{**settings, **extraction}),
+            interventions={"baseline": None} if interventions is None else interventions,
+        )
+
+    def run(self, model="vit", interventions=None, found=None, **extraction):
+        registers = None
+        if interventions is not None:
+            registers = self.root / "registers.json"
+            write_json(registers, NEURONS if found is None else found)
+        step = self.step(model, interventions, **extraction)
+        extract.run(step, self.data, self.root / "models" / model, self.features, registers)
+
+    def folder(self, condition="baseline", model="vit"):
+        return store.condition_folder(self.features, "tiny", model, condition)
+
+    def tokens(self, model="vit", intervention=None):
+        """Tokens of every image, one image at a time, without the pass."""
+        backbone = backbones.load(self.root / "models" / model)
+        table = Manifest.load(self.data)
+        found = []
+        with applied(backbone, intervention), torch.inference_mode():
+            for row in range(len(table.table)):
+                pixels = backbone.preprocess(Image.open(table.file(row)))
+                found.append(backbone.module.forward_features(pixels[None])[0])
+        return torch.stack(found).numpy()
+
+
+def write_data(folder):
+    (folder / "images").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for i in range(16):
+        pixels = draw.integers(0, 256, (40, 36 + i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
+    table = pd.DataFrame(
+        {
+            "image_id": [f"i{i:02d}" for i in range(16)],
+            "path": [f"images/{i:02d}.png" for i in range(16)],
+            "split": SPLITS,
+            "label": [0, *[1] * 2, 1, *[0] * 12],
+        }
+    )
+    checked = manifest.check(table, ["a", "b"], folder, "the test")
+    manifest.write(folder, checked, ["a", "b"], "tiny", ".", "made by the test", "MIT")
+
+
+def write_model(folder, registers, seed=0, heads=2, **preprocess):
+    architecture = {
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 16,
+        "depth": 2,
+        "num_heads": heads,
+        "num_classes": 0,
+        "reg_tokens": registers,
+        "no_embed_class": True,
+    }
+    module = backbones.build(architecture)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.add_(0.3 * torch.randn(weights.shape, generator=draw))
+    settings = {"size": 32, "resize": 36, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    card = {
+        "name": folder.name,
+        "kind": "trained",
+        "architecture": architecture,
+        "layout": TokenLayout(1, registers, (4, 4)).to_json(),
+        "preprocess": backbones.Preprocess(**{**settings, **preprocess}).to_json(),
+    }
+    backbones.save(folder, module, card)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    root = tmp_path_factory.mktemp("workshop")
+    write_data(root / "data")
+    write_model(root / "models" / "vit", 0)
+    write_model(root / "models" / "vit-r2", 2)
+    return root
+
+
+@pytest.fixture
+def workshop(template, tmp_path):
+    shutil.copytree(template, tmp_path / "workshop")
+    return Workshop(tmp_path / "workshop")
+
+
+def contents(folder):
+    """Bytes of all files but locks."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def arrays(folder):
+    features = Features.open(folder)
+    return {name: np.asarray(features.array(name)) for name in features.index["arrays"]}
+
+
+# --- baseline --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["vit", "vit-r2"])
+def test_features_stand_in_the_order_of_the_manifest_and_are_the_models(workshop, model):
+    workshop.run(model)
+    features, tokens = Features.open(workshop.folder(model=model)), workshop.tokens(model)
+    prefix = 3 if model == "vit-r2" else 1
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(features.array("cls"), tokens[:, 0], **close)
+    np.testing.assert_allclose(features.array("patch_mean"), tokens[:, prefix:].mean(1), **close)
+    if model == "vit-r2":
+        np.testing.assert_allclose(features.array("registers"), tokens[:, 1:3], **close)
+    assert features.dense_rows.tolist() == TEST[:5]
+    np.testing.assert_allclose(features.array("patches"), tokens[TEST[:5], prefix:], rtol=1e-3, atol=1e-3)
+    assert features.layout == TokenLayout(1, prefix - 1, (4, 4))
+
+
+def test_the_index_says_what_was_run(workshop):
+    workshop.run("vit-r2")
+    index = Features.open(workshop.folder(model="vit-r2")).index
+    expected = {
+        "dataset": "tiny",
+        "model": "vit-r2",
+        "condition": "baseline",
+        "intervention": None,
+        "depth": 2,
+        "input_size": 32,
+        "resize": 36,
+        "device": "cpu",
+        "status": "complete",
+    }
+    assert {name: index[name] for name in expected} == expected
+    assert index["extraction"]["batch_size"] == 3
+    assert index["versions"] == {package: version(package) for package in ("numpy", "timm", "torch")}
+    assert set(index["arrays"]) == {
+        "cls",
+        "registers",
+        "patch_mean",
+        "patches",
+        "norms",
+        "attention",
+        "flow",
+        "keys_01",
+        "dense_rows",
+    }
+
+
+def test_more_dense_images_than_there_are_is_all_of_the_split(workshop):
+    workshop.run(dense_images=100, batch_size=5)
+    assert Features.open(workshop.folder()).dense_rows.tolist() == TEST
+
+
+@pytest.mark.parametrize(("count", "dense"), [(7, [1, 3, 4]), (7, []), (4, [0, 1, 2, 3]), (1, [0])])
+@pytest.mark.parametrize("size", [1, 2, 3, 16])
+def test_the_plan_covers_every_row_once_with_the_dense_ones_last(count, dense, size):
+    batches = [batch.tolist() for batch in extract.plan(count, np.array(dense, dtype=np.int64), size)]
+    rows = [row for batch in batches for row in batch]
+    assert rows == [row for row in range(count) if row not in dense] + dense
+    assert max(len(batch) for batch in batches) <= size
+    assert not any(set(batch) & set(dense) and set(batch) - set(dense) for batch in batches)
+
+
+def test_features_do_not_depend_on_the_size_of_batches(workshop):
+    """Not bit for bit, as sums are ordered otherwise, but to 1e-5, and to the last place of what is kept in half."""
+    found = []
+    for size in (1, 3, 7, 16):
+        workshop.run("vit-r2", batch_size=size, dense_images=9)
+        found.append(arrays(workshop.folder(model="vit-r2")))
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, array in found[0].items():
+            half = array.dtype == np.float16
+            np.testing.assert_allclose(other[name], array, rtol=2e-3 if half else 1e-5, atol=1e-4 if half else 1e-5)
+
+
+def test_half_precision_is_what_params_ask_for(workshop):
+    workshop.run()
+    exact = arrays(workshop.folder())
+    workshop.run(precision="bf16")
+    half = arrays(workshop.folder())
+    error = np.abs(half["cls"] - exact["cls"]).mean()
+    assert 1e-4 < error < 0.1
+
+
+# --- done already, and interrupted -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_nothing(workshop, monkeypatch):
+    workshop.run()
+    workshop.run("vit", CONDITIONS)
+    before = times(workshop.features)
+    monkeypatch.setattr(extract, "reading", lambda *arguments: pytest.fail("it computes"))
+    workshop.run()
+    workshop.run("vit", CONDITIONS)
+    after = times(workshop.features)
+    assert {path.name for path in before if after.get(path) != before[path]} == {"ablated.json"}
+    assert after.keys() == before.keys()
+
+
+def test_two_runs_give_the_same_bytes(workshop):
+    workshop.run("vit-r2")
+    workshop.run("vit-r2", CONDITIONS)
+    first = contents(workshop.features)
+    shutil.rmtree(workshop.features)
+    workshop.run("vit-r2")
+    workshop.run("vit-r2", CONDITIONS)
+    assert contents(workshop.features) == first
+    assert len(first) > 30
+
+
+BATCHES = 4 + 2  # eleven images that are not dense and five that are, by threes
+
+
+@pytest.mark.parametrize("batches", range(BATCHES + 1))
+def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, batches, monkeypatch):
+    workshop.run()
+    whole = contents(workshop.features)
+    shutil.rmtree(workshop.features)
+    write, written = store.Writer.write, []
+
+    def killed_in_time(self, *arguments):
+        if len(written) == batches:
+            raise KeyboardInterrupt
+        written.append(write(self, *arguments))
+
+    def killed_at_the_end(self, *arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", killed_in_time)
+        patch.setattr(store.Writer, "finish", killed_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            workshop.run()
+    assert read_json(workshop.folder("baseline").with_name("vit.partial") / "progress.json")["done"] == batches
+    assert not workshop.folder().exists()
+    written.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", lambda self, *a: written.append(write(self, *a)))
+        workshop.run()
+    assert len(written) == BATCHES - batches  # what was done is not done again
+    assert contents(workshop.features) == whole
+
+
+def test_only_the_condition_that_changed_is_run_again(workshop):
+    workshop.run("vit", CONDITIONS)
+    before = times(workshop.features)
+    workshop.run("vit", {**CONDITIONS, "append": params.Append(kind="append", tokens=3)})
+    changed = {path.parent.name for path, time in times(workshop.features).items() if before.get(path) != time}
+    assert changed == {"append", "vit"}  # "vit" holds ablated.json
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 4},
+        {"precision": "bf16"},
+        {"dense_images": 4},
+        {"dense_split": "train"},
+        {"keys_layers": [0]},
+    ],
+    ids=repr,
+)
+def test_another_setting_is_another_result(workshop, change):
+    workshop.run()
+    before = read_json(workshop.folder() / "index.json")["key"]
+    workshop.run(**change)
+    assert read_json(workshop.folder() / "index.json")["key"] != before
+
+
+def test_other_weights_models_images_or_preprocessing_are_another_result(workshop):
+    keys, cls = [], []
+
+    def run():
+        workshop.run()
+        keys.append(read_json(workshop.folder() / "index.json")["key"])
+        cls.append(arrays(workshop.folder())["cls"])
+
+    run()
+    write_model(workshop.root / "models" / "vit", 0, seed=1)
+    run()
+    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=32)  # the same weights on other pixels
+    run()
+    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=32, heads=4)  # the same weights in another model
+    run()
+    Image.new("RGB", (40, 40)).save(workshop.data / "images" / "00.png")
+    table = pd.read_parquet(workshop.data / "manifest.parquet")
+    table["width"] = [40, *table["width"][1:]]
+    manifest.write(workshop.data, table, ["a", "b"], "tiny", ".", "made by the test", "MIT")
+    run()
+    assert len(set(keys)) == 5
+    assert len({array.tobytes() for array in cls}) == 5
+
+
+def test_missing_arrays_are_made_again(workshop):
+    workshop.run()
+    whole = contents(workshop.features)
+    (workshop.folder() / "norms.npy").unlink()
+    workshop.run()
+    assert contents(workshop.features) == whole
+
+
+# --- ablated ---------------------------------------------------------------------------------------------------------
+
+
+def test_conditions_are_those_of_params_and_of_what_was_detected(workshop):
+    workshop.run("vit-r2", CONDITIONS)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    for condition, intervention in (("append", Append(2)), ("move", MoveNeurons(((0, 3), (1, 7)), 1))):
+        features = Features.open(workshop.folder(condition, "vit-r2"))
+        expected = workshop.tokens("vit-r2", intervention)
+        np.testing.assert_allclose(features.array("cls"), expected[:, 0], **close)
+        np.testing.assert_allclose(features.array("appended"), expected[:, 19:], **close)
+        np.testing.assert_allclose(features.array("patch_mean"), expected[:, 3:19].mean(1), **close)
+        assert features.layout == TokenLayout(1, 2, (4, 4), intervention.tokens)
+    assert (arrays(workshop.folder("zero", "vit-r2"))["norms"][:, :, 1:3] == 0).all()
+    described = Features.open(workshop.folder("move", "vit-r2")).index["intervention"]
+    assert described["kind"] == "MoveNeurons"
+    assert described["neurons"] == [[0, 3], [1, 7]]
+    chance = Features.open(workshop.folder("random", "vit-r2")).index["intervention"]["neurons"]
+    assert [layer for layer, _ in chance] == [0, 1]
+    assert chance != described["neurons"]
+
+
+def test_ablated_json_lists_the_conditions_with_their_digests(workshop):
+    workshop.run("vit", CONDITIONS)
+    listed = json.loads((workshop.features / "ablated" / "tiny" / "vit" / "ablated.json").read_text())
+    assert listed == {"conditions": {name: sha256(workshop.folder(name) / "index.json") for name in CONDITIONS}}
+    assert not (workshop.features / "baseline").exists()
+
+
+def test_a_condition_that_does_not_apply_is_a_folder_that_says_why(workshop):
+    workshop.run("vit", CONDITIONS, found=NONE)
+    reasons = {}
+    for name in CONDITIONS:
+        features = Features.open(workshop.folder(name))
+        reasons[name] = features.reason
+        assert features.status == ("not applicable" if features.reason else "complete")
+    assert reasons == {
+        "append": "",
+        "move": NONE["reason"],
+        "random": NONE["reason"],
+        "zero": "the model has no registers",
+    }
+    assert [path.name for path in workshop.folder("move").iterdir()] == ["index.json"]
+    before = times(workshop.folder("move"))
+    workshop.run("vit", CONDITIONS, found=NONE)
+    assert times(workshop.folder("move")) == before
+    workshop.run("vit", CONDITIONS)
+    assert Features.open(workshop.folder("move")).status == "complete"
+    workshop.run("vit", CONDITIONS, found=NONE)
+    assert [path.name for path in workshop.folder("move").iterdir()] == ["index.json"]
+
+
+def test_conditions_of_an_older_study_are_pruned(workshop):
+    workshop.run("vit", CONDITIONS)
+    workshop.run("vit", {"zero": CONDITIONS["zero"]})
+    parent = workshop.features / "ablated" / "tiny" / "vit"
+    assert {path.name for path in parent.iterdir()} - {".lock"} == {"zero", "ablated.json"}
+    assert list(json.loads((parent / "ablated.json").read_text())["conditions"]) == ["zero"]
+
+
+def test_a_study_without_conditions_leaves_an_empty_list(workshop):
+    workshop.run("vit", {})
+    assert json.loads((workshop.features / "ablated" / "tiny" / "vit" / "ablated.json").read_text()) == {
+        "conditions": {}
+    }
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_neurons_that_the_model_does_not_have_are_refused_before_any_image_is_read(workshop):
+    shutil.rmtree(workshop.data / "images")
+    wrong = {**NEURONS, "neurons": [[0, 3, 9.0], [2, 0, 8.0]]}
+    with pytest.raises(InputError, match="model 'vit' has no neuron 0 in layer 2"):
+        workshop.run("vit", {"append": CONDITIONS["append"], "move": CONDITIONS["move"]}, found=wrong)
+    assert not workshop.features.exists()
+
+
+def test_an_image_that_is_gone_is_named_and_the_pass_goes_on_once_it_is_back(workshop, tmp_path):
+    workshop.run()
+    whole = contents(workshop.features)
+    shutil.rmtree(workshop.features)
+    shutil.move(workshop.data / "images" / "13.png", tmp_path / "13.png")
+    with pytest.raises(InputError, match=r"images/13\.png: no such image"):
+        workshop.run()
+    shutil.move(tmp_path / "13.png", workshop.data / "images" / "13.png")
+    workshop.run()
+    assert contents(workshop.features) == whole
+
+
+def test_an_unknown_split_is_refused_with_those_there_are(workshop):
+    with pytest.raises(InputError, match="no image in split 'validation'; its splits are test, train"):
+        workshop.run(dense_split="validation")
+
+
+def test_the_log_says_what_happens(workshop, caplog):
+    with caplog.at_level(logging.INFO):
+        workshop.run()
+        workshop.run()
+        workshop.run("vit", {"zero": CONDITIONS["zero"]})
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "baseline: 16 images",
+        "baseline: complete already",
+        "zero: not applicable, the model has no registers",
+    ]

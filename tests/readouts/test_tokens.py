@@ -1,0 +1,264 @@
+"""The step on small made-up features, each number against a loop over images, layers and tokens."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vit_registers import metrics, params
+from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones.layout import TokenLayout
+from vit_registers.data import manifest
+from vit_registers.data.images import load_image
+from vit_registers.data.manifest import Manifest
+from vit_registers.files import write_json
+from vit_registers.forward import store
+from vit_registers.readouts import gallery, tokens
+from vit_registers.steps import TokensStep
+
+M, L, GRID = 7, 3, (2, 3)  # dense images, layers, patches
+LIMIT = 12.0
+RESIZE, SIZE = 20, 16
+CONDITIONS = ["baseline", "append-2", "ttr-4"]
+REASON = "no artifacts found: 0.00% of the patches exceed 12"
+
+
+def layout_of(condition, cls=1, registers=1):
+    return TokenLayout(cls, registers, GRID, appended=2 if condition == "append-2" else 0)
+
+
+def made_up(condition, layout):
+    """Norms and attention as a pass would leave them: attention rows sum to one, the flow says NaN where it must."""
+    rng = np.random.default_rng(len(condition))
+    norms = rng.gamma(2.0, 4.0, size=(M, L, layout.length)).astype(np.float32)
+    attention = rng.dirichlet(np.ones(layout.length), size=(M, L, len(layout.specials))).astype(np.float16)
+    flow = rng.dirichlet(np.ones(3), size=(M, L, 3)).astype(np.float32)
+    for group, there in enumerate((layout.cls, layout.registers + layout.appended)):
+        if not there:
+            flow[:, :, group], flow[:, :, :, group] = np.nan, np.nan
+    return {"norms": norms, "attention": attention, "flow": flow}
+
+
+def write_features(folder, arrays, layout, dense):
+    specs = {name: store.Spec(a.shape[1:], str(a.dtype), "dense", "", "") for name, a in arrays.items()}
+    specs["dense_rows"] = store.Spec((), "int64", "dense", "row", "")
+    writer = store.Writer(folder, "key", specs, {"dense": M})
+    writer.write({**arrays, "dense_rows": dense}, {"dense": np.arange(M)})
+    writer.finish({"layout": layout.to_json(), "input_size": SIZE, "resize": RESIZE, "depth": L})
+
+
+def write_data(folder):
+    """Three training images, then seven test images of labels 1 1 0 1 2 0 2; wide ones, so that the crop matters."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    for i in range(3 + M):
+        pixels = rng.integers(0, 256, size=(5, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((40, 24), Image.Resampling.BICUBIC).save(folder / "images" / f"{i}.png")
+    table = pd.DataFrame(
+        {
+            "image_id": [f"i{i}" for i in range(3 + M)],
+            "path": [f"images/{i}.png" for i in range(3 + M)],
+            "split": ["train"] * 3 + ["test"] * M,
+            "label": [0, 1, 2, 1, 1, 0, 1, 2, 0, 2],
+        }
+    )
+    classes = ["a", "b", "c"]
+    manifest.write(folder, manifest.check(table, classes, folder, "test"), classes, "tiny", ".", "the test", "MIT")
+
+
+class Made:
+    def __init__(self, root, **groups):
+        self.root, self.arrays, self.layouts = root, {}, {}
+        write_data(root / "data")
+        dense = np.arange(3, 3 + M)
+        for condition in CONDITIONS:
+            folder = store.condition_folder(root / "features", "tiny", "m", condition)
+            if condition == "ttr-4":
+                store.write_not_applicable(folder, "key", REASON)
+                continue
+            self.layouts[condition] = layout_of(condition, **groups)
+            self.arrays[condition] = made_up(condition, self.layouts[condition])
+            write_features(folder, self.arrays[condition], self.layouts[condition], dense)
+        write_json(root / "registers.json", {"found": False, "threshold": LIMIT, "reason": REASON})
+
+    def run(self, out="out", images=2):
+        cfg = TokensStep(
+            seed=0,
+            dataset="tiny",
+            model="m",
+            conditions=CONDITIONS,
+            statistics=params.Statistics(confidence=0.95, resamples=200),
+            gallery=params.Gallery(images=images, model="m"),
+        )
+        tokens.run(cfg, self.root / "data", self.root / "features", self.root / "registers.json", self.root / out)
+        return self.root / out
+
+    def table(self, out="out"):
+        rows = metrics.read(self.run(out) / "m.csv")
+        return rows.set_index(["intervention", "readout", "metric", "layer"]).sort_index()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return Made(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="module")
+def rows(made):
+    return made.table()
+
+
+def parts(layout):
+    """Token numbers of each kind, spelt out."""
+    patches = range(layout.cls + layout.registers, layout.cls + layout.registers + 6)
+    return {
+        "cls": range(layout.cls),
+        "registers": range(layout.cls, layout.cls + layout.registers),
+        "patches": patches,
+        "appended": range(patches.stop, patches.stop + layout.appended),
+    }
+
+
+@pytest.mark.parametrize("condition", ["baseline", "append-2"])
+@pytest.mark.parametrize("layer", range(L))
+def test_norms_are_those_of_a_loop_over_tokens(made, rows, condition, layer):
+    norms, at = made.arrays[condition]["norms"], parts(made.layouts[condition])
+    pooled = sorted(float(norms[i, layer, t]) for i in range(M) for t in at["patches"])
+    largest = [max(float(norms[i, layer, t]) for t in at["patches"]) for i in range(M)]
+    expected = {
+        "norm_median": (pooled[20] + pooled[21]) / 2,
+        "norm_p99": pooled[40] + 0.59 * (pooled[41] - pooled[40]),  # position .99 x 41 of 42 patches
+        "norm_max": sum(largest) / M,
+        "artifact_share": sum(norm > LIMIT for norm in pooled) / len(pooled),
+    }
+    for kind in ("cls", "registers", "appended"):
+        if len(at[kind]):
+            expected[f"norm_{kind}"] = np.mean([norms[i, layer, t] for i in range(M) for t in at[kind]])
+    found = rows.loc[(condition, "norms")].xs(layer, level="layer")
+    assert found["value"].to_dict() == pytest.approx(expected, rel=1e-5)
+    assert (found["n"] == M).all()
+    for metric in ("norm_max", "artifact_share"):
+        assert found.loc[metric, "low"] <= found.loc[metric, "value"] <= found.loc[metric, "high"]
+        assert found.loc[metric, "low"] < found.loc[metric, "high"]
+
+
+@pytest.mark.parametrize("condition", ["baseline", "append-2"])
+@pytest.mark.parametrize("layer", range(L))
+def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, layer):
+    attention, at = made.arrays[condition]["attention"], parts(made.layouts[condition])
+    expected = {
+        f"cls_to_{kind}": np.mean([sum(float(attention[i, layer, 0, t]) for t in at[kind]) for i in range(M)])
+        for kind in at
+    }
+    expected["cls_peak"] = np.mean([max(float(attention[i, layer, 0, t]) for t in at["patches"]) for i in range(M)])
+    found = rows.loc[(condition, "attention")].xs(layer, level="layer")
+    mine = found[~found.index.str.startswith("flow")]
+    assert mine["value"].to_dict() == pytest.approx(expected, abs=1e-6)
+    assert sum(value for name, value in expected.items() if name != "cls_peak") == pytest.approx(1.0, abs=2e-3)
+    assert (mine["low"] <= mine["value"] + 1e-12).all()
+    assert (mine["value"] <= mine["high"] + 1e-12).all()
+
+
+def test_the_nine_numbers_of_the_flow_are_means_over_images(made, rows):
+    flow = made.arrays["baseline"]["flow"]
+    for layer in range(L):
+        for i, a in enumerate(("cls", "registers", "patches")):
+            for j, b in enumerate(("cls", "registers", "patches")):
+                expected = np.mean([float(flow[image, layer, i, j]) for image in range(M)])
+                value = rows.loc[("baseline", "attention", f"flow_{a}_to_{b}", layer), "value"]
+                assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_condition_that_does_not_apply_says_why_once_for_each_readout(rows):
+    absent = rows.loc["ttr-4"]
+    assert absent.index.get_level_values("readout").tolist() == ["attention", "norms"]
+    assert absent["value"].isna().all()
+    assert (absent["note"] == REASON).all()
+    assert rows.drop(index="ttr-4")["value"].notna().all()
+
+
+def test_a_model_without_cls_and_registers_has_no_rows_about_them(tmp_path):
+    rows = Made(tmp_path, cls=0, registers=0).table()
+    baseline = set(rows.loc["baseline"].index.get_level_values("metric"))
+    assert baseline == {"norm_median", "norm_p99", "norm_max", "artifact_share", "flow_patches_to_patches"}
+    appended = set(rows.loc["append-2"].index.get_level_values("metric")) - baseline
+    flows = {"flow_registers_to_registers", "flow_registers_to_patches", "flow_patches_to_registers"}
+    assert appended == {"norm_appended", *flows}
+
+
+def test_the_histogram_counts_every_token_of_the_last_block_once(made):
+    table = pd.read_parquet(made.run() / "m.histogram.parquet")
+    assert set(table["intervention"]) == {"baseline", "append-2"}
+    for condition, layout in made.layouts.items():
+        norms = made.arrays[condition]["norms"][:, -1]
+        for kind, at in parts(layout).items():
+            mine = table[(table["intervention"] == condition) & (table["token"] == kind)]
+            if kind == "cls":
+                assert mine.empty
+                continue
+            values = [float(norms[i, t]) for i in range(M) for t in at]
+            assert mine["count"].sum() == len(values)
+            for left, right, count in mine[["bin_left", "bin_right", "count"]].itertuples(index=False):
+                assert sum(left <= value < right for value in values) == count > 0
+
+
+def test_zeroed_and_huge_tokens_are_in_the_outermost_bins(tmp_path):
+    made = Made(tmp_path)
+    arrays = made.arrays["baseline"]
+    arrays["norms"][:, -1, 1] = 0.0  # the register, under a Zero intervention
+    arrays["norms"][0, -1, 2] = 1e7
+    folder = store.condition_folder(tmp_path / "features", "tiny", "m", "baseline")
+    write_features(folder, arrays, made.layouts["baseline"], np.arange(3, 3 + M))
+    table = pd.read_parquet(made.run() / "m.histogram.parquet").query("intervention == 'baseline'")
+    registers, patches = (table[table["token"] == kind].sort_values("bin_left") for kind in ("registers", "patches"))
+    assert registers[["bin_left", "count"]].to_numpy().tolist() == [[pytest.approx(0.1), M]]
+    assert patches["count"].sum() == 6 * M
+    assert patches["bin_right"].iloc[-1] == pytest.approx(1e5)
+
+
+def test_maps_stand_where_the_patches_stand(made):
+    with np.load(made.run() / "m.maps.npz") as maps:
+        # The first image of each class in the order of the split: i3 of b, i5 of a (i7 of c would be the third).
+        assert maps["image_id"].tolist() == ["i3", "i5"]
+        chosen = [0, 2]
+        for condition, layout in made.layouts.items():
+            arrays, at = made.arrays[condition], parts(layout)
+            assert (condition == "append-2") == (f"{condition}/appended" in maps)
+            specials = [*at["cls"], *at["registers"], *at["appended"]]
+            for g, i in enumerate(chosen):
+                for y in range(2):
+                    for x in range(3):
+                        token = at["patches"][3 * y + x]
+                        assert maps[f"{condition}/norms"][g, y, x] == arrays["norms"][i, -1, token]
+                        for kind in ("cls", "registers", "appended"):
+                            for r, special in enumerate(at[kind]):
+                                row = arrays["attention"][i, :, specials.index(special), token]
+                                found = maps[f"{condition}/{kind}"][g]
+                                found = found[:, y, x] if kind == "cls" else found[:, r, y, x]
+                                np.testing.assert_array_equal(found, row)
+
+
+def test_pictures_show_what_the_model_saw(made):
+    """Shorter side to ``resize``, then the centre: maps over a picture of anything else would stand beside it."""
+    data = Manifest.load(made.root / "data")
+    seen = Preprocess(SIZE, RESIZE, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    with np.load(made.run() / "m.maps.npz") as maps:
+        assert maps["images"].shape == (2, SIZE, SIZE, 3)
+        for picture, row in zip(maps["images"], (3, 5), strict=True):
+            expected = seen.pixels(load_image(data.file(row))).permute(1, 2, 0).numpy()
+            np.testing.assert_array_equal(picture, expected)
+
+
+def test_the_gallery_has_at_most_one_image_of_a_class(made):
+    data = Manifest.load(made.root / "data")
+    dense = np.arange(3, 3 + M)
+    assert gallery.choose(data, dense, 99).tolist() == [0, 2, 4]
+    assert gallery.choose(data, dense, 1).tolist() == [0]
+
+
+def test_the_same_params_write_the_same_bytes(made):
+    first, second = made.run("first"), made.run("second")
+    names = sorted(path.name for path in first.iterdir())
+    assert names == ["m.csv", "m.histogram.parquet", "m.maps.npz"]
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name

@@ -1,0 +1,177 @@
+"""The step on a tiny model whose register neurons are known, and on the same model without them."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from vit_registers import metrics
+from vit_registers.errors import InputError
+from vit_registers.files import read_json
+from vit_registers.forward.store import Features
+from vit_registers.registers import detect
+
+PLANTED = [[1, 3], [1, 40]]
+
+
+def run(study, model, out, **changes):
+    paths = study.paths(model, out)
+    detect.run(study.detect(model, **changes), *paths)
+    return read_json(paths[3])
+
+
+def patch_norms(study, model):
+    """(images, layers, patches): behind [CLS] and the one register."""
+    return Features.open(study.root / "features" / "baseline" / "tiny" / model).array("norms")[:, :, 2:]
+
+
+def rows_of(study, model, out):
+    table = metrics.read(study.paths(model, out)[4])
+    assert set(table["readout"]) == {"detection"}
+    whole = table[table["layer"].isna()].set_index("metric")
+    return whole, table[table["layer"].notna()].set_index("layer")
+
+
+def test_the_planted_neurons_are_found_and_nothing_else(study):
+    found = run(study, "planted", "found")
+    above = patch_norms(study, "planted") > 100.0
+    assert found["found"] is True
+    assert "reason" not in found
+    assert sorted([layer, index] for layer, index, _ in found["neurons"][:2]) == PLANTED
+    assert len(found["neurons"]) == 8  # four times the top k, for the controls
+    scores = [score for *_, score in found["neurons"]]
+    assert scores == sorted(scores, reverse=True)
+    assert (found["precision"], found["recall"], found["stability"]) == (1.0, 1.0, 1.0)
+    assert found["next_ratio"] == pytest.approx(scores[1] / scores[2])
+    assert found["next_ratio"] > 1.2
+    assert found["first_layer"] == 1
+    assert found["share"] == pytest.approx(above[:, -1].mean())
+    assert found["share_by_layer"] == pytest.approx(above.mean(axis=(0, 2)).tolist())
+    assert found["images_affected"] == above[:, -1].any(axis=1).sum() == 4
+    low, high = found["share_interval"]
+    assert 0.0 <= low < found["share"] < high
+
+
+def test_the_tidy_rows_say_what_the_json_says(study):
+    found = run(study, "planted", "tidy")
+    whole, by_layer = rows_of(study, "planted", "tidy")
+    for metric, key in (
+        ("artifact_share", "share"),
+        ("threshold", "threshold"),
+        ("stability", "stability"),
+        ("next_ratio", "next_ratio"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("first_layer", "first_layer"),
+    ):
+        assert whole.loc[metric, "value"] == pytest.approx(found[key]), metric
+    assert whole.loc["found", "value"] == 1.0
+    assert whole.loc["images_affected", "value"] == pytest.approx(4 / 12)
+    assert [whole.loc["artifact_share", side] for side in ("low", "high")] == pytest.approx(found["share_interval"])
+    assert by_layer["value"].tolist() == pytest.approx(found["share_by_layer"])
+
+
+def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(study):
+    found = run(study, "planted", "ranking", bootstrap=50)
+    with open(study.root / "ranking" / "planted.neurons.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rank"] for row in rows] == [str(i) for i in range(100)]
+    head = [[int(row["layer"]), int(row["index"]), float(row["score"])] for row in rows[:8]]
+    assert head == found["neurons"]
+    frequency = [float(row["frequency_in_top_k"]) for row in rows]
+    assert frequency[:2] == [1.0, 1.0]
+    assert sum(frequency) == pytest.approx(2.0)  # every resample has two
+
+
+def test_no_artifacts_is_an_answer(study):
+    found = run(study, "plain", "none")
+    assert found["found"] is False
+    assert found["neurons"] == []
+    assert found["reason"] == "no artifacts found: 0.00% of the patches exceed 100 (absolute 100), 0.10% are needed"
+    assert (study.root / "none" / "plain.neurons.csv").read_text() == "rank,layer,index,score,frequency_in_top_k\n"
+    whole, _ = rows_of(study, "plain", "none")
+    assert whole.loc["found", "value"] == 0.0
+    assert whole.loc["artifact_share", "value"] == 0.0
+    assert whole["note"].str.startswith("no artifacts found").all()
+    assert not {"precision", "stability", "next_ratio", "first_layer"} & set(whole.index)
+
+
+def test_a_share_below_the_smallest_that_counts_is_none(study):
+    share = run(study, "planted", "enough")["share"]
+    assert run(study, "planted", "enough", minimum_share=share)["found"] is True
+    assert run(study, "planted", "enough", minimum_share=share + 1e-6)["found"] is False
+
+
+def test_without_artifacts_nothing_is_found_even_where_a_share_of_zero_would_do(study):
+    found = run(study, "plain", "zero", minimum_share=0.0)
+    assert found["found"] is False
+    assert found["reason"] == (
+        "no register neurons found: 0 neurons fire at the artifacts of the first 12 images, 2 are needed"
+    )
+    assert found["neurons"] == []
+
+
+def test_artifacts_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
+    per_image = (patch_norms(study, "planted")[:, -1] > 100.0).any(axis=1)
+    first = int(np.flatnonzero(per_image)[0])
+    assert first > 0
+    assert run(study, "planted", "later", images=first)["found"] is False
+    assert run(study, "planted", "later", images=first + 1)["found"] is True
+    json.loads((study.root / "later" / "planted.json").read_text(), parse_constant=pytest.fail)  # no NaN
+
+
+@pytest.mark.parametrize(("rule", "value"), [("ratio", 3.0), ("absolute", 60.0), ("percentile", 95.0)])
+def test_every_rule_takes_its_threshold_from_patches_of_the_outlier_layer(study, rule, value):
+    found = run(study, "planted", "rules", threshold_rule=rule, threshold=value, outlier_layer=1)
+    pooled = patch_norms(study, "planted")[:, 1].ravel()
+    expected = {"ratio": value * np.median(pooled), "absolute": value, "percentile": np.percentile(pooled, value)}
+    assert found["threshold"] == pytest.approx(expected[rule])
+    assert found["rule"] == f"{rule} {value:g}"
+    assert sorted([layer, index] for layer, index, _ in found["neurons"][:2]) == PLANTED
+
+
+def test_neurons_above_the_highest_layer_are_not_ranked(study):
+    found = run(study, "planted", "highest", highest_layer=0)
+    assert {layer for layer, *_ in found["neurons"]} == {0}
+    assert (found["precision"], found["recall"]) == (0.0, 0.0)
+
+
+def test_the_first_layer_is_where_artifacts_begin_and_not_the_outlier_layer(study):
+    assert run(study, "planted", "first", outlier_layer=2)["first_layer"] == 1
+
+
+def test_the_same_params_write_the_same_bytes(study):
+    for out in ("once", "twice"):
+        run(study, "planted", out)
+    names = ["planted.json", "planted.neurons.csv", "planted.csv"]
+    once, twice = ([(study.root / out / name).read_bytes() for name in names] for out in ("once", "twice"))
+    assert once == twice
+    assert sorted(path.name for path in (study.root / "once").iterdir()) == sorted(names)
+
+
+def test_the_seed_changes_the_resamples_and_not_the_scores(study):
+    one, other = (run(study, "planted", f"seed{seed}", seed=seed, top_k=6) for seed in (0, 1))
+    assert one["neurons"] == other["neurons"]
+    once, again = ((study.root / f"seed{seed}" / "planted.neurons.csv").read_text() for seed in (0, 1))
+    assert once != again  # how often the sixth is among the best
+
+
+@pytest.mark.parametrize(("key", "layer"), [("outlier_layer", 3), ("highest_layer", 17), ("outlier_layer", -4)])
+def test_a_layer_that_the_model_lacks_is_refused_by_name(study, key, layer):
+    with pytest.raises(InputError, match=rf"{key}: {layer} for model 'planted' of 3 blocks; expected -3 to 2"):
+        run(study, "planted", "refused", **{key: layer})
+    assert not (study.root / "refused").exists()
+
+
+def test_norms_that_overflowed_are_refused_instead_of_called_none(study, tmp_path):
+    shutil.copytree(study.root / "features", tmp_path / "features")
+    path = tmp_path / "features" / "baseline" / "tiny" / "plain" / "norms.npy"
+    norms = np.load(path)
+    norms[4, 2, 9] = np.inf
+    np.save(path, norms)
+    data, model, _, out, tidy = study.paths("plain", "overflow")
+    with pytest.raises(InputError, match="not finite in 1 of 12 images; extraction ran in fp32"):
+        detect.run(study.detect("plain"), data, model, tmp_path / "features", out, tidy)
+    assert not out.exists()
