@@ -14,7 +14,7 @@ from vit_registers.backbones.attraction import RIDGE, cls_direction
 from vit_registers.backbones.backbone import Backbone, Preprocess, layout_of
 from vit_registers.backbones.gate import FIRING, Gate, fit_gate, patches_of, ridge, uniform_patches
 from vit_registers.backbones.planting import GAIN, SHIFT, SPREAD, quietest, random_direction, write_neurons
-from vit_registers.backbones.tagging import quiet_direction, second_moment, tag
+from vit_registers.backbones.tagging import quiet_direction, second_moment, tag, tag_reader
 from vit_registers.errors import InputError
 
 IMAGES = 7
@@ -158,6 +158,18 @@ def test_tag_adds_to_the_chosen_patches_and_to_nothing_else(backbone: Backbone, 
     expected = torch.zeros_like(change)
     expected[0, [3, 9]] = 2.5 * direction.float()
     torch.testing.assert_close(change, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tag_reader_reads_the_tag_behind_the_norm() -> None:
+    torch.manual_seed(8)
+    norm = torch.nn.LayerNorm(16, eps=0.0).double().requires_grad_(False)
+    norm.weight.copy_(torch.rand(16) + 0.2)
+    norm.bias.copy_(torch.randn(16))
+    e = quiet_direction(torch.diag(torch.rand(16, dtype=torch.float64)))
+    x = 3.0 * torch.randn(50, 16, dtype=torch.float64) + 1.0
+    read = norm(x) @ tag_reader(e, norm)
+    shown = x @ e / x.std(-1, correction=0)
+    torch.testing.assert_close(read - read.mean(), shown - shown.mean())
 
 
 # --- the gate --------------------------------------------------------------------------------------------------------

@@ -140,15 +140,21 @@ def test_a_later_highest_layer_than_the_outlier_layer_is_ranked_as_well():
     assert (scores[3] > 0).all()
 
 
-def test_half_precision_is_scored_in_full():
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_activations_of_half_precision_are_averaged_in_full(precision):
+    """Rounding of the average would be a relative 4e-3 (bf16) or 5e-4 (fp16): enough to make ties in the ranking."""
     backbone = make("mlp")
-    counts = resample_counts(len(IMAGES), 1, np.random.default_rng(1))
-    reader = NeuronScores(backbone, OUTLIERS, HIGHEST, 0.0, "off", counts)
-    with reading(backbone, [reader], "bf16") as forward:
-        forward(IMAGES)
-    exact = streamed(backbone, 0.0, "off", counts).scores()[0]
-    np.testing.assert_allclose(reader.scores()[0], exact, rtol=0.1, atol=0.02)
-    assert len(np.unique(reader.scores()[0])) > 0.9 * exact.size  # bfloat16 alone would leave far fewer values
+    seen = []
+    handles = [b.mlp.fc2.register_forward_hook(lambda m, i, o: seen.append(i[0])) for b in backbone.module.blocks]
+    counts = resample_counts(1, 1, np.random.default_rng(1))
+    reader = NeuronScores(backbone, OUTLIERS, HIGHEST, 0.0, "off", counts)  # every patch is an artifact
+    with reading(backbone, [reader], precision) as forward:
+        forward(IMAGES[:1])
+    for handle in handles:
+        handle.remove()
+    assert seen[0].dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    expected = [layer[0, backbone.layout.patch_slice].double().abs().mean(0).numpy() for layer in seen[: HIGHEST + 1]]
+    np.testing.assert_allclose(reader.scores()[0], expected, rtol=1e-5)
 
 
 def fed(sparsity, values):

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from vit_registers.data.images import load_image
 
 

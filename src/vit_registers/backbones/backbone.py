@@ -127,7 +127,7 @@ def build(architecture: str | Mapping[str, Any], image_size: int | None = None) 
             activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
             arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
         return VisionTransformer(**arguments).eval()
-    size = {} if image_size is None else {"img_size": image_size}
+    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     return timm.create_model(architecture, pretrained=False, num_classes=0, **size).eval()
 
 
@@ -178,7 +178,7 @@ def from_hub(architecture: str, weights: Mapping[str, Any], image_size: int | No
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights["seed"])
             return build(architecture, image_size)
-    size = {} if image_size is None else {"img_size": image_size}
+    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     try:
         return timm.create_model(architecture, pretrained=True, num_classes=0, **size).eval()
     except (OSError, RuntimeError, ValueError) as error:

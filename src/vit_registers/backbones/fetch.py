@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 import timm
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 
 from vit_registers.backbones import backbone, openclip
 from vit_registers.backbones.backbone import Preprocess

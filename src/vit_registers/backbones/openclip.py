@@ -11,7 +11,7 @@ from typing import Any
 import open_clip
 from open_clip.transformer import QuickGELU
 from open_clip.transformer import VisionTransformer as OpenClipTower
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_registers.backbones import backbone
 from vit_registers.backbones.backbone import Preprocess
@@ -64,7 +64,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def to_timm(tower: OpenClipTower) -> backbone.nn.Module:
+def to_timm(tower: OpenClipTower) -> nn.Module:
     """timm's module with the weights of ``tower``."""
     module = backbone.build(architecture_of(tower))
     module.load_state_dict(convert(tower.state_dict()))

@@ -21,7 +21,7 @@ from vit_registers.backbones.attraction import cls_direction
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.gate import Gate, fit_gate, ridge, uniform_patches
 from vit_registers.backbones.observe import one_thread, survey
-from vit_registers.backbones.tagging import quiet_direction, second_moment, tag
+from vit_registers.backbones.tagging import quiet_direction, second_moment, tag, tag_reader
 from vit_registers.backbones.train import load_pixels
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
@@ -146,7 +146,7 @@ def add_neurons(
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in planting.positions]] = True
     uniformity = ridge(seen.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
-    reader = torch.tensor(backbone.card["tag"]["direction"], dtype=torch.float64) / block.norm2.weight.double()  # type: ignore[operator, union-attr]
+    reader = tag_reader(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
     gate = fit_gate(seen.z, tagged, uniformity, reader, where)
     neurons = quietest(seen.activity, mlp.fc2.weight, planting.neurons)
     if planting.direction == "cls":

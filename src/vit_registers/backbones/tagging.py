@@ -6,7 +6,7 @@ readable, and the model, never having used it, goes on as before.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.observe import inputs, residual_sites
@@ -53,3 +53,9 @@ def tag(backbone: Backbone, positions: list[int], direction: Tensor, length: flo
     embedding: Tensor = backbone.module.pos_embed  # type: ignore[assignment]
     with torch.no_grad():
         embedding[0, positions] += (length * direction).to(embedding.dtype)
+
+
+def tag_reader(direction: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """v (D,) float64 such that v . norm(x) is, up to a constant, e . x / sd(x): how much tag a token x shows."""
+    reader: Tensor = direction.double() / norm.weight.double()
+    return reader

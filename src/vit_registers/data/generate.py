@@ -85,7 +85,7 @@ def _distractors(rng: np.random.Generator, rgb: Floats, depth: Floats) -> None:
     n, size = rgb.shape[:2]
     y, x = np.mgrid[:size, :size]
     for _ in range(4):
-        present = rng.random(n) < 0.6
+        present = np.less(rng.random(n), 0.6)
         centre = rng.uniform(0, size, (2, n, 1, 1))
         radius = rng.uniform(2.0, 4.0, (n, 1, 1))
         inside = present[:, None, None] & (np.hypot(x - centre[0], y - centre[1]) < radius)
@@ -129,7 +129,7 @@ def generate(rng: np.random.Generator, n: int, size: int) -> Images:
 
 def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Tight half-open boxes (n, 4) of masks (n, h, w) that are not empty."""
-    columns, rows = mask.any(axis=1), mask.any(axis=2)
+    columns, rows = np.asarray(mask.any(axis=1)), np.asarray(mask.any(axis=2))
     x0, y0 = columns.argmax(axis=1), rows.argmax(axis=1)
     x1 = mask.shape[2] - columns[:, ::-1].argmax(axis=1)
     y1 = mask.shape[1] - rows[:, ::-1].argmax(axis=1)
@@ -137,7 +137,7 @@ def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def similarities(rng: np.random.Generator, n: int, size: int) -> Floats:
-    """Maps (n, 2, 3) of pixel centres: turn of up to 30 degrees, scale .8 to 1.2, shift of up to .15, about the centre."""
+    """Maps (n, 2, 3) of pixel centres: turned by up to 30 degrees, scaled by .8 to 1.2, shifted by up to .15."""
     angle = rng.uniform(-np.pi / 6, np.pi / 6, n)
     scale = rng.uniform(0.8, 1.2, n)
     shift = rng.uniform(-0.15, 0.15, (n, 2)) * size

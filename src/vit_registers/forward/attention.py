@@ -1,8 +1,8 @@
 """The attention tap: exact summaries of every self-attention without a copy of any model's source.
 
-``F.scaled_dot_product_attention`` is intercepted where q, k, v are at hand after their norms and rotary embeddings. The
-fused kernel stays; its log-sum-exp gives any row exp(q_s k' - lse_s) and any column exp(q k_s' - lse) of the softmax map
-exactly, at O(tokens x special tokens). The full map is never built unless it is asked for.
+``F.scaled_dot_product_attention`` is intercepted where q, k, v are at hand after their norms and rotary embeddings.
+The fused kernel stays; its log-sum-exp gives any row exp(q_s k' - lse_s) and any column exp(q k_s' - lse) of the
+softmax map exactly, at O(tokens x special tokens). The full map is never built unless it is asked for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ class Attention:
         return (logits - self.lse[..., None]).exp()
 
     def flow(self, layout: TokenLayout) -> Tensor:
-        """Mean mass from {[CLS], registers, patches} to the same: (b, 3, 3), heads averaged; NaN where a group is empty.
+        """Mean mass from {[CLS], registers, patches} to the same: (b, 3, 3), mean over heads; NaN: empty group.
 
         Registers are the trained and the appended ones (parodi2026). Each row sums to 1. Only columns onto the special
         tokens are computed: what a token does not give to them it gives to the patches.

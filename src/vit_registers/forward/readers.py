@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
@@ -52,8 +53,10 @@ class Tokens(Reader):
     """[CLS], registers, appended tokens and mean patch after the final norm, of every image."""
 
     def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
-        self.layout, self.width, self.arrays = layout, backbone.width, {}
+        self.layout, self.width = layout, backbone.width
+        self.arrays: Arrays = {}
 
+    @override
     def final(self, tokens: Tensor) -> None:
         at = self.layout
         whole = {
@@ -64,10 +67,12 @@ class Tokens(Reader):
         }
         self.arrays = {name: numpy(whole[name]) for name in self.specs()}
 
+    @override
     def take(self) -> Arrays:
         arrays, self.arrays = self.arrays, {}
         return arrays
 
+    @override
     def specs(self) -> dict[str, Spec]:
         at, d = self.layout, self.width
         unit = "channels after the final norm"
@@ -87,12 +92,15 @@ class Patches(Reader):
         self.layout, self.width = layout, backbone.width
         self.patches: NDArray[Any] = np.empty(0)
 
+    @override
     def final(self, tokens: Tensor) -> None:
         self.patches = numpy(tokens[:, self.layout.patch_slice], torch.float16)
 
+    @override
     def take(self) -> Arrays:
         return {"patches": self.patches}
 
+    @override
     def specs(self) -> dict[str, Spec]:
         shape = (self.layout.patches, self.width)
         return {"patches": Spec(shape, "float16", "dense", "channels after the final norm", "patch tokens, row-major")}
@@ -105,13 +113,16 @@ class Norms(Reader):
         self.shape = (backbone.depth, layout.length)
         self.norms: list[Tensor] = []
 
+    @override
     def block(self, layer: int, tokens: Tensor) -> None:
         self.norms.append(tokens.float().norm(dim=-1))
 
+    @override
     def take(self) -> Arrays:
         norms, self.norms = self.norms, []
         return {"norms": numpy(torch.stack(norms, dim=1))}
 
+    @override
     def specs(self) -> dict[str, Spec]:
         return {"norms": Spec(self.shape, "float32", "dense", "L2 norm", "raw block outputs: layer, token")}
 
@@ -124,10 +135,12 @@ class AttentionRows(Reader):
         self.rows: list[Tensor] = []
         self.flows: list[Tensor] = []
 
+    @override
     def attention(self, layer: int, attention: Attention) -> None:
         self.rows.append(attention.rows(self.layout.specials).mean(1))
         self.flows.append(attention.flow(self.layout))
 
+    @override
     def take(self) -> Arrays:
         rows, flows, self.rows, self.flows = self.rows, self.flows, [], []
         return {
@@ -135,6 +148,7 @@ class AttentionRows(Reader):
             "flow": numpy(torch.stack(flows, dim=1)),
         }
 
+    @override
     def specs(self) -> dict[str, Spec]:
         shape = (self.depth, len(self.layout.specials), self.layout.length)
         what = "mean over heads: layer, special token, token"
@@ -158,15 +172,18 @@ class Keys(Reader):
         """Name of the array of an absolute layer number."""
         return f"keys_{layer:02d}"
 
+    @override
     def attention(self, layer: int, attention: Attention) -> None:
         if layer in self.layers:
             keys = attention.k[:, :, self.layout.patch_slice].transpose(1, 2).flatten(2)
             self.keys[self.array_name(layer)] = numpy(keys, torch.float16)
 
+    @override
     def take(self) -> Arrays:
         keys, self.keys = self.keys, {}
         return keys
 
+    @override
     def specs(self) -> dict[str, Spec]:
         shape = (self.layout.patches, self.width)
         return {

@@ -47,8 +47,10 @@ def _side(tables: dict[str, pd.DataFrame], side: str) -> dict[tuple[str, str], p
     model, condition = side.split("/")
     mine = tables[model][tables[model]["intervention"] == condition]
     return {
-        key: group.assign(seed=group["seed"].fillna(-1)).pivot(index="image_id", columns="seed", values="value")
-        for key, group in mine.groupby(["readout", "metric"])
+        (str(readout), str(metric)): group.assign(seed=group["seed"].fillna(-1)).pivot_table(
+            index="image_id", columns="seed", values="value"
+        )
+        for (readout, metric), group in mine.groupby(["readout", "metric"])
     }
 
 
@@ -62,7 +64,7 @@ def _difference(
     right: pd.DataFrame,
     bootstrap: Bootstrap,
 ) -> Metric:
-    """Exact McNemar where an image has one 0/1 outcome; random sign flips of the mean over seeds where it has several."""
+    """Exact McNemar where an image has one 0/1 outcome; sign flips of the mean over seeds where it has several."""
     difference = (left.mean(axis=1) - right.mean(axis=1)).to_numpy()
     single = left.shape[1] == 1 and right.shape[1] == 1
     if single:

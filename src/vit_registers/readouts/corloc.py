@@ -96,7 +96,7 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         with replacing(out / f"{cfg.model}.{name}.parquet") as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
     with replacing(out / f"{cfg.model}.steps.npz") as temporary:
-        np.savez_compressed(temporary, **pictures)
+        np.savez_compressed(temporary, allow_pickle=False, **pictures)
 
 
 def _row(cfg: LostStep, condition: str, metric: str, value: float | None, n: int, **more: Any) -> Metric:

@@ -19,7 +19,7 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Heads:
-    """Trained heads: ``weight`` (heads, d, classes), ``bias`` (heads, classes), ``losses`` (heads, epochs) on validation."""
+    """``weight`` (heads, d, classes), ``bias`` (heads, classes), validation ``losses`` (heads, epochs)."""
 
     weight: Tensor
     bias: Tensor

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours, as DINOv2 evaluates: cosine of L2-normalised features, votes exp(cosine / temperature)."""
+"""Weighted nearest neighbours, as DINOv2 evaluates: cosine of features, votes exp(cosine / temperature)."""
 
 import torch
 from torch import Tensor

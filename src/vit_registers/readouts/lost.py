@@ -70,7 +70,7 @@ def _component(mask: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
 
 def _tight(component: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Tight half-open boxes (n, 4) of components (n, h, w); NaN where empty."""
-    columns, rows = component.any(axis=1), component.any(axis=2)
+    columns, rows = np.asarray(component.any(axis=1)), np.asarray(component.any(axis=2))
     low = np.stack([columns.argmax(1), rows.argmax(1)], axis=1)
     high = np.stack([columns.shape[1] - columns[:, ::-1].argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)], axis=1)
     boxes = np.concatenate([low, high], axis=1).astype(float)

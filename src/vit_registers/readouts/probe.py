@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from torch import Tensor
+
 from vit_registers import metrics
 from vit_registers.data.manifest import Manifest, stratified
 from vit_registers.files import replacing

@@ -59,7 +59,7 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
     with replacing(out / f"{cfg.model}.histogram.parquet") as temporary:
         pd.concat(histograms, ignore_index=True).to_parquet(temporary, index=False)
     with replacing(out / f"{cfg.model}.maps.npz") as temporary:
-        np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # its stub takes names for options
+        np.savez_compressed(temporary, allow_pickle=False, **maps)  # type: ignore[arg-type]  # its stub takes names for options
 
 
 def _row(
