@@ -127,12 +127,13 @@ class _Tap(TorchFunctionMode):
         if torch.is_autocast_enabled(device):  # what autocast does inside the function that is replaced here
             query, key, value = (x.to(torch.get_autocast_dtype(device)) for x in (query, key, value))
         factor = query.shape[-1] ** -0.5 if scale is None else scale
-        result = fused(query, key, value, factor)
-        if result is None:
-            out = func(query, key, value, scale=scale, **others)
-            result = out, log_sum_exp(query, key, factor)
-        self.seen.append(layer)
-        self.read(layer, Attention(query, key, value, result[1].float(), factor))
+        with torch.autocast(device, enabled=False):  # summaries are fp32 whatever the model computes in
+            result = fused(query, key, value, factor)
+            if result is None:
+                out = func(query, key, value, scale=scale, **others)
+                result = out, log_sum_exp(query, key, factor)
+            self.seen.append(layer)
+            self.read(layer, Attention(query, key, value, result[1].float(), factor))
         return result[0]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,18 +31,22 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
     blocks, activations = _overriding(readers, "block"), _overriding(readers, "activation")
     attentions, finals = _overriding(readers, "attention"), _overriding(readers, "final")
     dtype = PRECISIONS[precision]
+    # Readers measure in the precision they state: autocast is for the model alone.
+    undisturbed = partial(torch.autocast, backbone.device.type, enabled=False)
 
     def on_block(layer: int) -> Callable[..., None]:
         def hook(module: Any, inputs: Any, output: Tensor) -> None:
-            for reader in blocks:
-                reader.block(layer, output)
+            with undisturbed():
+                for reader in blocks:
+                    reader.block(layer, output)
 
         return hook
 
     def on_activation(layer: int) -> Callable[..., None]:
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            for reader in activations:
-                reader.activation(layer, inputs[0])
+            with undisturbed():
+                for reader in activations:
+                    reader.activation(layer, inputs[0])
 
         return hook
 
@@ -63,7 +68,8 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
 
         def forward(images: Tensor) -> None:
             tokens = backbone.module.forward_features(images.to(backbone.device))  # type: ignore[operator]
-            for reader in finals:
-                reader.final(tokens)
+            with undisturbed():
+                for reader in finals:
+                    reader.final(tokens)
 
         yield forward
