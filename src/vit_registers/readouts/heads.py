@@ -1,8 +1,9 @@
 """Many linear heads trained together: one batched product per step instead of a loop over conditions and seeds.
 
 The linear probe of kukade2025: one linear layer on features as they are (no standardisation), cross-entropy, AdamW,
-cosine from ``lr`` to ``final_lr`` over all epochs, gradient norm clipped head by head, and the epoch of lowest
-validation loss kept. Heads of one batch share batch order; a head's result is what it would be if trained alone.
+cosine from ``lr`` to ``final_lr`` over all steps, gradient norm clipped head by head, and the epoch of lowest
+validation loss kept. An arm is a set of features; every arm has a head per seed, and the heads of one seed start from
+the same weights and see the same batches. A head's result is what it would be if trained alone.
 """
 
 import math
@@ -19,15 +20,17 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Heads:
-    """``weight`` (heads, d, classes), ``bias`` (heads, classes), validation ``losses`` (heads, epochs)."""
+    """Trained heads: ``parameters`` (arms, seeds, d + 1, classes), ``losses`` (arms, seeds, epochs) on validation.
 
-    weight: Tensor
-    bias: Tensor
+    The last row of a head's parameters is its bias.
+    """
+
+    parameters: Tensor
     losses: Tensor
 
     def logits(self, features: Tensor) -> Tensor:
-        """Scores (heads, n, classes) of features (heads, n, d)."""
-        return torch.baddbmm(self.bias[:, None], features, self.weight)
+        """Scores (arms, seeds, n, classes) of features (arms, n, d)."""
+        return _logits(_with_ones(features), self.parameters)
 
 
 def initial(width: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -42,10 +45,22 @@ def cosine(step: int, steps: int, first: float, last: float) -> float:
     return last + 0.5 * (first - last) * (1.0 + math.cos(math.pi * step / steps))
 
 
+def _with_ones(features: Tensor) -> Tensor:
+    """Features (arms, n, d) with a last channel of ones, which the bias multiplies."""
+    return torch.cat([features, features.new_ones(*features.shape[:2], 1)], dim=2)
+
+
+def _logits(features: Tensor, parameters: Tensor) -> Tensor:
+    """(arms, n, d + 1), (arms, seeds, d + 1, classes) -> (arms, seeds, n, classes), features read once for all seeds."""
+    arms, seeds, width, classes = parameters.shape
+    side_by_side = parameters.transpose(1, 2).reshape(arms, width, seeds * classes)
+    return torch.bmm(features, side_by_side).view(arms, -1, seeds, classes).transpose(1, 2)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each head: (heads, n, classes), (heads, n) -> (heads,)."""
-    picked = logits.gather(2, labels[..., None])[..., 0]
-    return (logits.logsumexp(2) - picked).mean(1)
+    """Mean cross-entropy of each head: (arms, seeds, n, classes), (n,) -> (arms, seeds)."""
+    picked = logits.gather(3, labels.expand(logits.shape[:3])[..., None])[..., 0]
+    return (logits.logsumexp(3) - picked).mean(2)
 
 
 def train(
@@ -57,32 +72,27 @@ def train(
     orders: Tensor,
     cfg: Probe,
 ) -> Heads:
-    """Train all heads.
+    """Train a head for every arm and seed.
 
-    ``features`` (heads, n, d), ``labels`` (n,), ``validation`` (heads, m, d) and its labels (m,); ``start`` weights
-    (heads, d, classes) and biases (heads, classes); ``orders`` (heads, epochs, n): each head's order of images in each
-    epoch, so that arms of a comparison can share it. Gradients are written out: softmax minus one-hot, averaged.
+    ``features`` (arms, n, d), ``labels`` (n,), ``validation`` (arms, m, d) and its labels (m,); by seed, the same for
+    all arms: ``start`` weights (seeds, d, classes) and biases (seeds, classes), and ``orders`` (seeds, epochs, n) of
+    the images in each epoch. Gradients are written out: softmax minus one-hot, averaged over the batch.
     """
-    heads, n, width = features.shape
-    weight, bias = start[0].clone(), start[1].clone()
-    classes = bias.shape[1]
-    parameters = torch.cat([weight, bias[:, None]], dim=1)  # (heads, d + 1, classes): the bias is one more row
-    features = torch.cat([features, features.new_ones(heads, n, 1)], dim=2)
-    validation = torch.cat([validation, validation.new_ones(heads, validation.shape[1], 1)], dim=2)
-    labels_of = validation_labels.expand(heads, -1)
-    one_hot = torch.eye(classes)
+    features, validation = _with_ones(features), _with_ones(validation)
+    arms, n, width = features.shape
+    seeds, classes = start[1].shape
+    parameters = torch.cat([start[0], start[1][:, None]], dim=1).repeat(arms, 1, 1)  # (arms * seeds, d + 1, classes)
+    one_hot = torch.eye(classes)[labels]
     first, second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-    best, best_loss = parameters.clone(), torch.full((heads,), torch.inf)
-    losses = torch.empty(heads, cfg.epochs)
-    rows = torch.arange(heads)[:, None]
-    per_epoch = -(-n // cfg.batch_size)
-    steps = per_epoch * cfg.epochs
+    best, best_loss = parameters.clone(), torch.full((arms, seeds), torch.inf)
+    losses = torch.empty(arms, seeds, cfg.epochs)
+    steps = -(-n // cfg.batch_size) * cfg.epochs
     step = 0
     for epoch in range(cfg.epochs):
-        for batch in orders[:, epoch].split(cfg.batch_size, dim=1):  # (heads, b)
-            x = features[rows, batch]
-            error = (torch.bmm(x, parameters).softmax(2) - one_hot[labels[batch]]) / batch.shape[1]
-            gradient = torch.bmm(x.transpose(1, 2), error)
+        for batch in orders[:, epoch].split(cfg.batch_size, dim=1):  # (seeds, b)
+            x = features[:, batch].view(arms * seeds, -1, width)
+            error = torch.bmm(x, parameters).softmax(2).view(arms, seeds, -1, classes) - one_hot[batch]
+            gradient = torch.bmm(x.transpose(1, 2), error.view(arms * seeds, -1, classes) / batch.shape[1])
             norm = gradient.flatten(1).norm(dim=1)
             gradient *= (cfg.clip_norm / (norm + 1e-6)).clamp(max=1.0)[:, None, None]
             lr = cosine(step, steps, cfg.lr, cfg.final_lr)
@@ -92,8 +102,9 @@ def train(
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
             size = second.sqrt() / math.sqrt(1.0 - BETAS[1] ** step) + EPSILON
             parameters.addcdiv_(first, size, value=-lr / (1.0 - BETAS[0] ** step))
-        losses[:, epoch] = cross_entropy(torch.bmm(validation, parameters), labels_of)
-        better = losses[:, epoch] < best_loss
-        best = torch.where(better[:, None, None], parameters, best)
-        best_loss = torch.minimum(best_loss, losses[:, epoch])
-    return Heads(best[:, :width], best[:, width], losses)
+        by_arm = parameters.view(arms, seeds, width, classes)
+        losses[..., epoch] = cross_entropy(_logits(validation, by_arm), validation_labels)
+        better = losses[..., epoch] < best_loss
+        best = torch.where(better.view(-1, 1, 1), parameters, best)
+        best_loss = torch.minimum(best_loss, losses[..., epoch])
+    return Heads(best.view(arms, seeds, width, classes), losses)

@@ -79,7 +79,6 @@ class NeuronScores(Reader):
 
     def _score(self, activations: Tensor, where: Tensor, number: Tensor) -> Tensor:
         """Mean |activation| (b, h) over the artifact positions ``where`` (b, p)."""
-        activations = activations.float()
         # Not einsum: within autocast it would round the scores to half precision and make ties.
         score = (activations.abs() * where[..., None]).sum(dim=1) / number[:, None]
         if self.sparsity == "off":
