@@ -136,7 +136,7 @@ def test_norms_are_those_of_a_loop_over_tokens(made, rows, condition, layer):
             expected[f"norm_{kind}"] = np.mean([norms[i, layer, t] for i in range(M) for t in at[kind]])
     found = rows.loc[(condition, "norms")].xs(layer, level="layer")
     assert found["value"].to_dict() == pytest.approx(expected, rel=1e-5)
-    assert (found["n"] == M).all()
+    assert found["n"].tolist() == [M] * len(found)
     for metric in ("norm_max", "artifact_share"):
         assert found.loc[metric, "low"] <= found.loc[metric, "value"] <= found.loc[metric, "high"]
         assert found.loc[metric, "low"] < found.loc[metric, "high"]
@@ -155,8 +155,8 @@ def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, l
     mine = found[~found.index.str.startswith("flow")]
     assert mine["value"].to_dict() == pytest.approx(expected, abs=1e-6)
     assert sum(value for name, value in expected.items() if name != "cls_peak") == pytest.approx(1.0, abs=2e-3)
-    assert (mine["low"] <= mine["value"] + 1e-12).all()
-    assert (mine["value"] <= mine["high"] + 1e-12).all()
+    low, value, high = (mine[column].to_numpy(float, na_value=np.nan) for column in ("low", "value", "high"))
+    assert ((low <= value + 1e-12) & (value <= high + 1e-12)).all()  # an absent bound is no bound: NaN fails
 
 
 def test_the_nine_numbers_of_the_flow_are_means_over_images(made, rows):
@@ -173,7 +173,7 @@ def test_a_condition_that_does_not_apply_says_why_once_for_each_readout(rows):
     absent = rows.loc["ttr-4"]
     assert absent.index.get_level_values("readout").tolist() == ["attention", "norms"]
     assert absent["value"].isna().all()
-    assert (absent["note"] == REASON).all()
+    assert absent["note"].tolist() == [REASON, REASON]
     assert rows.drop(index="ttr-4")["value"].notna().all()
 
 

@@ -94,7 +94,7 @@ def test_no_artifacts_is_an_answer(study):
     whole, _ = rows_of(study, "plain", "none")
     assert whole.loc["found", "value"] == 0.0
     assert whole.loc["artifact_share", "value"] == 0.0
-    assert whole["note"].str.startswith("no artifacts found").all()
+    assert whole["note"].tolist() == [found["reason"]] * len(whole)
     assert not {"precision", "stability", "next_ratio", "first_layer"} & set(whole.index)
 
 

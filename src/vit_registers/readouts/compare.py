@@ -25,7 +25,8 @@ def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
         a, b = (_side(tables, side) for side in (comparison.a, comparison.b))
         measured = sorted(set(a) & set(b))
         if not measured:
-            rows.append(_absent(cfg, comparison.a, comparison.b))
+            missing = [side for side, found in ((comparison.a, a), (comparison.b, b)) if not found]
+            rows.append(_absent(cfg, comparison.a, comparison.b, missing))
         for readout, metric in measured:
             left, right = a[readout, metric], b[readout, metric]
             if not left.index.equals(right.index):
@@ -39,7 +40,12 @@ def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
 
 
 def _values(readouts: Path, dataset: str, model: str) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(readouts / name / dataset / f"{model}.images.parquet") for name in SOURCES])
+    """What every image gave in each readout of a model."""
+    paths = [readouts / name / dataset / f"{model}.images.parquet" for name in SOURCES]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run the readouts of '{model}' on '{dataset}' first")
+    return pd.concat([pd.read_parquet(path) for path in paths])
 
 
 def _side(tables: dict[str, pd.DataFrame], side: str) -> dict[tuple[str, str], pd.DataFrame]:
@@ -91,8 +97,8 @@ def _difference(
     )
 
 
-def _absent(cfg: CompareStep, a: str, b: str) -> Metric:
-    """A comparison of which one side is not applicable says so."""
+def _absent(cfg: CompareStep, a: str, b: str, missing: list[str]) -> Metric:
+    """A comparison of which one side has no values; why it has none is noted in that condition's own rows."""
     model, condition = a.split("/")
-    note = "one side is not applicable: no artifacts found"
+    note = f"not measured: {' and '.join(missing)}"
     return Metric(model, cfg.dataset, condition, "none", "difference", None, "", 0, reference=b, note=note)

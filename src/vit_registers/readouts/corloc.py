@@ -26,27 +26,43 @@ from vit_registers.seeds import generator
 from vit_registers.steps import LostStep
 
 HIT = 0.5  # intersection over union from which a box counts (simeoni2021)
+NO_TRUTH = "the data set has no boxes"
 CHUNK = 64  # images at a time: similarities are p x p each
 
 
 def truth_of(manifest: Manifest, rows: np.ndarray) -> list[Floats]:
-    """Ground-truth boxes (b, 4) of some rows; an image without boxes is refused, CorLoc is not defined on it."""
-    found = []
-    for row in rows:
-        given = manifest.table["boxes"].iloc[int(row)]
-        if given is None or not len(given):
-            raise InputError(
-                f"data set '{manifest.name}': image '{manifest.table['image_id'].iloc[int(row)]}' has no box; "
-                "CorLoc needs one on every image of the dense split"
-            )
-        found.append(np.stack([np.asarray(box, dtype=float) for box in given]))
-    return found
+    """Ground-truth boxes (b, 4) of each of some rows; b is 0 where the manifest has none."""
+    given = [manifest.table["boxes"].iloc[int(row)] for row in rows]
+    # A column without any box reads back as NaN, a single missing value as None.
+    return [np.array([list(box) for box in b] if isinstance(b, np.ndarray) else []).reshape(-1, 4) for b in given]
+
+
+def has_truth(manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> bool:
+    """Whether dense images have boxes: all of them or none; CorLoc of some of them would be of an unnamed subset."""
+    without = [row for row, boxes in zip(dense, truth, strict=True) if not len(boxes)]
+    if without and len(without) < len(truth):
+        image = manifest.table["image_id"].iloc[int(without[0])]
+        raise InputError(
+            f"data set '{manifest.name}': image '{image}' has no box while others have; CorLoc needs one on every "
+            "image of the dense split, or on none: then boxes are found but not scored"
+        )
+    return not without
+
+
+def _keys_name(features: Features, layer: int) -> str:
+    """Name of the array that holds the keys of a block; negative layers count from the last."""
+    depth = int(features.index["depth"])
+    if not -depth <= layer < depth:
+        raise InputError(f"lost.layer: {layer} is not one of the {depth} blocks of the features in {features.folder}")
+    name = f"keys_{layer % depth:02d}"
+    if name not in features.index["arrays"]:
+        raise InputError(f"lost.layer: {features.folder} holds no {name}; add {layer} to extraction.keys_layers")
+    return name
 
 
 def boxes_of(features: Features, manifest: Manifest, cfg: LostStep) -> tuple[lost.Steps, Floats]:
     """LOST's steps on all dense images, and its boxes (n, 4) in pixels of the images."""
-    depth = int(features.index["depth"])
-    keys = features.array(f"keys_{cfg.lost.layer % depth:02d}")
+    keys = features.array(_keys_name(features, cfg.lost.layer))
     grid = features.layout.grid
     parts = []
     for start in range(0, len(keys), CHUNK):
@@ -81,14 +97,19 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         dense = cached.dense_rows
         truth = truth_of(manifest, dense)
         steps, found = boxes_of(cached, manifest, cfg)
-        overlap = best_iou(found, truth)
-        rows.append(_share(cfg, condition, "corloc", overlap >= HIT))
         ids = manifest.table["image_id"].to_numpy()[dense]
-        images.append(_per_image(condition, ids, overlap >= HIT))
+        if has_truth(manifest, dense, truth):
+            overlap = best_iou(found, truth)
+            rows.append(_share(cfg, condition, "corloc", overlap >= HIT))
+            images.append(_per_image(condition, ids, overlap >= HIT))
+            rows += _baselines(cfg, manifest, dense, truth) if condition == "baseline" else []
+        else:
+            overlap = np.full(len(ids), np.nan)
+            rows.append(_row(cfg, condition, "corloc", None, 0, note=NO_TRUTH))
+            images.append(_per_image(condition, ids[:0], overlap[:0]))
         corners = dict(zip(("x0", "y0", "x1", "y1"), found.T, strict=True))
         boxes.append(pd.DataFrame({"image_id": ids, "intervention": condition, **corners, "iou": overlap}))
         if condition == "baseline":
-            rows += _baselines(cfg, manifest, dense, truth)
             pictures |= _images(cfg, cached, manifest, truth)
         pictures |= _pictures(cfg, condition, cached, manifest, steps, found)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
@@ -117,16 +138,18 @@ def _per_image(condition: str, ids: np.ndarray, hits: np.ndarray) -> pd.DataFram
 def _baselines(cfg: LostStep, manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> list[Metric]:
     """CorLoc of boxes that see no image: the best centred one, chosen on training images, and a random one."""
     sizes = manifest.table[["width", "height"]].to_numpy()
-    training = manifest.rows("train")
-    share = best_centre_share(sizes[training], truth_of(manifest, training))
-    centred = best_iou(centre_boxes(sizes[dense], share), truth) >= HIT
     rng = generator(cfg.seed, "random boxes", cfg.dataset)
     drawn = best_iou(random_boxes(sizes[dense], rng), truth) >= HIT
+    rows = [_share(cfg, "baseline", "corloc_random_box", drawn)]
+    training = manifest.rows("train")
+    known = [(row, boxes) for row, boxes in zip(training, truth_of(manifest, training), strict=True) if len(boxes)]
+    if not known:
+        note = "no training image has a box to choose it on"
+        return [*rows, _row(cfg, "baseline", "corloc_centre_box", None, 0, note=note)]
+    share = best_centre_share(sizes[[row for row, _ in known]], [boxes for _, boxes in known])
+    centred = best_iou(centre_boxes(sizes[dense], share), truth) >= HIT
     note = f"covers {share:g} of each side, chosen on the training split"
-    return [
-        _share(cfg, "baseline", "corloc_centre_box", centred, note),
-        _share(cfg, "baseline", "corloc_random_box", drawn),
-    ]
+    return [*rows, _share(cfg, "baseline", "corloc_centre_box", centred, note)]
 
 
 def _images(cfg: LostStep, cached: Features, manifest: Manifest, truth: list[Floats]) -> dict[str, np.ndarray]:
@@ -134,7 +157,7 @@ def _images(cfg: LostStep, cached: Features, manifest: Manifest, truth: list[Flo
     chosen = gallery.choose(manifest, cached.dense_rows, cfg.gallery.images)
     rows = cached.dense_rows[chosen]
     size, resize = int(cached.index["input_size"]), int(cached.index["resize"])
-    most = max(len(truth[i]) for i in chosen)
+    most = max(1, *(len(truth[i]) for i in chosen))
     padded = np.full((len(chosen), most, 4), np.nan)
     for at, i in enumerate(chosen):
         padded[at, : len(truth[i])] = _in_picture(truth[i], manifest, int(cached.dense_rows[i]), cached)

@@ -51,7 +51,7 @@ def _with_ones(features: Tensor) -> Tensor:
 
 
 def _logits(features: Tensor, parameters: Tensor) -> Tensor:
-    """(arms, n, d + 1), (arms, seeds, d + 1, classes) -> (arms, seeds, n, classes), features read once for all seeds."""
+    """(arms, n, d + 1), (arms, seeds, d + 1, classes) -> (arms, seeds, n, classes); features are read once for all."""
     arms, seeds, width, classes = parameters.shape
     side_by_side = parameters.transpose(1, 2).reshape(arms, width, seeds * classes)
     return torch.bmm(features, side_by_side).view(arms, -1, seeds, classes).transpose(1, 2)

@@ -63,9 +63,11 @@ def discover(similar: Floats, grid: tuple[int, int], k: int) -> Steps:
 
 def _component(mask: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
     """The 4-connected component of ``mask`` (h, w) that holds patch ``seed``; empty where the seed is outside."""
-    labels, _ = ndimage.label(mask, FOUR_CONNECTED)
-    label = labels.flat[seed]
-    return (labels == label) & (label > 0)  # type: ignore[no-any-return]
+    if not mask.flat[seed]:
+        return np.zeros_like(mask)
+    labels: NDArray[np.int32] = ndimage.label(mask, FOUR_CONNECTED)[0]
+    component: NDArray[np.bool_] = labels == labels.flat[seed]
+    return component
 
 
 def _tight(component: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The step that probes cached features: linear heads and nearest neighbours, condition beside condition."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from vit_registers import metrics
 from vit_registers.data.manifest import Manifest, stratified
+from vit_registers.errors import InputError
 from vit_registers.files import replacing
 from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
 from vit_registers.readouts import heads, knn
-from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.readouts.statistics import Bootstrap, Floats
 from vit_registers.seeds import derive, generator
 from vit_registers.steps import ProbeStep
 
@@ -34,6 +35,11 @@ def feature(cached: Features, name: str) -> Tensor | None:
         if part not in cached.index["arrays"]:
             return None
         array = torch.from_numpy(np.array(cached.array(part)))
+        if not array.isfinite().all():
+            raise InputError(
+                f"{cached.folder / part}.npy: holds values that are not finite; set extraction.precision to fp32 "
+                "or look at the model's weights"
+            )
         parts.append(array.mean(1) if array.ndim == 3 else array)  # several appended tokens: their mean
     return torch.cat(parts, dim=1)
 
@@ -69,6 +75,7 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
     rows: list[Metric] = []
     images: list[pd.DataFrame] = []
     ids = manifest.table["image_id"].to_numpy()[split.test]
+    truth = split.labels_of(split.test)
     opened = {name: Features.open(condition_folder(features, cfg.dataset, cfg.model, name)) for name in cfg.conditions}
     for name, cached in opened.items():
         if cached.status != "complete":
@@ -80,20 +87,23 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
         if not arms:
             continue
         for name, logits in _linear(cfg, split, kind, arms).items():
-            first, of_seeds = len(rows), []
-            for seed, scores in zip(cfg.probe.seeds, logits, strict=True):
-                hits = _score(cfg, split, bootstrap, rows, name, f"probe[{kind}]", scores, seed)
-                images.append(_per_image(ids, name, f"probe[{kind}]", seed, hits["top1"]))
-                of_seeds.append(hits)
-            rows += _over_seeds(rows[first:], of_seeds, bootstrap)
+            scored = [score(logit, truth, bootstrap) for logit in logits]
+            for seed, one in zip(cfg.probe.seeds, scored, strict=True):
+                rows += _rows(cfg, bootstrap, name, f"probe[{kind}]", one, seed)
+                images.append(_per_image(ids, name, f"probe[{kind}]", seed, one.right))
+            rows += _rows(cfg, bootstrap, name, f"probe[{kind}]", _over_seeds(scored), None)
+        train = np.concatenate([split.train, split.validation])
         for name, x in arms.items():
-            train = np.concatenate([split.train, split.validation])
-            scores = knn.scores(
+            votes = knn.scores(
                 x[train], split.labels_of(train), x[split.test], split.classes, cfg.knn.k, cfg.knn.temperature
             )
-            hits = _score(cfg, split, bootstrap, rows, name, f"knn[{kind}]", scores, None)
-            images.append(_per_image(ids, name, f"knn[{kind}]", None, hits["top1"]))
+            one = score(votes, truth, bootstrap)
+            rows += _rows(cfg, bootstrap, name, f"knn[{kind}]", one, None)
+            images.append(_per_image(ids, name, f"knn[{kind}]", None, one.right))
         log.info("%s: %s of %d conditions", cfg.model, kind, len(arms))
+    if not images:
+        wanted = ", ".join(cfg.probe.features)
+        raise InputError(f"probe.features: no condition of '{cfg.model}' has {wanted}; add one it has, such as cls")
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.images.parquet") as temporary:
         pd.concat(images, ignore_index=True).to_parquet(temporary, index=False)
@@ -104,75 +114,98 @@ def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) ->
 
     Arms of one seed start from the same weights and see the same batches: what differs between them is the features.
     """
-    seeds = cfg.probe.seeds
     width = next(iter(arms.values())).shape[1]
     starts, orders = [], []
-    for seed in seeds:
+    for seed in cfg.probe.seeds:
         draw = torch.Generator().manual_seed(derive(cfg.seed, "probe", cfg.dataset, kind, seed))
         starts.append(heads.initial(width, split.classes, draw))
         orders.append(torch.stack([torch.randperm(len(split.train), generator=draw) for _ in range(cfg.probe.epochs)]))
-    count = len(arms)
-    start = (torch.stack([w for w, _ in starts] * count), torch.stack([b for _, b in starts] * count))
 
     def stacked(rows: NDArray[np.int64]) -> Tensor:
-        return torch.stack([x[torch.from_numpy(rows)] for x in arms.values() for _ in seeds])
+        return torch.stack([x[torch.from_numpy(rows)] for x in arms.values()])
 
     trained = heads.train(
         stacked(split.train),
         split.labels_of(split.train),
         stacked(split.validation),
         split.labels_of(split.validation),
-        start,
-        torch.stack(orders * count),
+        (torch.stack([weight for weight, _ in starts]), torch.stack([bias for _, bias in starts])),
+        torch.stack(orders),
         cfg.probe,
     )
-    logits = trained.logits(stacked(split.test)).view(count, len(seeds), len(split.test), split.classes)
-    return dict(zip(arms, logits, strict=True))
+    return dict(zip(arms, trained.logits(stacked(split.test)), strict=True))
 
 
-def _score(
-    cfg: ProbeStep,
-    split: Split,
-    bootstrap: Bootstrap,
-    rows: list[Metric],
-    condition: str,
-    readout: str,
-    scores: Tensor,
-    seed: int | None,
-) -> dict[str, NDArray[np.bool_]]:
-    """Add top-1, top-3 and macro F1 of scores (m, classes) to ``rows``; return per image (m,) whether it was hit."""
-    truth = split.labels_of(split.test).numpy()
+@dataclass(frozen=True)
+class Scored:
+    """Means over images and over each bootstrap resample (resamples,) by metric; images (m,) whose top-1 is right."""
+
+    means: dict[str, float]
+    resampled: dict[str, Floats]
+    right: Floats
+
+
+def score(scores: Tensor, truth: Tensor, bootstrap: Bootstrap) -> Scored:
+    """Top-1, top-3 and macro F1 of class scores (m, classes); equal scores go to the lower class."""
+    labels = truth.numpy()
     order = scores.argsort(dim=1, descending=True, stable=True).numpy()
-    hit = {"top1": order[:, 0] == truth, "top3": (order[:, :3] == truth[:, None]).any(axis=1)}
+    hits = {"top1": order[:, 0] == labels, "top3": (order[:, :3] == labels[:, None]).any(axis=1)}
+    values = {metric: float(hit.mean()) for metric, hit in hits.items()}
+    resampled = {metric: bootstrap.means(hit) for metric, hit in hits.items()}
+    values["macro_f1"] = float(f1_score(labels, order[:, 0], average="macro"))
+    resampled["macro_f1"] = resampled_macro_f1(labels, order[:, 0], scores.shape[1], bootstrap)
+    return Scored(values, resampled, hits["top1"].astype(float))
 
-    def row(metric: str, value: float, **more: Any) -> Metric:
-        return Metric(
-            cfg.model, cfg.dataset, condition, readout, metric, value, "fraction", len(truth), seed=seed, **more
+
+def resampled_macro_f1(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, bootstrap: Bootstrap
+) -> Floats:
+    """Macro F1 in each resample (resamples,): mean over the classes that it holds as truth or prediction."""
+    one_hot = np.eye(classes)
+    both = bootstrap.means(one_hot[truth] * one_hot[predicted])
+    either = bootstrap.means(one_hot[truth] + one_hot[predicted])
+    present = either > 0
+    f1 = 2.0 * both / np.where(present, either, 1.0)  # 2 tp / (2 tp + fp + fn)
+    means: Floats = f1.sum(axis=1) / present.sum(axis=1)
+    return means
+
+
+def _over_seeds(scored: list[Scored]) -> Scored:
+    """Means over seeds, in all and in each resample: the interval is over images, not over seeds."""
+    names = list(scored[0].means)
+    return Scored(
+        {metric: float(np.mean([one.means[metric] for one in scored])) for metric in names},
+        {metric: np.mean([one.resampled[metric] for one in scored], axis=0) for metric in names},
+        np.mean([one.right for one in scored], axis=0),
+    )
+
+
+def _rows(
+    cfg: ProbeStep, bootstrap: Bootstrap, condition: str, readout: str, scored: Scored, seed: int | None
+) -> list[Metric]:
+    """A row per metric with its percentile interval."""
+    rows = []
+    for metric, value in scored.means.items():
+        low, high = (float(edge) for edge in np.quantile(scored.resampled[metric], bootstrap.tails))
+        rows.append(
+            Metric(
+                cfg.model,
+                cfg.dataset,
+                condition,
+                readout,
+                metric,
+                value,
+                "fraction",
+                len(scored.right),
+                seed=seed,
+                low=low,
+                high=high,
+            )
         )
-
-    for metric, hits in hit.items():
-        low, high = bootstrap.interval(hits)
-        rows.append(row(metric, float(hits.mean()), low=low, high=high))
-    rows.append(row("macro_f1", float(f1_score(truth, order[:, 0], average="macro"))))
-    return hit
+    return rows
 
 
-def _over_seeds(rows: list[Metric], of_seeds: list[dict[str, NDArray[np.bool_]]], bootstrap: Bootstrap) -> list[Metric]:
-    """One row per metric over all seeds: the mean, and for hits the interval over images of their mean over seeds."""
-    pooled = []
-    for metric in dict.fromkeys(row.metric for row in rows):
-        mine = [row for row in rows if row.metric == metric]
-        low = high = None
-        if metric in of_seeds[0]:
-            low, high = bootstrap.interval(np.mean([hits[metric] for hits in of_seeds], axis=0))
-        value = float(np.mean([row.value for row in mine]))
-        pooled.append(replace(mine[0], value=value, seed=None, low=low, high=high))
-    return pooled
-
-
-def _per_image(
-    ids: NDArray[Any], condition: str, readout: str, seed: int | None, right: NDArray[np.bool_]
-) -> pd.DataFrame:
+def _per_image(ids: NDArray[Any], condition: str, readout: str, seed: int | None, right: Floats) -> pd.DataFrame:
     """The contract of compare.py: one value per image, condition, readout, metric and seed."""
     table = pd.DataFrame({"image_id": ids, "intervention": condition, "readout": readout, "metric": "top1"})
-    return table.assign(seed=pd.array([seed] * len(table), dtype="Int64"), value=right.astype(float))
+    return table.assign(seed=pd.array([seed] * len(table), dtype="Int64"), value=right)
