@@ -216,6 +216,12 @@ class Detection(Strict):
     sparsity: Literal["off", "signed", "absolute"]
     bootstrap: Count
 
+    @model_validator(mode="after")
+    def _percentile_below_100(self) -> "Detection":
+        if self.threshold_rule == "percentile" and self.threshold >= 100:
+            raise ValueError(f"threshold: a percentile must be below 100, got {self.threshold}")
+        return self
+
 
 # --- readouts --------------------------------------------------------------------------------------------------------
 
@@ -252,10 +258,9 @@ class Lost(Strict):
 
 
 class Gallery(Strict):
-    """The images that figures show: the first of the dense split that the reference model's artifacts mark."""
+    """The images that figures show, the same for every model: the first of the dense split from as many classes."""
 
     images: Count
-    model: Name
 
 
 class Comparison(Strict):
@@ -355,7 +360,6 @@ class Params(Strict):
             for key in override:
                 known(f"detection_overrides.{name}", key, Detection.model_fields, "key")
             self.detection_of(name)
-        known("gallery.model", self.gallery.model, {m for r in self.study.runs for m in r.models}, "model of a run")
         return self
 
     # Where things are asked for by name.

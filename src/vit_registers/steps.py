@@ -87,7 +87,6 @@ class DetectStep(Strict):
     model: str
     batch_size: int
     precision: str
-    split: str
     detection: Detection
 
 
@@ -208,7 +207,6 @@ def detect(params: Params, dataset: str, model: str) -> DetectStep:
         model=model,
         batch_size=params.extraction.batch_size,
         precision=params.extraction.precision,
-        split=params.extraction.dense_split,
         detection=params.detection_of(model),
     )
 

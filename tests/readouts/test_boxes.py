@@ -90,9 +90,7 @@ def test_an_absent_box_stays_absent():
 
 
 def test_centre_boxes_are_centred_and_cover_their_share_of_each_side():
-    np.testing.assert_allclose(
-        centre_boxes(np.array([[40, 40], [100, 20]]), 0.5), [[10, 10, 30, 30], [25, 5, 75, 15]]
-    )
+    np.testing.assert_allclose(centre_boxes(np.array([[40, 40], [100, 20]]), 0.5), [[10, 10, 30, 30], [25, 5, 75, 15]])
 
 
 def test_the_share_of_the_centre_box_is_the_one_that_hits_most_and_the_smallest_of_equals():

@@ -124,9 +124,10 @@ def test_initial_weights_are_uniform_as_those_of_a_linear_layer():
     for drawn in (weight, bias):
         assert float(drawn.abs().max()) <= 1 / 8
         assert float(drawn.abs().max()) > 0.99 / 8
-    assert float(weight.std()) == pytest.approx(float(nn.Linear(64, 500).weight.std()), rel=0.02)
+    assert float(weight.std()) == pytest.approx((1 / 8) / 3**0.5, rel=0.02)
     again = heads.initial(64, 500, torch.Generator().manual_seed(0))
     assert torch.equal(weight, again[0])
+    assert float(nn.Linear(64, 500).weight.detach().abs().max()) == pytest.approx(1 / 8, rel=0.01)
 
 
 def test_the_learning_rate_goes_from_the_first_to_the_last_by_a_cosine():

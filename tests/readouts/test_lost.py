@@ -80,10 +80,10 @@ def test_200_random_maps(grid, k, centre, bias):
 
 def test_50_maps_of_few_values_where_degrees_tie_and_similarities_vanish():
     rng = np.random.default_rng(0)
-    features = rng.choice([-1.0, 0.0, 0.0, 0.0, 1.0], size=(50, 20, 2)).astype(np.float32)
+    features = rng.choice([-1.0, 0.0, 1.0], size=(50, 20, 3), p=[0.3, 0.4, 0.3]).astype(np.float32)
     found, absent = check(features, (4, 5), 3)
-    assert found
-    assert absent  # a seed of zeros is similar to nothing, not even to itself
+    assert found > 5
+    assert absent > 5  # a seed of zeros is similar to nothing, not even to itself
 
 
 def structured():
@@ -161,5 +161,5 @@ def test_patches_that_are_all_zero_can_be_normalised():
 
 
 def test_lost_and_its_step_need_no_torch():
-    code = "import sys; sys.modules['torch'] = None; from vit_registers.readouts import compare, corloc, lost"
+    code = "import sys; from vit_registers.readouts import compare, corloc, lost; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -88,7 +88,7 @@ class Made:
             model="m",
             conditions=CONDITIONS,
             statistics=params.Statistics(confidence=0.95, resamples=200),
-            gallery=params.Gallery(images=images, model="m"),
+            gallery=params.Gallery(images=images),
         )
         tokens.run(cfg, self.root / "data", self.root / "features", self.root / "registers.json", self.root / out)
         return self.root / out

@@ -51,7 +51,7 @@ class Study:
         }
         fields = {"seed": 0, "device": "cpu", "dataset": "tiny", "model": model, "batch_size": 5, "precision": "fp32"}
         fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
-        return DetectStep(**fields, split="test", detection=params.Detection(**{**settings, **changes}))
+        return DetectStep(**fields, detection=params.Detection(**{**settings, **changes}))
 
     def paths(self, model: str, out: str = "registers") -> list[Path]:
         """Arguments of detection's ``run`` after its params."""

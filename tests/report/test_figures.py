@@ -18,7 +18,7 @@ from vit_registers.report.study import Condition, Study
 NATURAL_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
               "comparisons": []},
-    "gallery": {"model": "vit-r0"}}  # fmt: skip
+    "gallery": {"images": 4}}  # fmt: skip
 
 
 def _draw(name: str, made: Any) -> Figure:
@@ -173,7 +173,7 @@ def test_maps_of_several_data_sets_stand_beside_their_own_images(make_study: Cal
             ],
             "comparisons": [],
         },
-        "gallery": {"model": model},
+        "gallery": {"images": 4},
     }
     figure = _draw("attention_maps", make_study(change))
     assert len(figure.axes) == 4 * 3 + 4 * 2
@@ -187,7 +187,7 @@ def test_maps_of_several_data_sets_stand_beside_their_own_images(make_study: Cal
 
 def test_nothing_measured_is_said_in_words(make_study: Callable[..., Any]) -> None:
     made = make_study({"study": {"runs": [{"dataset": "shapes", "models": ["tagged"], "interventions": []}],
-                                 "comparisons": []}, "gallery": {"model": "tagged"}})  # fmt: skip
+                                 "comparisons": []}, "gallery": {"images": 4}})  # fmt: skip
     figure = _draw("register_count", made)
     assert "no model of this study" in next(_texts(figure)).get_text()
 

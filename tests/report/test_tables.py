@@ -14,7 +14,7 @@ PLANTED_ONLY = {
 NATURAL_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
               "comparisons": []},
-    "gallery": {"model": "vit-r0"}}  # fmt: skip
+    "gallery": {"images": 4}}  # fmt: skip
 RELEASED = {
     "datasets": {"photos": {"kind": "generated", "train": 100, "test": 100, "size": 64}},
     "models": {"dinov2-vitb14_reg4": {"kind": "timm", "name": "vit_base_patch14_reg4_dinov2.lvd142m"}},
@@ -25,7 +25,7 @@ RELEASED = {
         ],
         "comparisons": [],
     },
-    "gallery": {"model": "dinov2-vitb14_reg4"},
+    "gallery": {"images": 4},
 }
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vit_registers.report import style
-from vit_registers.report.study import Condition, Estimate, Study
-from vit_registers.report.tables import counted, registers
+from vit_registers.report.study import Condition, Estimate, Study, counted, registers
 
 READOUTS = {
     ("probe[cls]", "top1"): "linear probe, top-1 (%)",

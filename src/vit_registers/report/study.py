@@ -203,3 +203,13 @@ class Study:
         """Name of the model, and of the condition where something was done to it."""
         name = self.model_label(condition)
         return name if condition.name == BASELINE else f"{name}, {self.conditions[condition.name]}"
+
+
+def counted(study: Study) -> list[Condition]:
+    """Baselines of the models that were trained with a chosen number of registers."""
+    return [c for c in study.baselines if c.model in study.cfg.registers]
+
+
+def registers(study: Study, condition: Condition) -> int:
+    """Number of registers that a model was trained with."""
+    return study.cfg.registers[condition.model]

@@ -7,7 +7,7 @@ from pathlib import Path
 from vit_registers.errors import InputError
 from vit_registers.report import names
 from vit_registers.report.latex_tables import Cell, Column, Table
-from vit_registers.report.study import NONE_FOUND, Condition, Study
+from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.steps import ViewStep
 
 KEYS = ("dataset", "model", "condition")
@@ -146,16 +146,6 @@ def register_count(study: Study) -> Table:
     for condition in sorted(counted(study), key=lambda c: (study.datasets.index(c.dataset), registers(study, c))):
         table.add(_row(study, condition, columns) | {"registers": registers(study, condition)})
     return table
-
-
-def counted(study: Study) -> list[Condition]:
-    """Baselines of the models that were trained with a chosen number of registers."""
-    return [c for c in study.baselines if c.model in study.cfg.registers]
-
-
-def registers(study: Study, condition: Condition) -> int:
-    """Number of registers that a model was trained with."""
-    return study.cfg.registers[condition.model]
 
 
 def probe(study: Study) -> Table:
