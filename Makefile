@@ -6,7 +6,8 @@ BIN := .venv/bin
 
 study: setup
 	@$(BIN)/snakemake --cores all --quiet rules
-	@$(BIN)/snakemake --cores all --quiet all --report results/report.html
+	@test -n "$$(find results/report.html -newer results/metrics/summary.json 2>/dev/null)" \
+	    || $(BIN)/snakemake --quiet all --report results/report.html
 	@workflow/scripts/made.sh
 
 test: setup

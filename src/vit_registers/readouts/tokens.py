@@ -18,7 +18,7 @@ from vit_registers.seeds import generator
 from vit_registers.steps import TokensStep
 
 GROUPS = ("cls", "registers", "patches")
-EDGES = np.logspace(-1, 5, 361)  # of the histogram of norms, the same for every condition and model
+EDGES = np.logspace(-1, 5, 121)  # of the histogram of norms, the same for every condition and model
 
 
 def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path) -> None:

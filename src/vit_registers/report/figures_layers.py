@@ -108,6 +108,7 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
             _blocks(panel, list(study.series(condition, "norms", "norm_median").index))
             handles.append(Line2D([], [], color=color, label=label, **look))
         panel.set(title=title, xlabel="block", yscale="log")
+        style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), handlelength=1.4)
     axes[0].set_ylabel("L2 norm of patch tokens")
     handles = [Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes in STATISTICS.values()]
@@ -183,6 +184,7 @@ def norm_distributions(study: Study, readouts: Path) -> Figure:
         if threshold is not None:
             panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
         panel.set(title=_title(study, condition), xscale="log", yscale="log")
+        style.plain_log(panel.xaxis, (1.0, 3.0))
     figure.supxlabel("L2 norm at the last block", fontsize=7)
     figure.supylabel("share of tokens", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]

@@ -11,7 +11,9 @@ mpl.use("Agg")  # no display is asked for, whatever the machine has
 
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vit_registers.files import replacing
 
@@ -61,6 +63,13 @@ def ordered(count: int) -> list[str]:
 def categories(count: int) -> list[str]:
     """Colours for things without an order."""
     return list(sns.color_palette("colorblind", n_colors=count).as_hex())
+
+
+def plain_log(axis: Axis, steps: tuple[float, ...]) -> None:
+    """A logarithmic axis that writes 20 and 500, at ``steps`` of every decade and nowhere between."""
+    axis.set_major_locator(LogLocator(base=10.0, subs=steps, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def blank(axes: Axes) -> None:

@@ -1,0 +1,268 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vit_registers import metrics, params
+from vit_registers.errors import InputError
+from vit_registers.forward import store
+from vit_registers.readouts import compare, corloc, lost
+from vit_registers.readouts.statistics import wilson
+from vit_registers.steps import CompareStep, LostStep
+
+REASON = "no artifacts found: 0.00% of the patches exceed 12"
+CONDITIONS = ["baseline", "append-4", "ttr-4"]
+WIDTH, HEIGHT, SIZE = 40, 24, 16  # of an image, and of the model's input
+SCALE = 20 / 24  # the shorter side is resized to 20, the longer one to 33
+OFFSET = np.array([8.0, 2.0, 8.0, 2.0])  # (33 - 16) / 2 is 8.5 and goes to the even one, as in torchvision
+
+
+def step(conditions=CONDITIONS, images=2, **changes):
+    settings = {"layer": -1, "k": 3, "normalise": False, "centre": True, "bias": 0.0, **changes}
+    return LostStep(
+        seed=0,
+        dataset="tiny",
+        model="m",
+        conditions=list(conditions),
+        statistics=params.Statistics(confidence=0.9, resamples=100),
+        lost=params.Lost(**settings),
+        gallery=params.Gallery(images=images),
+    )
+
+
+def keys_of(dense, seed):
+    """Background of 16 patches with one block of object patches each, and some noise."""
+    rng = np.random.default_rng(seed)
+    keys = np.tile([1.0, 0.0, 0.5], (len(dense), 4, 4, 1))
+    for image in keys:
+        y, x = rng.integers(0, 3, size=2)
+        image[y : y + 2, x : x + 2] = [-1.0, 0.2, 0.5]
+    return (keys + 0.1 * rng.standard_normal(keys.shape)).reshape(len(dense), 16, 3).astype(np.float16)
+
+
+@pytest.fixture
+def made(study):
+    dense = study.rows("test")[:25]
+    for i, condition in enumerate(CONDITIONS[:2]):
+        study.write_features(condition, {"keys_02": keys_of(dense, i), "keys_00": keys_of(dense, 9)}, dense)
+    store.write_not_applicable(study.folder("ttr-4"), "key", REASON)
+    return study
+
+
+def run(study, cfg, out="out"):
+    corloc.run(cfg, study.data, study.features, study.root / out)
+    return study.root / out
+
+
+def slow_iou(a, b):
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union
+
+
+def slow_box(patches):
+    """A box in patches of 4 input pixels to pixels of the image."""
+    in_image = (4 * np.array(patches) + OFFSET) / np.array([33 / WIDTH, SCALE] * 2)
+    return np.clip(in_image, 0, [WIDTH, HEIGHT] * 2)
+
+
+def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
+    out = run(made, step())
+    boxes = pd.read_parquet(out / "m.boxes.parquet").set_index(["intervention", "image_id"])
+    images = pd.read_parquet(out / "m.images.parquet").set_index(["intervention", "image_id"])
+    rows = metrics.read(out / "m.csv").set_index(["intervention", "metric"])
+    dense = made.rows("test")[:25]
+    for i, condition in enumerate(CONDITIONS[:2]):
+        keys = keys_of(dense, i).astype(np.float32)
+        hits = []
+        for at, row in enumerate(dense):
+            centred = keys[at] - keys[at].mean(axis=0)
+            found = lost.discover((centred @ centred.T)[None], (4, 4), 3).box[0]
+            where = (condition, made.table["image_id"][row])
+            np.testing.assert_allclose(boxes.loc[where, ["x0", "y0", "x1", "y1"]].to_numpy(float), slow_box(found))
+            best = max(slow_iou(slow_box(found), truth) for truth in made.table["boxes"][row])
+            assert boxes.loc[where, "iou"] == pytest.approx(best)
+            assert images.loc[where, "value"] == float(best >= 0.5)
+            hits.append(best >= 0.5)
+        found = rows.loc[condition, "corloc"]
+        assert 0 < sum(hits) < 25
+        assert (found["value"], found["n"]) == (pytest.approx(np.mean(hits)), 25)
+        assert (found["low"], found["high"]) == pytest.approx(wilson(sum(hits), 25, 0.9))
+    assert set(images["readout"]) == {"lost"}
+    assert set(images["metric"]) == {"corloc"}
+    assert images["seed"].isna().all()
+
+
+def test_a_condition_that_does_not_apply_has_one_row_with_the_reason(made):
+    out = run(made, step())
+    rows = metrics.read(out / "m.csv")
+    absent = rows[rows["intervention"] == "ttr-4"]
+    assert absent["note"].tolist() == [REASON]
+    assert absent["value"].isna().all()
+    assert "ttr-4" not in set(pd.read_parquet(out / "m.images.parquet")["intervention"])
+
+
+def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(made):
+    rows = metrics.read(run(made, step()) / "m.csv").set_index(["intervention", "metric"])
+
+    def hits(share, split):
+        w, h = share * WIDTH / 2, share * HEIGHT / 2
+        box = [WIDTH / 2 - w, HEIGHT / 2 - h, WIDTH / 2 + w, HEIGHT / 2 + h]
+        truths = made.table["boxes"][made.rows(split)[:25] if split == "test" else made.rows(split)]
+        return [max(slow_iou(box, truth) for truth in boxes) >= 0.5 for boxes in truths]
+
+    shares = [round(0.05 * i, 2) for i in range(2, 21)]
+    best = max(shares, key=lambda share: (sum(hits(share, "train")), -share))
+    centre = rows.loc["baseline", "corloc_centre_box"]
+    assert centre["value"] == pytest.approx(np.mean(hits(best, "test")))
+    assert centre["note"] == f"covers {best:g} of each side, chosen on the training split"
+    assert centre["n"] == 25
+    assert rows.loc["baseline", "corloc_random_box"]["n"] == 25
+    assert "corloc_centre_box" not in rows.loc["append-4"].index
+
+
+def test_boxes_that_see_no_image_are_the_same_for_every_model(made):
+    rows = metrics.read(run(made, step()) / "m.csv")
+    made.write_features("append-4", {"keys_02": keys_of(range(25), 5)}, made.rows("test")[:25])
+    again = metrics.read(run(made, step(k=1), "again") / "m.csv")
+    for metric in ("corloc_centre_box", "corloc_random_box"):
+        pd.testing.assert_frame_equal(*(t[t["metric"] == metric].reset_index(drop=True) for t in (rows, again)))
+
+
+def test_a_training_split_without_boxes_chooses_no_centre_box(made):
+    made.table["boxes"] = [b if s == "test" else None for b, s in zip(*made.table[["boxes", "split"]].T.to_numpy())]
+    made.write_manifest()
+    rows = metrics.read(run(made, step()) / "m.csv").set_index(["intervention", "metric"])
+    assert rows.loc["baseline", "corloc_centre_box"]["note"] == "no training image has a box to choose it on"
+    assert pd.isna(rows.loc["baseline", "corloc_centre_box"]["value"])
+    assert rows.loc["baseline", "corloc"]["value"] > 0
+
+
+def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made):
+    made.table = made.table.drop(columns="boxes")
+    made.write_manifest()
+    out = run(made, step())
+    rows = metrics.read(out / "m.csv").set_index("intervention")
+    assert rows["value"].isna().all()
+    assert rows["note"].to_dict() == {
+        "baseline": "the data set has no boxes",
+        "append-4": "the data set has no boxes",
+        "ttr-4": REASON,
+    }
+    boxes = pd.read_parquet(out / "m.boxes.parquet")
+    assert len(boxes) == 50
+    assert boxes[["x0", "y0", "x1", "y1"]].notna().all().all()
+    assert boxes["iou"].isna().all()
+    with np.load(out / "m.steps.npz") as arrays:
+        assert np.isnan(arrays["truth"]).all()
+    # and what follows goes on with the readouts that there are
+    for name in ("lost", "probe"):
+        (made.root / "readouts" / name / "tiny").mkdir(parents=True)
+    images = pd.read_parquet(out / "m.images.parquet")
+    images.to_parquet(made.root / "readouts/lost/tiny/m.images.parquet")
+    hit = pd.DataFrame({"image_id": ["x", "y"], "readout": "knn[cls]", "metric": "top1", "value": [0.0, 1.0]})
+    hit = pd.concat([hit.assign(intervention=name) for name in CONDITIONS[:2]])
+    hit.assign(seed=pd.array([None] * 4, dtype="Int64")).to_parquet(made.root / "readouts/probe/tiny/m.images.parquet")
+    question = params.Comparison(question="?", a="m/append-4", b="m/baseline")
+    statistics = params.Statistics(confidence=0.9, resamples=10)
+    cfg = CompareStep(seed=0, dataset="tiny", comparisons=[question], statistics=statistics)
+    compare.run(cfg, made.root / "readouts", made.root / "compared.csv")
+    assert metrics.read(made.root / "compared.csv")["readout"].tolist() == ["knn[cls]"]
+
+
+def test_boxes_on_some_dense_images_only_are_refused(made):
+    row = int(made.rows("test")[4])
+    made.table.at[row, "boxes"] = None
+    made.write_manifest()
+    with pytest.raises(InputError, match=r"'tiny': image 'i64' has no box while others have; CorLoc needs one on"):
+        run(made, step())
+    assert not (made.root / "out").exists()
+
+
+def test_the_layer_chooses_the_keys(made):
+    boxes = {
+        layer: pd.read_parquet(run(made, step(layer=layer), f"out{layer}") / "m.boxes.parquet").drop(columns="iou")
+        for layer in (-1, 2, 0, -3)
+    }
+    pd.testing.assert_frame_equal(boxes[-1], boxes[2])
+    pd.testing.assert_frame_equal(boxes[0], boxes[-3])
+    assert not boxes[0].equals(boxes[2])
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (3, "lost.layer: 3 is not one of the 3 blocks"),
+        (-4, "lost.layer: -4 is not one of the 3 blocks"),
+        (1, "holds no keys_01; add 1 to extraction.keys_layers"),
+    ],
+)
+def test_a_layer_without_keys_is_refused(made, layer, reason):
+    with pytest.raises(InputError, match=reason):
+        run(made, step(layer=layer))
+
+
+def test_an_image_without_a_box_is_a_miss(made):
+    dense = made.rows("test")[:25]
+    made.write_features("append-4", {"keys_02": np.zeros((25, 16, 3), dtype=np.float16)}, dense)
+    out = run(made, step(conditions=["baseline", "append-4"]))
+    boxes = pd.read_parquet(out / "m.boxes.parquet")
+    boxes = boxes[boxes["intervention"] == "append-4"]
+    assert boxes[["x0", "y0", "x1", "y1"]].isna().all().all()
+    assert boxes["iou"].eq(0).all()
+    rows = metrics.read(out / "m.csv").set_index(["intervention", "metric"])
+    assert rows.loc["append-4", "corloc"]["value"] == 0
+
+
+def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made):
+    out = run(made, step(images=3))
+    dense = made.rows("test")[:25]
+    steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True, 0.0), (4, 4), 3)
+    with np.load(out / "m.steps.npz") as arrays:
+        names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "degree", "kept", "mask", "seed")]
+        assert sorted(arrays) == sorted([*names, "image_id", "images", "truth"])
+        assert arrays["image_id"].tolist() == ["i60", "i61", "i62"]  # the first dense image of each class
+        assert arrays["images"].shape == (3, SIZE, SIZE, 3)
+        np.testing.assert_array_equal(arrays["baseline/degree"], steps.degree[:3].reshape(3, 4, 4))
+        np.testing.assert_array_equal(arrays["baseline/kept"], steps.kept[:3].reshape(3, 4, 4))
+        np.testing.assert_array_equal(arrays["baseline/mask"], steps.mask[:3])
+        np.testing.assert_array_equal(arrays["baseline/seed"], steps.seed[:3])
+        np.testing.assert_allclose(arrays["baseline/box"], 4 * steps.box[:3], atol=1e-9)
+        assert arrays["truth"].shape == (3, 2, 4)
+        assert np.isnan(arrays["truth"][0, 1]).all()
+        for i, row in enumerate(dense[:3]):
+            for j, truth in enumerate(made.table["boxes"][row]):
+                expected = np.array(truth) * np.array([33 / WIDTH, SCALE] * 2) - OFFSET
+                np.testing.assert_allclose(arrays["truth"][i, j], expected)
+
+
+def test_truth_that_is_found_whole_has_overlap_one(made):
+    """Ground truth that fills patches exactly, through crop and scale, is hit with an overlap of 1."""
+    dense = made.rows("test")[:25]
+    keys = np.tile([1.0, 0.0], (25, 4, 4, 1))
+    keys[:, 1:3, 2:4] = [-1.0, 0.0]
+    made.write_features("baseline", {"keys_02": keys.reshape(25, 16, 2).astype(np.float16)}, dense)
+    box = slow_box([2, 1, 4, 3]).tolist()
+    made.table["boxes"] = [[box]] * len(made.table)
+    made.write_manifest()
+    boxes = pd.read_parquet(run(made, step(conditions=["baseline"])) / "m.boxes.parquet")
+    np.testing.assert_allclose(boxes["iou"], 1.0)
+
+
+def test_chunks_do_not_show_and_same_params_make_same_bytes(made, monkeypatch):
+    first = run(made, step())
+    monkeypatch.setattr(corloc, "CHUNK", 7)
+    second = run(made, step(), "again")
+    names = ["m.boxes.parquet", "m.csv", "m.images.parquet", "m.steps.npz"]
+    assert sorted(path.name for path in first.iterdir()) == names
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_an_unreadable_image_leaves_nothing_behind(made):
+    Image.new("RGB", (WIDTH, HEIGHT)).save(made.data / "images/61.png")
+    (made.data / "images/61.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"61\.png"):
+        run(made, step())
+    assert not (made.root / "out").exists()

@@ -1,0 +1,240 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from vit_registers import metrics, params
+from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
+from vit_registers.forward import store
+from vit_registers.forward.store import Features
+from vit_registers.readouts import heads, knn, probe
+from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.steps import ProbeStep
+
+REASON = "no artifacts found: 0.00% of the patches exceed 12"
+CONDITIONS = ["baseline", "same", "append-2", "noise", "ttr-4"]
+D = 6
+
+
+def step(conditions=CONDITIONS, features=("cls", "appended"), **changes):
+    values = {"seeds": [0, 7], "lr": 0.05, "final_lr": 1e-3, "weight_decay": 0.05, "epochs": 6, "batch_size": 16}
+    settings = {**values, "features": list(features), "clip_norm": 1.0, "validation_share": 0.2, **changes}
+    return ProbeStep(
+        seed=0,
+        dataset="tiny",
+        model="m",
+        conditions=list(conditions),
+        statistics=params.Statistics(confidence=0.9, resamples=300),
+        probe=params.Probe(**settings),
+        knn=params.Knn(k=5, temperature=0.07),
+    )
+
+
+@pytest.fixture
+def made(study):
+    """Features that tell classes apart but for some noise; ``noise`` are features that do not."""
+    rng = np.random.default_rng(1)
+    labels, n = study.table["label"].to_numpy(), len(study.table)
+    centres = rng.standard_normal((3, D))
+    cls = (centres[labels] + 0.5 * rng.standard_normal((n, D))).astype(np.float32)
+    appended = rng.standard_normal((n, 2, D)).astype(np.float32)
+    dense = study.rows("test")
+    study.write_features("baseline", {"cls": cls}, dense)
+    study.write_features("same", {"cls": cls}, dense)
+    study.write_features("append-2", {"cls": -cls, "appended": appended}, dense)
+    study.write_features("noise", {"cls": rng.standard_normal((n, D)).astype(np.float32)}, dense)
+    store.write_not_applicable(study.folder("ttr-4"), "key", REASON)
+    return study
+
+
+def run(study, cfg, out="out"):
+    probe.run(cfg, study.data, study.features, study.root / out)
+    return study.root / out
+
+
+def read(out):
+    return metrics.read(out / "m.csv"), pd.read_parquet(out / "m.images.parquet")
+
+
+def test_rows_say_what_the_images_say(made):
+    rows, images = read(run(made, step()))
+    assert set(images["image_id"]) == set(made.table["image_id"][made.rows("test")])
+    keys = ["intervention", "readout", "seed"]
+    for (condition, readout, seed), group in images.groupby(keys, dropna=False):
+        assert len(group) == 30
+        assert set(group["value"]) <= {0.0, 1.0}
+        mine = rows[(rows["intervention"] == condition) & (rows["readout"] == readout) & (rows["metric"] == "top1")]
+        mine = mine[mine["seed"].isna() if pd.isna(seed) else mine["seed"] == seed]
+        assert mine["value"].item() == pytest.approx(group["value"].mean())
+        assert mine["low"].item() <= mine["value"].item() <= mine["high"].item()
+        assert mine["n"].item() == 30
+    measured = rows[rows["value"].notna()]
+    assert measured["unit"].eq("fraction").all()
+    assert measured["low"].notna().all()
+    assert set(measured["metric"]) == {"top1", "top3", "macro_f1"}
+
+
+def test_a_row_over_all_seeds_stands_beside_those_of_each(made):
+    rows, images = read(run(made, step()))
+    linear = rows[rows["readout"] == "probe[cls]"]
+    for (condition, metric), group in linear.groupby(["intervention", "metric"]):
+        assert sorted(group["seed"].dropna()) == [0, 7]
+        pooled = group[group["seed"].isna()]
+        assert pooled["value"].item() == pytest.approx(group["value"][group["seed"].notna()].mean())
+        if metric == "top1":
+            mine = images[(images["intervention"] == condition) & (images["readout"] == "probe[cls]")]
+            of_image = mine.pivot_table(index="image_id", columns="seed", values="value", sort=True).mean(axis=1)
+            again = Bootstrap(30, 300, 0.9, probe.generator(0, "bootstrap", "tiny", 30)).interval(of_image.to_numpy())
+            assert (pooled["low"].item(), pooled["high"].item()) == pytest.approx(again)
+
+
+def test_features_that_tell_classes_apart_are_told_from_noise(made):
+    rows, _ = read(run(made, step()))
+    top1 = rows[(rows["metric"] == "top1") & rows["seed"].isna()].set_index(["intervention", "readout"])["value"]
+    for readout in ("probe[cls]", "knn[cls]"):
+        assert top1["baseline", readout] > 0.6
+        assert top1["noise", readout] < 0.55
+        assert top1["baseline", readout] == top1["same", readout]
+
+
+def test_arms_of_one_seed_share_start_batches_and_split(made, monkeypatch):
+    seen = []
+    train = heads.train
+
+    def spy(*arguments):
+        seen.append(arguments)
+        return train(*arguments)
+
+    monkeypatch.setattr(heads, "train", spy)
+    run(made, step(features=["cls"]))
+    (features, labels, validation, validation_labels, start, orders, _) = seen[0]
+    split = probe.Split(Manifest.load(made.data), step())
+    assert len(set(split.train) | set(split.validation)) == 60
+    assert sorted([*split.train, *split.validation]) == made.rows("train").tolist()
+    np.testing.assert_array_equal(split.test, made.rows("test"))
+    assert np.bincount(validation_labels).tolist() == [4, 4, 4]  # stratified
+    cached = np.array(Features.open(made.folder("baseline")).array("cls"))
+    np.testing.assert_array_equal(features[0], cached[split.train])
+    np.testing.assert_array_equal(features[2], -cached[split.train])
+    np.testing.assert_array_equal(validation[0], cached[split.validation])
+    np.testing.assert_array_equal(labels, made.table["label"].to_numpy()[split.train])
+    assert start[0].shape == (2, D, 3)
+    assert orders.shape == (2, 6, 48)
+    assert (orders.sort(dim=2).values == torch.arange(48)).all()
+    assert not torch.equal(orders[0], orders[1])
+    assert not torch.equal(start[0][0], start[0][1])
+
+
+def test_a_condition_does_not_depend_on_those_beside_it(made):
+    rows, images = read(run(made, step()))
+    _, alone = read(run(made, step(conditions=["append-2"]), "alone"))
+    mine = images[images["intervention"] == "append-2"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, mine)
+    assert rows["intervention"].nunique() == len(CONDITIONS)
+
+
+def test_neighbours_are_sought_in_the_whole_training_split(made):
+    _, images = read(run(made, step()))
+    cached = torch.from_numpy(np.array(Features.open(made.folder("baseline")).array("cls")))
+    labels = torch.tensor(made.table["label"].tolist())
+    votes = knn.scores(cached[:60], labels[:60], cached[60:], 3, 5, 0.07)
+    right = (votes.argmax(dim=1) == labels[60:]).double().numpy()
+    mine = images[(images["intervention"] == "baseline") & (images["readout"] == "knn[cls]")]
+    assert mine["seed"].isna().all()
+    # the held-out order of training images may differ, votes do not depend on it
+    np.testing.assert_array_equal(mine.sort_values("image_id")["value"], right)
+
+
+def test_a_condition_that_does_not_apply_has_one_row_with_the_reason(made):
+    rows, images = read(run(made, step()))
+    absent = rows[rows["intervention"] == "ttr-4"]
+    assert absent["note"].tolist() == [REASON]
+    assert absent["value"].isna().all()
+    assert "ttr-4" not in set(images["intervention"])
+
+
+def test_appended_tokens_are_read_where_there_are_some(made):
+    rows, _ = read(run(made, step()))
+    assert set(rows["intervention"][rows["readout"] == "probe[appended]"]) == {"append-2"}
+
+
+def test_features_of_a_name(made):
+    cached = Features.open(made.folder("append-2"))
+    cls, appended = (torch.from_numpy(np.array(cached.array(name))) for name in ("cls", "appended"))
+    assert torch.equal(probe.feature(cached, "cls"), cls)
+    torch.testing.assert_close(probe.feature(cached, "appended"), (appended[:, 0] + appended[:, 1]) / 2)
+    assert torch.equal(probe.feature(cached, "cls+cls"), torch.cat([cls, cls], dim=1))
+    assert probe.feature(cached, "cls+patch_mean") is None
+
+
+def test_features_that_are_not_finite_are_refused_by_name(made):
+    cls = np.array(Features.open(made.folder("noise")).array("cls"))
+    cls[3, 1] = np.inf
+    shutil.rmtree(made.folder("noise"))
+    made.write_features("noise", {"cls": cls}, made.rows("test"))
+    with pytest.raises(InputError, match=r"noise/cls\.npy: holds values that are not finite; set extraction"):
+        run(made, step())
+    assert not (made.root / "out").exists()
+
+
+def test_features_that_no_condition_has_are_refused(made):
+    with pytest.raises(InputError, match=r"probe\.features: no condition of 'm' has appended, patch_mean"):
+        run(made, step(conditions=["baseline"], features=["appended", "patch_mean"]))
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(made):
+    before = torch.get_num_threads()
+    try:
+        outs = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            outs.append(run(made, step(), f"out{threads}"))
+    finally:
+        torch.set_num_threads(before)
+    for name in ("m.csv", "m.images.parquet"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
+
+
+@pytest.fixture
+def scored():
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.randint(5, (40,), generator=draw)
+    scores = torch.randn(40, 6, generator=draw)
+    scores[torch.arange(40), truth] += 1.0
+    scores[:, 5] = -9.0  # a class that is nobody's, never predicted
+    return scores, truth, Bootstrap(40, 25, 0.9, np.random.default_rng(0))
+
+
+def test_hits_are_those_of_a_loop_over_images(scored):
+    scores, truth, bootstrap = scored
+    ranked = [sorted(range(6), key=lambda c, row=row: -row[c]) for row in scores.tolist()]
+    one = probe.score(scores, truth, bootstrap)
+    assert one.right.tolist() == [float(r[0] == t) for r, t in zip(ranked, truth.tolist(), strict=True)]
+    assert one.means["top1"] == pytest.approx(one.right.mean())
+    assert one.means["top3"] == pytest.approx(
+        np.mean([t in r[:3] for r, t in zip(ranked, truth.tolist(), strict=True)])
+    )
+    assert one.means["macro_f1"] == pytest.approx(f1_score(truth, [r[0] for r in ranked], average="macro"))
+    np.testing.assert_allclose(one.resampled["top1"], bootstrap.means(one.right))
+
+
+def test_macro_f1_of_a_resample_is_that_of_its_images(scored):
+    scores, truth, bootstrap = scored
+    predicted = scores.argmax(dim=1).numpy()
+    found = probe.resampled_macro_f1(truth.numpy(), predicted, 6, bootstrap)
+    slow = []
+    for counts in bootstrap.counts.astype(int):
+        drawn = np.repeat(np.arange(40), counts)
+        slow.append(f1_score(truth.numpy()[drawn], predicted[drawn], average="macro"))
+    np.testing.assert_allclose(found, slow)
+
+
+def test_equal_scores_go_to_the_lower_class(scored):
+    bootstrap = scored[2]
+    one = probe.score(torch.zeros(40, 6), torch.arange(40) % 6, bootstrap)
+    assert one.right.tolist() == [float(i % 6 == 0) for i in range(40)]
+    assert one.means["top3"] == pytest.approx(np.mean(np.arange(40) % 6 < 3))
