@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 study: setup
 	@$(BIN)/snakemake --cores all --quiet rules
-	@test -n "$$(find results/report.html -newer results/metrics/summary.json 2>/dev/null)" \
+	@test -f results/report.html && test -z "$$(find results/tables results/figures -newer results/report.html)" \
 	    || $(BIN)/snakemake --quiet all --report results/report.html
 	@workflow/scripts/made.sh
 
@@ -14,6 +14,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	$(BIN)/pytest
 
