@@ -107,6 +107,25 @@ def test_maps_of_a_lengthened_sequence_are_those_of_attention_written_out(make, 
             torch.testing.assert_close(found.flow(layout)[image], flow.float(), rtol=0, atol=1e-5, equal_nan=True)
 
 
+def test_summaries_made_within_an_autocast_pass_are_those_made_after_it(make, pixels):
+    """Readers ask while the model computes in half precision; what they get is float32 all the same."""
+    backbone, within, after = make("dinov2_reg4"), [], []
+
+    def summaries(attention):
+        return [attention.rows([0, 7]), attention.columns([0, 7]), attention.flow(backbone.layout)]
+
+    def read(layer, attention):
+        within.extend(summaries(attention))
+        after.append(attention)
+
+    with tapped(backbone, read), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        backbone.module.forward_features(pixels)
+    expected = [summary for attention in after for summary in summaries(attention)]
+    for found, other in zip(within, expected, strict=True):
+        assert found.dtype == torch.float32
+        assert torch.equal(found, other)
+
+
 def test_flow_is_nan_for_groups_that_are_empty_and_its_rows_sum_to_one(make, pixels):
     backbone = make("dinov2")
     _, read = under_the_tap(backbone, pixels)
@@ -234,6 +253,17 @@ def test_a_scale_of_the_models_own_is_kept():
     torch.testing.assert_close(read[0].full()[:, 0], logits.softmax(-1), rtol=0, atol=1e-6)
 
 
+def test_queries_and_keys_in_full_precision_are_cast_as_autocast_does():
+    backbone = stub(lambda x: F.scaled_dot_product_attention(x, x, x))
+    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    expected, [(q, k), _] = untouched(backbone, x, torch.bfloat16)
+    tokens, read = under_the_tap(backbone, x, torch.bfloat16)
+    assert tokens.dtype == expected.dtype == torch.bfloat16
+    assert torch.equal(tokens, expected)
+    assert torch.equal(read[0].q, q)
+    torch.testing.assert_close(read[0].full().double(), whole_map(q, k), rtol=0, atol=TOLERANCES[torch.bfloat16])
+
+
 @pytest.mark.parametrize(
     "attend",
     [
@@ -275,6 +305,13 @@ def test_a_mask_given_to_a_real_model_is_refused(make, pixels):
     mask = torch.ones(backbone.layout.length, backbone.layout.length, dtype=torch.bool)
     with pytest.raises(InputError, match="masked"), tapped(backbone, lambda layer, attention: None):
         backbone.module.forward_features(pixels, attn_mask=mask)
+
+
+def test_as_many_attentions_as_blocks_in_the_wrong_blocks_are_refused():
+    backbone = stub(twice)
+    backbone.blocks[1].attn.attend = lambda x: x
+    with pytest.raises(InputError, match="model 'stub'"):
+        under_the_tap(backbone, torch.randn(2, 5, 4))
 
 
 def test_attention_outside_the_blocks_passes_through_unread(make):

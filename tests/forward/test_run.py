@@ -117,6 +117,40 @@ def test_the_pass_runs_in_the_precision_that_params_ask_for(make, family, pixels
     assert low < error <= high
 
 
+class Measuring(Reader):
+    """Multiplies matrices that bfloat16 would round, wherever it is asked to read."""
+
+    def __init__(self):
+        self.product = {}
+
+    def measure(self, what):
+        x = torch.full((1, 1), 1.0 + 2**-12)
+        self.product[what] = float(x @ x)
+
+    def block(self, layer, tokens):
+        self.measure("block")
+
+    def activation(self, layer, activations):
+        self.measure("activation")
+
+    def attention(self, layer, attention):
+        self.measure("attention")
+
+    def final(self, tokens):
+        self.measure("final")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_readers_measure_in_full_whatever_the_model_computes_in(make, pixels, precision):
+    reader = Measuring()
+    with reading(make("dinov2"), [reader], precision) as forward:
+        forward(pixels)
+    exact = (1.0 + 2**-12) ** 2
+    assert reader.product == pytest.approx(
+        dict.fromkeys(["block", "activation", "attention", "final"], exact), rel=1e-6
+    )
+
+
 @pytest.mark.parametrize("intervention", [Append(2), MoveNeurons(((1, 7),), 2), Zero("cls")], ids=repr)
 def test_interventions_and_readers_together_run_in_half_precision(make, pixels, intervention):
     backbone = make("dinov3")

@@ -6,8 +6,9 @@ from PIL import Image
 from vit_registers import metrics, params
 from vit_registers.errors import InputError
 from vit_registers.forward import store
-from vit_registers.readouts import compare, corloc, lost
+from vit_registers.readouts import boxes, compare, corloc, lost
 from vit_registers.readouts.statistics import wilson
+from vit_registers.seeds import generator
 from vit_registers.steps import CompareStep, LostStep
 
 REASON = "no artifacts found: 0.00% of the patches exceed 12"
@@ -31,13 +32,13 @@ def step(conditions=CONDITIONS, images=2, **changes):
 
 
 def keys_of(dense, seed):
-    """Background of 16 patches with one block of object patches each, and some noise."""
+    """Background of 16 patches with one block of object patches each, and some noise; alike before centring."""
     rng = np.random.default_rng(seed)
     keys = np.tile([1.0, 0.0, 0.5], (len(dense), 4, 4, 1))
     for image in keys:
         y, x = rng.integers(0, 3, size=2)
         image[y : y + 2, x : x + 2] = [-1.0, 0.2, 0.5]
-    return (keys + 0.1 * rng.standard_normal(keys.shape)).reshape(len(dense), 16, 3).astype(np.float16)
+    return (3.0 + keys + 0.1 * rng.standard_normal(keys.shape)).reshape(len(dense), 16, 3).astype(np.float16)
 
 
 @pytest.fixture
@@ -122,16 +123,24 @@ def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(ma
     assert "corloc_centre_box" not in rows.loc["append-4"].index
 
 
-def test_boxes_that_see_no_image_are_the_same_for_every_model(made):
-    rows = metrics.read(run(made, step()) / "m.csv")
-    made.write_features("append-4", {"keys_02": keys_of(range(25), 5)}, made.rows("test")[:25])
-    again = metrics.read(run(made, step(k=1), "again") / "m.csv")
-    for metric in ("corloc_centre_box", "corloc_random_box"):
-        pd.testing.assert_frame_equal(*(t[t["metric"] == metric].reset_index(drop=True) for t in (rows, again)))
+def test_random_boxes_are_the_same_for_every_model_of_a_data_set(made, monkeypatch):
+    drawn = []
+
+    def spy(sizes, rng):
+        drawn.append(boxes.random_boxes(sizes, rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(corloc, "random_boxes", spy)
+    run(made, step())
+    run(made, step(conditions=["baseline"], k=1), "again")
+    expected = boxes.random_boxes(np.array([[WIDTH, HEIGHT]] * 25), generator(0, "random boxes", "tiny"))
+    for found in drawn:
+        np.testing.assert_array_equal(found, expected)
+    assert len(drawn) == 2  # once for each data set and model, at the baseline
 
 
 def test_a_training_split_without_boxes_chooses_no_centre_box(made):
-    made.table["boxes"] = [b if s == "test" else None for b, s in zip(*made.table[["boxes", "split"]].T.to_numpy())]
+    made.table["boxes"] = made.table["boxes"].where(made.table["split"] == "test", None)
     made.write_manifest()
     rows = metrics.read(run(made, step()) / "m.csv").set_index(["intervention", "metric"])
     assert rows.loc["baseline", "corloc_centre_box"]["note"] == "no training image has a box to choose it on"
@@ -172,8 +181,7 @@ def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made):
 
 
 def test_boxes_on_some_dense_images_only_are_refused(made):
-    row = int(made.rows("test")[4])
-    made.table.at[row, "boxes"] = None
+    made.table["boxes"] = made.table["boxes"].where(made.table["image_id"] != "i64", None)
     made.write_manifest()
     with pytest.raises(InputError, match=r"'tiny': image 'i64' has no box while others have; CorLoc needs one on"):
         run(made, step())

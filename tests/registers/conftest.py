@@ -63,14 +63,14 @@ class Study:
 def write_images(folder: Path) -> None:
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
-    for i, mean in enumerate([*BRIGHTNESS, 100, 100]):
+    for i, mean in enumerate([100, *BRIGHTNESS, 100]):
         pixels = np.clip(mean + 10.0 * rng.standard_normal((32, 32, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
     table = pd.DataFrame(
         {
             "image_id": [f"i{i:02d}" for i in range(14)],
             "path": [f"images/{i:02d}.png" for i in range(14)],
-            "split": ["test"] * 12 + ["train"] * 2,
+            "split": ["train", *["test"] * 12, "train"],
             "label": [0, 1] * 7,
         }
     )
@@ -90,6 +90,7 @@ def write_model(folder: Path, planted: bool) -> None:
     for block in module.blocks:  # only the neurons below write into the stream
         block.attn.proj.weight.zero_()
         block.mlp.fc2.weight.zero_()
+    module.blocks[2].mlp.fc2.bias[5] = 2.0  # but that norms differ from block to block
     module.pos_embed[0, :, 1] = -1.0
     module.pos_embed[0, TAGGED, 1] = 3.0
     if planted:

@@ -54,6 +54,28 @@ def test_the_planted_neurons_are_found_and_nothing_else(study):
     assert 0.0 <= low < found["share"] < high
 
 
+@pytest.mark.parametrize(("top_k", "precision", "recall"), [(1, 1.0, 0.5), (2, 1.0, 1.0), (4, 0.5, 1.0)])
+def test_precision_is_of_the_top_k_and_recall_of_the_planted(study, top_k, precision, recall):
+    found = run(study, "planted", "truth", top_k=top_k)
+    assert (found["precision"], found["recall"]) == (precision, recall)
+    assert found["planted"] == PLANTED
+
+
+def test_a_model_that_was_not_planted_has_no_precision(study):
+    found = run(study, "plain", "nothing", threshold=0.1)
+    assert found["found"] is True
+    assert not {"precision", "recall", "planted"} & set(found)
+
+
+def test_the_interval_is_that_of_images_drawn_with_replacement(study):
+    found = run(study, "planted", "interval")
+    per_image = (patch_norms(study, "planted")[:, -1] > 100.0).mean(axis=1)
+    draw = np.random.default_rng(1)
+    means = [np.mean([per_image[i] for i in draw.integers(0, 12, 12)]) for _ in range(4000)]
+    spacing = 1.0 / (12 * 16)  # means are multiples of one patch
+    assert found["share_interval"] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1.01 * spacing)
+
+
 def test_the_tidy_rows_say_what_the_json_says(study):
     found = run(study, "planted", "tidy")
     whole, by_layer = rows_of(study, "planted", "tidy")
@@ -73,6 +95,14 @@ def test_the_tidy_rows_say_what_the_json_says(study):
     assert by_layer["value"].tolist() == pytest.approx(found["share_by_layer"])
 
 
+def test_every_row_says_how_many_images_it_rests_on(study):
+    run(study, "planted", "some", images=9)
+    whole, by_layer = rows_of(study, "planted", "some")
+    ranked = {"stability", "next_ratio", "precision", "recall"}
+    assert {metric: n for metric, n in whole["n"].items() if n == 9}.keys() == ranked
+    assert set(whole["n"][~whole.index.isin(ranked)]) == set(by_layer["n"]) == {12}
+
+
 def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(study):
     found = run(study, "planted", "ranking", bootstrap=50)
     with open(study.root / "ranking" / "planted.neurons.csv", newline="") as file:
@@ -83,6 +113,14 @@ def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(stu
     frequency = [float(row["frequency_in_top_k"]) for row in rows]
     assert frequency[:2] == [1.0, 1.0]
     assert sum(frequency) == pytest.approx(2.0)  # every resample has two
+
+
+def test_stability_is_the_mean_share_of_the_best_that_a_resample_finds_again(study):
+    found = run(study, "planted", "stability", top_k=6, bootstrap=50)
+    with open(study.root / "stability" / "planted.neurons.csv", newline="") as file:
+        frequency = [float(row["frequency_in_top_k"]) for row in csv.DictReader(file)]
+    assert found["stability"] == pytest.approx(sum(frequency[:6]) / 6)
+    assert 0.3 < found["stability"] < 1.0
 
 
 def test_no_artifacts_is_an_answer(study):

@@ -193,6 +193,14 @@ def test_ranking_is_by_score_and_ties_go_to_the_earlier_neuron():
     assert ranking(scores, 2) == [(1, 1), (0, 1)]
 
 
+def test_many_ties_are_all_in_order():
+    scores = np.zeros((3, 50))
+    scores[1, ::2] = 1.0
+    order = ranking(scores)
+    assert order[:25] == [(1, index) for index in range(0, 50, 2)]
+    assert order[25:] == sorted(order[25:])
+
+
 def test_every_resample_draws_as_many_images_as_there_are_and_the_seed_says_which():
     counts = resample_counts(9, 400, np.random.default_rng(2))
     assert counts.shape == (400, 9)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_registers import params
+from vit_registers.data import prepare
+from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
+from vit_registers.steps import PrepareStep
+
+
+def step(**source):
+    kinds = {"generated": params.GeneratedDataset, "folder": params.FolderDataset, "csv": params.CsvDataset}
+    return PrepareStep(seed=0, name="mine", source=kinds[source["kind"]](**source))
+
+
+def paint(path, grey=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), grey, np.uint8)).save(path)
+
+
+def test_a_smaller_generated_data_set_is_the_beginning_of_a_larger_one(tmp_path):
+    prepare.run(step(kind="generated", train=100, test=6), tmp_path / "small")
+    prepare.run(step(kind="generated", train=260, test=8), tmp_path / "large")
+    small, large = Manifest.load(tmp_path / "small"), Manifest.load(tmp_path / "large")
+    assert len(small.table) == 106
+    for split in ("train", "test"):
+        for a, b in zip(small.rows(split), large.rows(split), strict=False):
+            for column in ("path", "mask", "depth"):
+                assert small.file(a, column).read_bytes() == large.file(b, column).read_bytes()
+    tested = small.table.iloc[small.rows("test")]
+    assert tested["pair"].notna().all()
+    assert all(len(matrix) == 6 for matrix in tested["pair_matrix"])
+    assert small.table.iloc[small.rows("train")]["pair"].isna().all()
+
+
+def test_a_folder_gets_a_stratified_split_or_keeps_its_own(tmp_path):
+    for i in range(10):
+        paint(tmp_path / "drawn" / "ab"[i % 2] / "nested" / f"{i}.png", i)
+        paint(tmp_path / "given" / ("test" if i < 4 else "train") / "ab"[i % 2] / f"{i}.PNG", i)
+    prepare.run(step(kind="folder", path=str(tmp_path / "drawn"), test_share=0.4), tmp_path / "out")
+    drawn = Manifest.load(tmp_path / "out")
+    assert drawn.classes == ["a", "b"]
+    assert drawn.table.groupby(["split", "label"]).size().to_dict() == {
+        ("test", 0): 2, ("test", 1): 2, ("train", 0): 3, ("train", 1): 3
+    }  # fmt: skip
+    prepare.run(step(kind="folder", path=str(tmp_path / "given")), tmp_path / "out")
+    given = Manifest.load(tmp_path / "out")
+    assert len(given.rows("test")) == 4
+    assert given.file(0).is_file()
+
+
+def test_a_csv_keeps_its_split_its_nested_paths_and_its_boxes(tmp_path):
+    lines = ["file,kind,part,x0,y0,x1,y1"]
+    for i in range(6):
+        paint(tmp_path / "images" / "deep" / "er" / f"{i}.png", i)
+        lines.append(f"deep/er/{i}.png,{'cat' if i % 2 else 'dog'},{'test' if i < 2 else 'train'},0,1,{i + 2},8")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    source = {
+        "kind": "csv", "csv": str(tmp_path / "list.csv"), "root": str(tmp_path / "images"), "path_column": "file",
+        "label_column": "kind", "split_column": "part", "box_columns": ("x0", "y0", "x1", "y1"),
+    }  # fmt: skip
+    prepare.run(step(**source), tmp_path / "out")
+    read = Manifest.load(tmp_path / "out")
+    assert read.classes == ["cat", "dog"]
+    assert read.table["boxes"].iloc[3][0].tolist() == [0, 1, 5, 8]
+    assert read.rows("test").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path,label,split\n0.png,,train\n", "row 1: 'label' is empty"),
+        ("path,kind,split\n0.png,a,train\n", "no column 'label'; its columns are path, kind, split"),
+        ("path,label,split\nno.png,a,train\n", r"row 1: .*no\.png: no such image"),
+        ("path,label,split\n", "no images"),
+        ("", "not a CSV file with a header"),
+        ("path,label,split\n0.png,a,train\n", "split 'test' is empty"),
+    ],
+)
+def test_a_bad_csv_leaves_the_older_data_set_as_it_was(tmp_path, text, expected):
+    paint(tmp_path / "0.png")
+    prepare.run(step(kind="generated", train=100, test=2), tmp_path / "out")
+    before = (tmp_path / "out" / "manifest.parquet").read_bytes()
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(InputError, match=expected):
+        prepare.run(step(kind="csv", csv=str(tmp_path / "list.csv"), root=str(tmp_path)), tmp_path / "out")
+    assert (tmp_path / "out" / "manifest.parquet").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "list.csv", "out"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([], "no images in class folders"),
+        (["a/0.png"], "class 'a' has one image"),
+        (["train/a/0.png"], "holds 'train' but not the other"),
+    ],
+)
+def test_a_bad_folder_is_refused(tmp_path, files, expected):
+    (tmp_path / "photos").mkdir()
+    for file in files:
+        paint(tmp_path / "photos" / file)
+    with pytest.raises(InputError, match=expected):
+        prepare.run(step(kind="folder", path=str(tmp_path / "photos")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
