@@ -1,5 +1,9 @@
 """One tiny random backbone per family, and the same passes by hand: one image at a time, attention written out."""
 
+import os
+import signal
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones.backbone import Backbone, Preprocess
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.forward import store
 
 torch.set_num_threads(1)
 
@@ -38,6 +43,12 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], TokenLayout]] = {
     ),
 }
 
+# Models that norm after pooling: what leaves their blocks is not normed by forward_features.
+NORM_AFTER_POOLING: dict[str, tuple[Callable[[], nn.Module], TokenLayout]] = {
+    "reg4_gap": (lambda: timm.create_model("vit_betwixt_patch16_reg4_gap_256", **TINY), TokenLayout(0, 4, GRID)),
+    "eva02": (lambda: timm.create_model("eva02_tiny_patch14_224", **TINY), TokenLayout(1, 0, GRID)),
+}
+
 
 def randomise(module: nn.Module) -> nn.Module:
     """Weights at which every part of the model matters: attention is peaked, no branch is scaled away."""
@@ -55,7 +66,7 @@ def randomise(module: nn.Module) -> nn.Module:
 
 
 def make_backbone(family: str, dtype: torch.dtype = torch.float32) -> Backbone:
-    build, layout = FAMILIES[family]
+    build, layout = (FAMILIES | NORM_AFTER_POOLING)[family]
     preprocess = Preprocess(32, 32, "bicubic", (0.5,) * 3, (0.25,) * 3)
     return Backbone(family, randomise(build()).to(dtype), layout, preprocess, {})
 
@@ -173,3 +184,39 @@ def one_image(
 def by_hand() -> Callable[..., Pass]:
     """Function that passes one image by hand."""
     return one_image
+
+
+def run_until_line(work: Callable[[], None], number: int) -> bool:
+    """Do ``work`` in a process of its own that is killed (SIGKILL) before line ``number`` of store.py and files.py,
+    counted as they are run; whether it came that far.
+    """
+    process = os.fork()
+    if process == 0:
+        followed, lines = {store.__file__, sys.modules["vit_registers.files"].__file__}, 0
+
+        def follow(frame, event, argument):
+            nonlocal lines
+            if frame.f_code.co_filename not in followed:
+                return None
+            if event == "line":
+                if lines == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                lines += 1
+            return follow
+
+        try:
+            sys.settrace(follow)
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+@pytest.fixture
+def killed_before_line() -> Callable[[Callable[[], None], int], bool]:
+    """Function that does some work in a process which is killed before a line of the store."""
+    return run_until_line

@@ -5,6 +5,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.backends import cuda
 
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
@@ -208,6 +210,54 @@ def test_on_cpu_the_kernel_is_used_and_gives_torchs_own_output(dtype):
     assert torch.equal(out, F.scaled_dot_product_attention(q, k, v, scale=0.5))
 
 
+FLASH, EFFICIENT = "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"
+
+
+@pytest.mark.parametrize(
+    ("can_flash", "can_efficient", "width", "missing", "expected"),
+    [
+        (True, True, 16, None, FLASH),
+        (True, True, 20, None, EFFICIENT),  # the flash operator by itself takes multiples of 8
+        (False, True, 16, None, EFFICIENT),  # fp32, or an old device
+        (True, True, 16, FLASH, EFFICIENT),
+        (True, False, 20, None, None),
+        (False, True, 16, EFFICIENT, None),
+        (False, False, 16, None, None),
+    ],
+)
+def test_on_cuda_the_kernel_is_one_that_torch_has_for_the_tensors(
+    monkeypatch, can_flash, can_efficient, width, missing, expected
+):
+    """On tensors without content: which operator is called, and that its padding is taken off, need no device."""
+    called = []
+
+    class Operators:
+        def __getattr__(self, name):
+            if name == missing:
+                raise AttributeError(name)
+            called.append(name)
+            return getattr(torch.ops.aten, name)
+
+    monkeypatch.setattr(cuda, "can_use_flash_attention", lambda asked: can_flash)
+    monkeypatch.setattr(cuda, "can_use_efficient_attention", lambda asked: can_efficient)
+    monkeypatch.setattr(attention, "operators", Operators)
+    with FakeTensorMode():
+        q, k, v = (torch.empty(2, 3, 17, width, dtype=torch.float16, device="cuda") for _ in range(3))
+        found = fused(q, k, v, 0.25)
+    if expected is None:
+        assert found is None
+    else:
+        out, lse = found
+        assert called[-1] == expected
+        assert out.shape == (2, 3, 17, width)
+        assert lse.shape == (2, 3, 17)
+
+
+def test_on_another_device_there_is_no_kernel():
+    q = torch.empty(2, 3, 17, 8, device="meta")
+    assert fused(q, q, q, 0.25) is None
+
+
 # --- what is not measured, and what is refused -----------------------------------------------------------------------
 
 
@@ -278,7 +328,7 @@ def test_queries_and_keys_in_full_precision_are_cast_as_autocast_does():
 def test_attention_that_is_not_plain_self_attention_is_refused(attend):
     backbone = stub(attend)
     backbone.module.forward_features(torch.randn(2, 5, 4))  # it runs; it only cannot be measured
-    with pytest.raises(InputError, match="cannot be measured"):
+    with pytest.raises(InputError, match=r"model 'stub' \(Stub\): its attention .* cannot be measured"):
         under_the_tap(backbone, torch.randn(2, 5, 4))
 
 
@@ -288,15 +338,15 @@ def twice(x):
 
 @pytest.mark.parametrize(("attend", "seen"), [(lambda x: x, 0), (twice, 4)], ids=["never", "twice"])
 def test_blocks_that_attend_never_or_twice_are_refused_by_name(attend, seen):
-    with pytest.raises(InputError, match=f"model 'stub': {seen} of 2 attentions"):
+    with pytest.raises(InputError, match=rf"model 'stub' \(Stub\): {seen} of 2 attentions"):
         under_the_tap(stub(attend), torch.randn(2, 5, 4))
 
 
-@pytest.mark.parametrize("name", ["dinov2", "dinov3"])
-def test_a_model_with_one_attention_that_bypasses_the_function_is_refused_by_name(make, pixels, name):
+@pytest.mark.parametrize(("name", "kind"), [("dinov2", "VisionTransformer"), ("dinov3", "Eva")])
+def test_a_model_with_one_attention_that_bypasses_the_function_is_refused_by_name(make, pixels, name, kind):
     backbone = make(name)
     backbone.blocks[1].attn.fused_attn = False
-    with pytest.raises(InputError, match=f"model '{name}': 2 of 3 attentions"):
+    with pytest.raises(InputError, match=rf"model '{name}' \({kind}\): 2 of 3 attentions"):
         under_the_tap(backbone, pixels)
 
 

@@ -1,9 +1,14 @@
 """The whole step on sixteen small images and two small models."""
 
+import fcntl
 import json
 import logging
 import shutil
+import subprocess
+import sys
+import threading
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,9 +22,10 @@ from vit_registers.backbones.layout import TokenLayout
 from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
-from vit_registers.files import read_json, sha256, write_json
+from vit_registers.files import exclusive, read_json, sha256, write_json
 from vit_registers.forward import extract, store
 from vit_registers.forward.interventions import Append, MoveNeurons, applied
+from vit_registers.forward.readers import Norms
 from vit_registers.forward.store import Features
 from vit_registers.steps import ExtractStep
 
@@ -104,11 +110,12 @@ def write_model(folder, registers, seed=0, heads=2, **preprocess):
         "reg_tokens": registers,
         "no_embed_class": True,
     }
-    module = backbones.build(architecture)
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weights in module.parameters():
-            weights.add_(0.3 * torch.randn(weights.shape, generator=draw))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = backbones.build(architecture)
+        with torch.no_grad():
+            for weights in module.parameters():
+                weights.add_(0.3 * torch.randn(weights.shape))
     settings = {"size": 32, "resize": 36, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
     card = {
         "name": folder.name,
@@ -294,6 +301,122 @@ def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, batch
     assert contents(workshop.features) == whole
 
 
+DRIVER = """
+import importlib.util, os, shutil, signal, sys
+from pathlib import Path
+from vit_registers.forward import extract
+from vit_registers.steps import ExtractStep
+
+spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
+helpers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(helpers)
+step = ExtractStep.model_validate_json(sys.argv[2])
+data, model, out, registers = map(Path, sys.argv[3:])
+
+def study():
+    extract.run(step, data, model, out, registers)
+
+def contents():
+    found = sorted(p for p in out.rglob("*") if p.is_file() and p.name != ".lock")
+    return {str(p.relative_to(out)): p.read_bytes() for p in found}
+
+study()
+whole, number, kills, halves = contents(), 7, 0, 0
+while True:
+    shutil.rmtree(out)
+    if not helpers.run_until_line(study, number):
+        break
+    kills += 1
+    halves += any(name.endswith("progress.json") for name in contents())
+    study()
+    assert contents() == whole, number
+    number += 97
+print(kills, halves)
+"""
+
+
+def test_a_process_killed_anywhere_and_resumed_gives_the_same_bytes(workshop):
+    """A real SIGKILL before every 97th line that the store runs, over two conditions and one that does not apply."""
+    registers = workshop.root / "registers.json"
+    write_json(registers, NEURONS)
+    step = workshop.step("vit", {name: CONDITIONS[name] for name in ("append", "move", "zero")}, batch_size=4)
+    model, helpers = workshop.root / "models" / "vit", Path(__file__).with_name("conftest.py")
+    paths = map(str, (workshop.data, model, workshop.features, registers))
+    command = [sys.executable, "-c", DRIVER, str(helpers), step.model_dump_json(), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    kills, halves = map(int, done.stdout.split())
+    assert kills >= 8
+    assert halves >= 5  # killed amid a condition, which went on where it was
+
+
+def test_half_a_folder_of_another_torch_is_not_completed(workshop, monkeypatch):
+    workshop.run()
+    before = read_json(workshop.folder() / "index.json")
+    monkeypatch.setattr(extract, "version", lambda package: "0.0")
+    workshop.run()
+    after = read_json(workshop.folder() / "index.json")
+    assert after["key"] != before["key"]
+    assert set(after["versions"].values()) == {"0.0"}
+
+
+def test_on_cpu_a_job_computes_on_one_thread_whatever_it_is_given(workshop, monkeypatch):
+    threads, original = [], Norms.take
+    monkeypatch.setattr(Norms, "take", lambda self: threads.append(torch.get_num_threads()) or original(self))
+    torch.set_num_threads(2)
+    try:
+        workshop.run()
+    finally:
+        torch.set_num_threads(1)
+    assert set(threads) == {1}
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+def start(target, *arguments):
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("interventions", [None, {"append": CONDITIONS["append"]}], ids=["baseline", "ablated"])
+def test_models_are_extracted_side_by_side_and_each_by_one_process_at_a_time(workshop, interventions):
+    condition = "baseline" if interventions is None else "append"
+    with exclusive(store.lock_folder(workshop.features, "tiny", "vit", ablated=interventions is not None)):
+        other = start(workshop.run, "vit-r2", interventions)
+        other.join(30)
+        assert not other.is_alive()
+        assert workshop.folder(condition, "vit-r2").is_dir()
+        same = start(workshop.run, "vit", interventions)
+        same.join(0.5)
+        assert same.is_alive()
+        assert not workshop.folder(condition).with_name(f"{workshop.folder(condition).name}.partial").exists()
+    same.join(30)
+    assert Features.open(workshop.folder(condition)).status == "complete"
+
+
+def test_a_newer_study_waits_until_the_older_has_listed_its_conditions(workshop, monkeypatch):
+    """Otherwise a process that outlived its study could prune the conditions of the next."""
+    lock, held = store.lock_folder(workshop.features, "tiny", "vit", ablated=True) / ".lock", []
+
+    def watched(function):
+        def call(*arguments):
+            with lock.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.append(function.__name__)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(store, "prune", watched(store.prune))
+    monkeypatch.setattr(extract, "write_json", watched(extract.write_json))
+    workshop.run("vit", {"zero": CONDITIONS["zero"]})
+    assert held == ["prune", "write_json"]
+
+
 def test_only_the_condition_that_changed_is_run_again(workshop):
     workshop.run("vit", CONDITIONS)
     before = times(workshop.features)
@@ -321,10 +444,11 @@ def test_another_setting_is_another_result(workshop, change):
 
 
 def test_other_weights_models_images_or_preprocessing_are_another_result(workshop):
-    keys, cls = [], []
+    keys, cls, weights = [], [], []
 
     def run():
         workshop.run()
+        weights.append(sha256(workshop.root / "models" / "vit" / "model.safetensors"))
         keys.append(read_json(workshop.folder() / "index.json")["key"])
         cls.append(arrays(workshop.folder())["cls"])
 
@@ -342,6 +466,7 @@ def test_other_weights_models_images_or_preprocessing_are_another_result(worksho
     run()
     assert len(set(keys)) == 5
     assert len({array.tobytes() for array in cls}) == 5
+    assert len(set(weights)) == 2
 
 
 def test_missing_arrays_are_made_again(workshop):
@@ -372,6 +497,13 @@ def test_conditions_are_those_of_params_and_of_what_was_detected(workshop):
     chance = Features.open(workshop.folder("random", "vit-r2")).index["intervention"]["neurons"]
     assert [layer for layer, _ in chance] == [0, 1]
     assert chance != described["neurons"]
+
+
+def test_random_neurons_are_drawn_for_each_condition(workshop):
+    chance = {name: params.MoveNeurons(kind="move", tokens=0, neurons="random") for name in ("one", "two")}
+    workshop.run("vit", chance)
+    one, two = (Features.open(workshop.folder(name)).index["intervention"]["neurons"] for name in chance)
+    assert one != two
 
 
 def test_ablated_json_lists_the_conditions_with_their_digests(workshop):
@@ -408,7 +540,7 @@ def test_conditions_of_an_older_study_are_pruned(workshop):
     workshop.run("vit", CONDITIONS)
     workshop.run("vit", {"zero": CONDITIONS["zero"]})
     parent = workshop.features / "ablated" / "tiny" / "vit"
-    assert {path.name for path in parent.iterdir()} - {".lock"} == {"zero", "ablated.json"}
+    assert {path.name for path in parent.iterdir()} == {"zero", "ablated.json"}
     assert list(json.loads((parent / "ablated.json").read_text())["conditions"]) == ["zero"]
 
 

@@ -9,6 +9,7 @@ from vit_registers.forward.resolve import NotApplicable, choose, resolve
 
 NAMES = (0, "shapes", "vit", "move")
 RANKED = [[1, 5, 9.0], [0, 7, 8.0], [1, 2, 7.0], [1, 90, 6.0], [2, 1, 5.0], [0, 3, 4.0], [2, 2, 3.0], [1, 1, 2.0]]
+RANKED += [[2, 9, 1.5], [0, 0, 1.0]]
 FOUND = {"found": True, "top_k": 4, "neurons": RANKED}
 NONE = {"found": False, "top_k": 4, "neurons": [], "reason": "no artifacts found: 0.00% of the patches"}
 

@@ -93,6 +93,26 @@ def test_only_what_some_reader_reads_is_hooked(make, pixels):
     assert hooks(backbone) == 0
 
 
+@pytest.mark.parametrize("name", ["reg4_gap", "eva02"])
+def test_tokens_of_models_that_norm_after_pooling_are_normed_too(make, pixels, name):
+    """As the pooled token would be; a model's own output stays what it is."""
+    backbone = make(name, torch.float64)
+    assert isinstance(backbone.module.norm, torch.nn.Identity)
+    reader, norm = read(backbone, pixels.double(), Append(2)), backbone.module.fc_norm
+    raw, final = reader.of("block")[-1], reader.of("final")[0]
+    assert raw.shape == final.shape == (5, backbone.layout.length + 2, 32)
+    for token in (0, 7, -1):
+        x = raw[2, token]
+        centred = x - x.sum() / 32
+        by_hand = centred / ((centred * centred).sum() / 32 + norm.eps) ** 0.5 * norm.weight + norm.bias
+        torch.testing.assert_close(final[2, token], by_hand, rtol=0, atol=1e-10)
+        assert (raw[2, token] - by_hand).abs().max() > 0.1
+    with torch.inference_mode():
+        assert torch.equal(
+            backbone.module.forward_features(pixels.double()), read(backbone, pixels.double()).of("block")[-1]
+        )
+
+
 def test_a_pass_without_readers_of_attention_does_not_touch_it(make, pixels, monkeypatch):
     def forbidden(*arguments):
         raise AssertionError("the tap is in force")

@@ -197,6 +197,37 @@ def test_killed_while_it_is_finished_leaves_nothing_half(whole, step, tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "resumed"}
 
 
+def test_killed_before_any_line_and_resumed_gives_the_same_bytes(whole, killed_before_line, tmp_path):
+    """A real SIGKILL, at every fifth line of all that is run, over a folder of an older study."""
+
+    def study(folder):
+        writer = Writer(folder, "k", SPECS, COUNTS)
+        write(writer)
+        writer.finish(INDEX)
+
+    states, number, alive = set(), 0, False
+    while not alive:
+        folder = tmp_path / str(number) / "resumed"
+        older = Writer(folder, "older", SPECS, COUNTS)
+        write(older)
+        older.finish(INDEX)
+        alive = not killed_before_line(lambda folder=folder: study(folder), number)
+        partial, progress = folder.with_name("resumed.partial"), folder.with_name("resumed.partial") / "progress.json"
+        done = json.loads(progress.read_text())["done"] if progress.is_file() else None
+        states.add((folder.exists(), partial.exists(), done))
+        if folder.exists():  # one study's or the other's, never part of each
+            assert contents(folder).keys() == contents(whole).keys()
+            assert json.loads((folder / "index.json").read_text())["key"] in ("older", "k")
+        if not store.is_complete(folder, "k"):
+            study(folder)
+        assert contents(folder) == contents(whole), number
+        assert not partial.exists()
+        number += 5
+    assert {done for _, _, done in states} == {None, 0, 1, 2, 3, 4}
+    assert {(True, False, None), (True, True, 2), (True, True, None)} <= states
+    assert number > 100
+
+
 WORKER = """
 import sys, time
 import numpy as np
@@ -294,6 +325,7 @@ def test_pruning_leaves_the_conditions_of_the_study_and_plain_files(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cls.npy").touch()
     (tmp_path / "ablated.json").touch()
+    (tmp_path / ".ablated.json.123.tmp.json").touch()  # a process was killed before it gave the file its name
     store.prune(tmp_path, ["keep", "keep too"])
     assert {path.name for path in tmp_path.iterdir()} == {"keep", "keep too", "ablated.json"}
     store.prune(tmp_path / "nothing", [])

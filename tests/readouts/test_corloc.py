@@ -6,7 +6,8 @@ from PIL import Image
 from vit_registers import metrics, params
 from vit_registers.errors import InputError
 from vit_registers.forward import store
-from vit_registers.readouts import boxes, compare, corloc, lost
+from vit_registers.readouts import compare, corloc, lost
+from vit_registers.readouts.boxes import random_boxes
 from vit_registers.readouts.statistics import wilson
 from vit_registers.seeds import generator
 from vit_registers.steps import CompareStep, LostStep
@@ -127,13 +128,13 @@ def test_random_boxes_are_the_same_for_every_model_of_a_data_set(made, monkeypat
     drawn = []
 
     def spy(sizes, rng):
-        drawn.append(boxes.random_boxes(sizes, rng))
+        drawn.append(random_boxes(sizes, rng))
         return drawn[-1]
 
     monkeypatch.setattr(corloc, "random_boxes", spy)
     run(made, step())
     run(made, step(conditions=["baseline"], k=1), "again")
-    expected = boxes.random_boxes(np.array([[WIDTH, HEIGHT]] * 25), generator(0, "random boxes", "tiny"))
+    expected = random_boxes(np.array([[WIDTH, HEIGHT]] * 25), generator(0, "random boxes", "tiny"))
     for found in drawn:
         np.testing.assert_array_equal(found, expected)
     assert len(drawn) == 2  # once for each data set and model, at the baseline

@@ -194,6 +194,7 @@ def test_the_seed_changes_the_resamples_and_not_the_scores(study):
     assert one["neurons"] == other["neurons"]
     once, again = ((study.root / f"seed{seed}" / "planted.neurons.csv").read_text() for seed in (0, 1))
     assert once != again  # how often the sixth is among the best
+    assert len({tuple(run(study, "planted", "seeds", seed=seed)["share_interval"]) for seed in range(8)}) > 1
 
 
 @pytest.mark.parametrize(("key", "layer"), [("outlier_layer", 3), ("highest_layer", 17), ("outlier_layer", -4)])

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.backends import cuda
 from torch.overrides import TorchFunctionMode
 
 from vit_registers.backbones.backbone import Backbone
@@ -73,29 +74,39 @@ def log_sum_exp(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
+def operators() -> Any:
+    """Torch's operators below its functions, public and private."""
+    return torch.ops.aten
+
+
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor] | None:
     """Output and log-sum-exp of the device's fused kernel; None where torch has none for these tensors.
 
     These operators are private to torch: a test pins what they return, and :func:`log_sum_exp` stands in for them.
+    On CUDA torch is asked first, as kernels need a generation of the device, a precision and a width of the heads.
     """
-    half = q.dtype in (torch.float16, torch.bfloat16)
-    aten = torch.ops.aten
+    aten = operators()
     if q.device.type == "cpu" and hasattr(aten, "_scaled_dot_product_flash_attention_for_cpu"):
         out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale)[:2]
         return out, lse
-    if q.device.type == "cuda" and half and hasattr(aten, "_scaled_dot_product_flash_attention"):
+    if q.device.type != "cuda":
+        return None
+    asked = cuda.SDPAParams(q, k, v, None, 0.0, False, False)
+    # torch pads other widths before it calls the flash kernel; the operator by itself refuses them.
+    flash = q.shape[-1] % 8 == 0 and cuda.can_use_flash_attention(asked)
+    if flash and hasattr(aten, "_scaled_dot_product_flash_attention"):
         out, lse = aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)[:2]
         return out, lse
-    if q.device.type == "cuda" and hasattr(aten, "_scaled_dot_product_efficient_attention"):
+    if hasattr(aten, "_scaled_dot_product_efficient_attention") and cuda.can_use_efficient_attention(asked):
         out, lse = aten._scaled_dot_product_efficient_attention(q, k, v, None, True, scale=scale)[:2]
         return out, lse[..., : q.shape[2]]  # the kernel pads to its block
     return None
 
 
 class _Tap(TorchFunctionMode):
-    def __init__(self, read: Callable[[int, Attention], None]) -> None:
+    def __init__(self, model: str, read: Callable[[int, Attention], None]) -> None:
         super().__init__()
-        self.read = read
+        self.model, self.read = model, read
         self.layer: int | None = None  # set while a block's attention runs
         self.seen: list[int] = []
 
@@ -119,7 +130,8 @@ class _Tap(TorchFunctionMode):
     ) -> Tensor:
         if attn_mask is not None or is_causal or dropout_p or query.shape != key.shape:
             raise InputError(
-                "the attention of this model is masked, causal or not self-attention; it cannot be measured"
+                f"{self.model}: its attention is masked, causal or not self-attention; "
+                "it cannot be measured, leave the model out"
             )
         layer = self.layer
         assert layer is not None
@@ -144,7 +156,8 @@ def tapped(backbone: Backbone, read: Callable[[int, Attention], None]) -> Iterat
     A model whose attention bypasses ``F.scaled_dot_product_attention`` is refused by name when its pass ends, so that
     it is never silently measured wrong.
     """
-    tap = _Tap(read)
+    model = f"model '{backbone.name}' ({type(backbone.module).__name__})"
+    tap = _Tap(model, read)
 
     def enter(layer: int) -> Callable[..., None]:
         def hook(module: Any, inputs: Any) -> None:
@@ -159,7 +172,8 @@ def tapped(backbone: Backbone, read: Callable[[int, Attention], None]) -> Iterat
         seen, tap.seen = tap.seen, []
         if seen != list(range(backbone.depth)):
             raise InputError(
-                f"model '{backbone.name}': {len(seen)} of {backbone.depth} attentions were seen by the tap"
+                f"{model}: {len(seen)} of {backbone.depth} attentions were seen by the tap; what bypasses "
+                "F.scaled_dot_product_attention cannot be measured, leave the model out"
             )
 
     handles = [backbone.module.norm.register_forward_hook(check)]  # type: ignore[union-attr, operator]

@@ -63,16 +63,16 @@ def run(cfg: ExtractStep, data: Path, model: Path, out: Path, registers: Path | 
             check(backbone, intervention)
     images = Images(manifest, backbone.preprocess)
     indices = {}
-    for name, intervention in resolved.items():
-        folder = store.condition_folder(out, cfg.dataset, cfg.model, name)
-        with exclusive(folder.parent):
+    # One lock over all conditions: a process left over from an older study must not prune those of a newer one.
+    with exclusive(store.lock_folder(out, cfg.dataset, cfg.model, ablated=registers is not None)):
+        for name, intervention in resolved.items():
+            folder = store.condition_folder(out, cfg.dataset, cfg.model, name)
             _condition(cfg, name, intervention, folder, backbone, manifest, images)
-        indices[name] = sha256(folder / "index.json")
-    if registers:
-        parent = out / "ablated" / cfg.dataset / cfg.model
-        parent.mkdir(parents=True, exist_ok=True)
-        store.prune(parent, list(resolved))
-        write_json(parent / "ablated.json", {"conditions": indices})
+            indices[name] = sha256(folder / "index.json")
+        if registers:
+            parent = out / "ablated" / cfg.dataset / cfg.model
+            store.prune(parent, list(resolved))
+            write_json(parent / "ablated.json", {"conditions": indices})
 
 
 def _condition(
@@ -96,6 +96,7 @@ def _condition(
             manifest.sha256,
             str(backbone.device.type),
             closure.code(__name__),
+            _versions(),  # half a folder of one torch is not completed by another
         ]
     )
     if store.is_complete(folder, key):
@@ -160,5 +161,10 @@ def _index(
         "resize": backbone.preprocess.resize,
         "extraction": cfg.extraction.model_dump(mode="json"),
         "device": backbone.device.type,
-        "versions": {package: version(package) for package in ("torch", "timm", "numpy")},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Packages whose numerics the arrays are."""
+    return {package: version(package) for package in ("torch", "timm", "numpy")}

@@ -38,7 +38,7 @@ class Reader:
         """Self-attention of a block."""
 
     def final(self, tokens: Tensor) -> None:
-        """Tokens (b, t, d) after the final norm."""
+        """Tokens (b, t, d) after the final norm; see :func:`run.final_norm`."""
 
     def take(self) -> Arrays:
         """Arrays of the batch that has just passed, first axis b; the reader forgets them."""

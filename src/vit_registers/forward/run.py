@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.forward.attention import Attention, tapped
@@ -14,6 +14,15 @@ from vit_registers.forward.interventions import second_linear
 from vit_registers.forward.readers import Reader
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def final_norm(backbone: Backbone) -> nn.Module:
+    """The norm that ``forward_features`` leaves out where a model norms after pooling; else the identity.
+
+    Such models (EVA-02, timm's ``_gap``) hold a norm over channels for the pooled token, called ``fc_norm``, and none
+    behind the blocks. Applied to every token it makes theirs comparable with those of all other models.
+    """
+    return backbone.module.fc_norm if isinstance(backbone.module.norm, nn.Identity) else nn.Identity()  # type: ignore[return-value]
 
 
 def _overriding(readers: Sequence[Reader], method: str) -> list[Reader]:
@@ -30,7 +39,7 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
     """
     blocks, activations = _overriding(readers, "block"), _overriding(readers, "activation")
     attentions, finals = _overriding(readers, "attention"), _overriding(readers, "final")
-    dtype = PRECISIONS[precision]
+    dtype, norm = PRECISIONS[precision], final_norm(backbone)
     # Readers measure in the precision they state: autocast is for the model alone.
     undisturbed = partial(torch.autocast, backbone.device.type, enabled=False)
 
@@ -67,7 +76,7 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
         stack.enter_context(torch.autocast(backbone.device.type, dtype, enabled=dtype is not None))
 
         def forward(images: Tensor) -> None:
-            tokens = backbone.module.forward_features(images.to(backbone.device))  # type: ignore[operator]
+            tokens = norm(backbone.module.forward_features(images.to(backbone.device)))  # type: ignore[operator]
             with undisturbed():
                 for reader in finals:
                     reader.final(tokens)

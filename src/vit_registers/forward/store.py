@@ -26,6 +26,14 @@ def condition_folder(root: Path, dataset: str, model: str, condition: str) -> Pa
     return root / "ablated" / dataset / model / condition
 
 
+def lock_folder(root: Path, dataset: str, model: str, ablated: bool) -> Path:
+    """Folder whose lock a process holds while it writes a pair's baseline or its ablations.
+
+    It is none of those that are replaced or pruned, and each model has its own: models are extracted side by side.
+    """
+    return root / ("ablated" if ablated else "baseline") / dataset / f".{model}"
+
+
 @dataclass(frozen=True)
 class Spec:
     """One array: shape of a row, dtype, unit, what it holds, and whether its rows are ``all`` images or ``dense``."""
@@ -92,6 +100,7 @@ class Writer:
         self.done = 0
         if progress.is_file() and (found := read_json(progress))["key"] == key:
             self.done = int(found["done"])
+            _sweep(self.partial)
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
@@ -135,6 +144,12 @@ class Writer:
         os.replace(self.partial, self.folder)
 
 
+def _sweep(folder: Path) -> None:
+    """Delete what a killed process left of :func:`files.replacing`; whoever calls holds the lock of the pair."""
+    for temporary in folder.glob(".*.tmp*"):
+        temporary.unlink()
+
+
 def write_not_applicable(folder: Path, key: str, reason: str) -> None:
     """A folder that says in words why the condition has no features."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -157,3 +172,4 @@ def prune(parent: Path, keep: Sequence[str]) -> None:
     for child in sorted(parent.iterdir()) if parent.is_dir() else []:
         if child.is_dir() and child.name not in keep:
             shutil.rmtree(child)
+    _sweep(parent)

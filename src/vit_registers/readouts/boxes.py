@@ -15,8 +15,7 @@ def iou(a: Floats, b: Floats) -> Floats:
     area = [np.prod(np.maximum(box[..., 2:] - box[..., :2], 0.0), axis=-1) for box in (a, b)]
     union = area[0] + area[1] - shared
     with np.errstate(invalid="ignore", divide="ignore"):
-        overlap: Floats = np.where(union > 0, shared / union, 0.0)
-    return overlap
+        return np.nan_to_num(np.where(union > 0, shared / union, 0.0))
 
 
 def best_iou(box: Floats, truth: list[Floats]) -> Floats:
