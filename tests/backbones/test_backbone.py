@@ -1,0 +1,141 @@
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from open_clip.transformer import QuickGELU
+from open_clip.transformer import VisionTransformer as Tower
+from PIL import Image
+from torchvision import transforms
+
+from vit_registers import params
+from vit_registers.backbones import backbone, fetch, openclip
+from vit_registers.backbones.backbone import Preprocess
+from vit_registers.errors import InputError
+from vit_registers.files import read_json
+from vit_registers.steps import FetchStep
+
+TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
+
+
+def card(module, architecture):
+    preprocess = Preprocess(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_json()
+    layout = backbone.layout_of(module, "m").to_json()
+    return {"name": "m", "kind": "timm", "architecture": architecture, "preprocess": preprocess, "layout": layout}
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 80), (64, 64)])
+def test_preprocess_is_torchvisions_resize_crop_and_normalisation(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3)).astype(np.uint8))
+    ours = Preprocess(48, 56, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(56, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(48),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
+        ]
+    )
+    assert torch.allclose(ours(image), theirs(image), atol=1e-6)
+    assert Preprocess.from_json(ours.to_json()) == ours
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cls", "registers"),
+    [({}, 1, 0), ({"reg_tokens": 4}, 1, 4), ({"class_token": False, "global_pool": "avg"}, 0, 0)],
+)
+def test_layouts_of_vision_transformers(arguments, cls, registers):
+    layout = backbone.layout_of(backbone.build({**TINY, **arguments}), "m")
+    assert (layout.cls, layout.registers, layout.grid, layout.appended) == (cls, registers, (4, 4), 0)
+
+
+def test_layout_of_dinov3():
+    layout = backbone.layout_of(timm.create_model("vit_small_patch16_dinov3", img_size=64, depth=1), "m")
+    assert (layout.cls, layout.registers, layout.grid) == (1, 4, (4, 4))
+
+
+def test_what_cannot_be_laid_out_or_measured_is_refused_by_name():
+    with pytest.raises(InputError, match="model 'net' is a ResNet; expected timm's VisionTransformer or Eva"):
+        backbone.layout_of(timm.create_model("test_resnet"), "net")
+    module = backbone.build(TINY)
+    module.blocks[1].attn.fused_attn = False
+    with pytest.raises(InputError, match="model 'net': attention that bypasses"):
+        backbone.layout_of(module, "net")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="'cuda' is not available here"):
+        backbone.pick_device("cuda")
+    assert backbone.pick_device("cpu") == torch.device("cpu")
+
+
+def test_a_model_loads_as_it_was_saved_and_not_once_it_was_changed(tmp_path):
+    module = backbone.build(TINY)
+    backbone.save(tmp_path, module, card(module, TINY))
+    loaded = backbone.load(tmp_path)
+    pixels = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.module(pixels), module(pixels))
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"model\.safetensors: missing, or not the weights that model\.json records"):
+        backbone.load(tmp_path)
+
+
+def fetched(out, called="mine", **source):
+    kind = params.OpenClipModel if source["kind"] == "openclip" else params.TimmModel
+    fetch.run(FetchStep(seed=0, name=called, source=kind(**source)), out)
+    return read_json(out / "model.json")
+
+
+def test_random_weights_are_drawn_from_the_models_own_seed(tmp_path):
+    source = {"kind": "timm", "name": "test_vit", "weights": "random"}
+    first = fetched(tmp_path / "a", **source)
+    assert fetched(tmp_path / "b", **source) == first
+    assert fetched(tmp_path / "c", called="other", **source)["weights"]["sha256"] != first["weights"]["sha256"]
+    loaded = backbone.load(tmp_path / "a")
+    assert loaded.layout.to_json() == first["layout"]
+    assert backbone.state_digest(loaded.module) == first["weights"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"kind": "timm", "name": "vit_smal_patch16_224", "weights": "random"}, "did you mean .*vit_small_patch16_224"),
+        ({"kind": "timm", "name": "test_resnet", "weights": "random"}, "is a ResNet"),
+        ({"kind": "timm", "name": "vit_tiny_patch16_224"}, "its weights cannot be had .*; connect"),
+        (
+            {"kind": "openclip", "name": "ViT-B-17", "pretrained": None},
+            "OpenCLIP has no 'ViT-B-17'; close are ViT-B-16",
+        ),
+        ({"kind": "openclip", "name": "ViT-B-16", "pretrained": "laion"}, "unknown tag 'laion'; known are openai"),
+    ],
+)
+def test_wrong_names_and_missing_weights_are_refused_in_one_line(tmp_path, monkeypatch, source, expected):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    with pytest.raises(InputError, match=expected) as refused:
+        fetched(tmp_path / "out", **source)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out/model.json").exists()
+
+
+def same_as_timm(tower, pixels):
+    """[CLS] after the final norm, projected to the text space, against OpenCLIP's own output."""
+    tower.eval()
+    with torch.inference_mode():
+        tokens = openclip.to_timm(tower).forward_features(pixels)
+        assert torch.allclose(tokens[:, 0] @ tower.proj, tower(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [torch.nn.GELU, QuickGELU])
+def test_a_small_openclip_tower_computes_the_same_in_timm(activation):
+    torch.manual_seed(0)
+    tower = Tower(32, 8, width=24, layers=3, heads=2, mlp_ratio=3.0, output_dim=10, act_layer=activation)
+    assert openclip.architecture_of(tower)["quick_gelu"] == (activation is QuickGELU)
+    same_as_timm(tower, torch.randn(3, 3, 32, 32))
+
+
+def test_openclips_vit_b_16_computes_the_same_in_timm():
+    torch.manual_seed(0)
+    same_as_timm(open_clip.create_model("ViT-B-16", pretrained=None).visual, torch.randn(2, 3, 224, 224))

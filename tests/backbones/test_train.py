@@ -1,0 +1,159 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from vit_registers import params
+from vit_registers.backbones import backbone, train
+from vit_registers.data import prepare
+from vit_registers.steps import PrepareStep, TrainStep
+
+RECIPE = {
+    "architecture": {"image_size": 32, "patch_size": 8, "width": 16, "depth": 2, "heads": 2},
+    "epochs": 3,
+    "batch_size": 20,
+    "lr": 1e-3,
+    "betas": (0.9, 0.99),
+    "weight_decay": 0.05,
+    "warmup_share": 0.1,
+    "label_smoothing": 0.05,
+    "clip_norm": 1.0,
+    "precision": "bf16",
+    "checkpoint_steps": 4,
+}
+
+
+def step(**changes):
+    recipe = params.Recipe.model_validate({**RECIPE, "architecture": params.Architecture(**RECIPE["architecture"])})
+    return TrainStep(
+        **{
+            "seed": 0,
+            "device": "cpu",
+            "name": "small",
+            "dataset": "shapes",
+            "registers": 2,
+            "recipe": recipe,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
+    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A training that nothing interrupted."""
+    out = tmp_path_factory.mktemp("models") / "small"
+    train.run(step(), data, out)
+    return out
+
+
+def produced(folder):
+    return {name: (folder / name).read_bytes() for name in ("model.json", "model.safetensors", "training.csv")}
+
+
+def test_a_finished_training_is_a_model_and_leaves_no_checkpoint(whole):
+    assert sorted(path.name for path in whole.iterdir()) == [".lock", "model.json", "model.safetensors", "training.csv"]
+    loaded = backbone.load(whole)
+    assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 2, (4, 4))
+    assert loaded.card["training"]["steps"] == 15
+    assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("last", [1, 4, 7, 14])
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, monkeypatch, last):
+    advance = train.Training.advance
+
+    def stopping(self, images, labels, steps):
+        if self.step == last:
+            raise StopError
+        advance(self, images, labels, steps)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Training, "advance", stopping)
+        with pytest.raises(StopError):
+            train.run(step(), data, tmp_path / "small")
+    assert (tmp_path / "small/checkpoint.pt").exists() == (last >= 4)
+    assert not (tmp_path / "small/model.json").exists()
+    train.run(step(), data, tmp_path / "small")
+    assert produced(tmp_path / "small") == produced(whole)
+
+
+def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path):
+    out = tmp_path / "small"
+    code = (
+        "import sys, pathlib, vit_registers.backbones.train as t, vit_registers.steps as s\n"
+        "advance = t.Training.advance\n"
+        "def slow(self, *a):\n    import time; time.sleep(0.1); advance(self, *a)\n"
+        "t.Training.advance = slow\n"
+        "t.run(s.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, step().model_dump_json(), str(data), str(out)])
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "model.json").exists()
+    train.run(step(), data, out)
+    assert produced(out) == produced(whole)
+
+
+def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog):
+    other = train.Training(step(seed=1), 10, "another key")
+    other.save(tmp_path / "small/checkpoint.pt")
+    with caplog.at_level("INFO"):
+        train.run(step(), data, tmp_path / "small")
+    assert "other params or code" in caplog.text
+    assert produced(tmp_path / "small") == produced(whole)
+
+
+def test_another_seed_gives_another_model(whole, data, tmp_path):
+    train.run(step(seed=1), data, tmp_path / "small")
+    assert produced(tmp_path / "small")["model.safetensors"] != produced(whole)["model.safetensors"]
+
+
+def test_the_schedule_warms_up_and_falls_to_zero_along_a_cosine():
+    recipe = step().recipe
+    rates = [train.schedule(i, 100, recipe) for i in range(100)]
+    assert rates[:10] == pytest.approx([1e-3 * (i + 1) / 10 for i in range(10)])
+    assert rates[10] == pytest.approx(1e-3)
+    assert rates[55] == pytest.approx(0.5e-3)
+    assert rates[99] == pytest.approx(0.5e-3 * (1 + math.cos(math.pi * 89 / 90)))
+
+
+def test_dihedral_turns_and_mirrors_each_image_by_its_own_element():
+    images = torch.arange(8 * 3 * 4 * 4).view(8, 3, 4, 4)
+    draw = np.array([3, 0, 7, 1, 5, 2, 6, 4])
+    slow = []
+    for image, element in zip(images.numpy(), draw, strict=True):
+        for _ in range(element % 4):
+            image = np.rot90(image, axes=(1, 2))
+        slow.append(image[:, :, ::-1] if element >= 4 else image)
+    assert np.array_equal(train.dihedral(images, draw).numpy(), np.stack(slow))
+    assert len({x.tobytes() for x in train.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
+
+
+def test_decay_is_on_weight_matrices_only():
+    training = train.Training(step(), 10, "key")
+    names = {id(p): name for name, p in training.module.named_parameters()}
+    decayed = {names[id(p)] for p in training.optimizer.param_groups[0]["params"]}
+    assert {"cls_token", "reg_token", "pos_embed"}.isdisjoint(decayed)
+    assert all(name.endswith("weight") and "norm" not in name for name in decayed)
+    assert {"blocks.0.attn.qkv.weight", "patch_embed.proj.weight", "head.weight"} <= decayed
