@@ -90,7 +90,7 @@ def test_a_param_that_changes_a_slice_is_a_param_of_the_stage():
     before = params.parse(content)
     checked = 0
     for path, value in leaves(content):
-        change = value + 1 if isinstance(value, int) else value * 0.99
+        change = value + 2 if isinstance(value, int) else value * 0.99
         nested = {path[-1]: change}
         for key in reversed(path[:-1]):
             nested = {key: nested}

@@ -91,7 +91,7 @@ PHASES = {
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),
-    "tables": Phase(["report.tables"], "tables", [*VIEWS, "results/models"], ["results/tables"], ["study"]),
+    "tables": Phase(["report.tables"], "tables", VIEWS, ["results/tables"], ["study"]),
     "figures": Phase(
         ["report.figures"],
         "figures",
