@@ -91,13 +91,13 @@ PHASES = {
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),
-    "tables": Phase(["report.tables"], "tables", VIEWS, ["results/tables"], ["study"]),
+    "tables": Phase(["report.tables"], "tables", VIEWS, ["results/tables"], ["study", "interventions", "statistics"]),
     "figures": Phase(
         ["report.figures"],
         "figures",
         [*VIEWS, "results/readouts/tokens", "results/readouts/lost"],
         ["results/figures"],
-        ["study"],
+        ["study", "interventions", "statistics"],
     ),
     "report": Phase(
         ["report.latex", "report.build"],
