@@ -106,9 +106,8 @@ def test_a_param_that_changes_a_slice_is_a_param_of_the_stage():
 @pytest.fixture(scope="module")
 def recorded(finished):
     """The finished study as ``dvc repro`` records it: every stage asks Snakemake, which has nothing to do."""
-    before = {path: path.stat().st_mtime_ns for path in finished.path.glob("results/**/*") if path.is_file()}
     output = finished.run("dvc", "repro")
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not re.search(r"^(?:local)?rule \w+:", output, re.MULTILINE)
     assert output.count("Nothing to be done") == len(stages())
     assert "skipping" in finished.run("dvc", "repro")
     finished.run("git", "add", "--all")
