@@ -134,7 +134,7 @@ def build(architecture: str | Mapping[str, Any], image_size: int | None = None) 
 def state_digest(module: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of all weights, on any device."""
     parts = {
-        name: digest([list(tensor.shape), tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes().hex()])
+        name: digest([list(tensor.shape), tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes().hex()])
         for name, tensor in module.state_dict().items()
     }
     return digest(parts)
