@@ -24,6 +24,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_the_next_writer_removes_what_a_killed_one_left_and_not_what_a_living_one_writes(tmp_path):
+    code = (
+        "import sys, time; from vit_registers.files import replacing\n"
+        "with replacing(sys.argv[1]) as t: t.write_text('half'); print(t.name, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a[1].csv")]
+    killed, alive = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    left, written = killed.stdout.readline().strip(), alive.stdout.readline().strip()
+    killed.kill()
+    killed.communicate()
+    assert (tmp_path / left).exists()
+    files.write_text(tmp_path / "a[1].csv", "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([written, "a[1].csv"])
+    alive.kill()
+    alive.communicate()
+
+
 def test_bad_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.json: not valid JSON"):

@@ -1,6 +1,7 @@
 """Whole files or none: atomic writes, checksums, and the lock that keeps two processes out of one folder."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -14,15 +15,37 @@ from vit_registers.errors import InputError
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; rename it onto ``path`` only if the block ends without an exception."""
+    """Give a temporary name beside ``path``; rename it onto ``path`` only if the block ends without an exception.
+
+    A killed writer cannot take its temporary file away: the next writer of the same path does.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of ``path`` whose writers are dead; a living one is still at work on its own."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
+        writer = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if writer.isdecimal() and not _alive(int(writer)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, and at work
+        pass
+    return True
 
 
 def write_text(path: Path | str, text: str) -> None:
