@@ -34,7 +34,7 @@ def test_embedded_params_and_every_overlay_are_valid():
         ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
         ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
         ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
-        ("models: {a: {kind: timmy}}", "models.a", "'timm', 'openclip'"),
+        ("models: {a: {kind: timmy}}", "models.a", "'timm', 'file', 'openclip'"),
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),

@@ -41,6 +41,11 @@ def _slice(kind: type[Slice], cfg: str | None, path: Path, pick: Callable[[Param
     return picked
 
 
+def _moments(dataset: str, model: str) -> Path:
+    """What calibration writes: beside the ablations that need it."""
+    return RESULTS / "features" / "ablated" / dataset / f"{model}.moments.safetensors"
+
+
 @app.command()
 def prepare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """A data set of params to a checked manifest in data/prepared."""
@@ -51,7 +56,7 @@ def prepare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> N
 
 @app.command()
 def fetch(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
-    """A model of timm or OpenCLIP to a model card with checksummed weights."""
+    """A model of timm, OpenCLIP or a checkpoint file to a model card with checksummed weights."""
     from vit_registers.backbones import fetch as step
 
     step.run(_slice(steps.FetchStep, cfg, params, lambda p: steps.model(p, model)), RESULTS / "models" / model)
@@ -89,7 +94,17 @@ def extract(
 
     slice_ = _slice(steps.ExtractStep, cfg, params, lambda p: steps.extract(p, dataset, model, ablated))
     registers = RESULTS / "registers" / dataset / f"{model}.json" if ablated else None
-    step.run(slice_, DATA / dataset, RESULTS / "models" / model, RESULTS / "features", registers)
+    calibration = _moments(dataset, model) if slice_.calibrated else None
+    step.run(slice_, DATA / dataset, RESULTS / "models" / model, RESULTS / "features", registers, calibration)
+
+
+@app.command()
+def calibrate(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Means, deviations and donors of a model's block outputs, for interventions that replace tokens by them."""
+    from vit_registers.forward import calibrate as step
+
+    slice_ = _slice(steps.CalibrateStep, cfg, params, lambda p: steps.calibrate(p, dataset, model))
+    step.run(slice_, DATA / dataset, RESULTS / "models" / model, _moments(dataset, model))
 
 
 @app.command()

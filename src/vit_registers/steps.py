@@ -4,10 +4,11 @@ Snakemake compares these slices to decide what is redone, and hands each step it
 runs. A name in a slice that is also in the output's path (``dataset``, ``model``) tells the step where it is.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from vit_registers.errors import InputError
 from vit_registers.params import (
+    Calibration,
     Comparison,
     Dataset,
     Detection,
@@ -22,10 +23,12 @@ from vit_registers.params import (
     Planting,
     Probe,
     Recipe,
+    Replace,
     Statistics,
     Strict,
     TaggedModel,
     TrainedModel,
+    singles,
 )
 
 
@@ -67,6 +70,19 @@ class PlantStep(Strict):
     planting: Planting
 
 
+class CalibrateStep(Strict):
+    """Moments of one model's block outputs on one data set."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    batch_size: int | Literal["auto"]
+    memory_mb: int
+    precision: str
+    calibration: Calibration
+
+
 class ExtractStep(Strict):
     """One model over one data set under named interventions (``baseline``: none)."""
 
@@ -77,6 +93,12 @@ class ExtractStep(Strict):
     extraction: Extraction
     interventions: dict[str, Intervention | None]
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether an intervention replaces tokens by what calibration found."""
+        single = [part for each in self.interventions.values() for part in singles(each)]
+        return any(isinstance(part, Replace) and part.calibrated for part in single)
+
 
 class DetectStep(Strict):
     """Artifact tokens and register neurons of one model on one data set."""
@@ -85,7 +107,8 @@ class DetectStep(Strict):
     device: str
     dataset: str
     model: str
-    batch_size: int
+    batch_size: int | Literal["auto"]
+    memory_mb: int
     precision: str
     detection: Detection
 
@@ -198,17 +221,26 @@ def extract(params: Params, dataset: str, model: str, ablated: bool) -> ExtractS
     )
 
 
+def calibrate(params: Params, dataset: str, model: str) -> CalibrateStep:
+    """Slice of ``vit-registers calibrate``."""
+    return CalibrateStep(**_pass(params, dataset, model), calibration=params.calibration)
+
+
+def _pass(params: Params, dataset: str, model: str) -> dict[str, Any]:
+    return {
+        "seed": params.seed,
+        "device": params.device,
+        "dataset": dataset,
+        "model": model,
+        "batch_size": params.extraction.batch_size,
+        "memory_mb": params.extraction.memory_mb,
+        "precision": params.extraction.precision,
+    }
+
+
 def detect(params: Params, dataset: str, model: str) -> DetectStep:
     """Slice of ``vit-registers detect``: the general settings with the model's own on top."""
-    return DetectStep(
-        seed=params.seed,
-        device=params.device,
-        dataset=dataset,
-        model=model,
-        batch_size=params.extraction.batch_size,
-        precision=params.extraction.precision,
-        detection=params.detection_of(model),
-    )
+    return DetectStep(**_pass(params, dataset, model), detection=params.detection_of(model))
 
 
 def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:

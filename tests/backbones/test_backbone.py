@@ -10,7 +10,8 @@ from torchvision import transforms
 
 from vit_registers import params
 from vit_registers.backbones import backbone, fetch, openclip
-from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones.measurable import layout_of
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.errors import InputError
 from vit_registers.files import read_json
 from vit_registers.steps import FetchStep
@@ -19,15 +20,15 @@ TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads
 
 
 def card(module, architecture):
-    preprocess = Preprocess(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_json()
-    layout = backbone.layout_of(module, "m").to_json()
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_json()
+    layout = layout_of(module, "m").to_json()
     return {"name": "m", "kind": "timm", "architecture": architecture, "preprocess": preprocess, "layout": layout}
 
 
 @pytest.mark.parametrize("size", [(80, 60), (60, 80), (64, 64)])
 def test_preprocess_is_torchvisions_resize_crop_and_normalisation(size):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3)).astype(np.uint8))
-    ours = Preprocess(48, 56, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    ours = Preprocess.square(48, 56, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     theirs = transforms.Compose(
         [
             transforms.Resize(56, transforms.InterpolationMode.BICUBIC),
@@ -45,22 +46,24 @@ def test_preprocess_is_torchvisions_resize_crop_and_normalisation(size):
     [({}, 1, 0), ({"reg_tokens": 4}, 1, 4), ({"class_token": False, "global_pool": "avg"}, 0, 0)],
 )
 def test_layouts_of_vision_transformers(arguments, cls, registers):
-    layout = backbone.layout_of(backbone.build({**TINY, **arguments}), "m")
+    layout = layout_of(backbone.build({**TINY, **arguments}), "m")
     assert (layout.cls, layout.registers, layout.grid, layout.appended) == (cls, registers, (4, 4), 0)
 
 
 def test_layout_of_dinov3():
-    layout = backbone.layout_of(timm.create_model("vit_small_patch16_dinov3", img_size=64, depth=1), "m")
+    layout = layout_of(timm.create_model("vit_small_patch16_dinov3", img_size=64, depth=1), "m")
     assert (layout.cls, layout.registers, layout.grid) == (1, 4, (4, 4))
 
 
 def test_what_cannot_be_laid_out_or_measured_is_refused_by_name():
     with pytest.raises(InputError, match="model 'net' is a ResNet; expected timm's VisionTransformer or Eva"):
-        backbone.layout_of(timm.create_model("test_resnet"), "net")
+        layout_of(timm.create_model("test_resnet"), "net")
     module = backbone.build(TINY)
     module.blocks[1].attn.fused_attn = False
-    with pytest.raises(InputError, match="model 'net': attention that bypasses"):
-        backbone.layout_of(module, "net")
+    with pytest.raises(
+        InputError, match=r"model 'net' has 1 self-attentions over all 17 tokens in its 2 blocks \(Block\)"
+    ):
+        layout_of(module, "net")
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
@@ -124,7 +127,7 @@ def same_as_timm(tower, pixels):
     """[CLS] after the final norm, projected to the text space, against OpenCLIP's own output."""
     tower.eval()
     with torch.inference_mode():
-        tokens = openclip.to_timm(tower).forward_features(pixels)
+        tokens = openclip.to_timm(tower, "tower").forward_features(pixels)
         assert torch.allclose(tokens[:, 0] @ tower.proj, tower(pixels), atol=1e-5)
 
 
@@ -132,7 +135,7 @@ def same_as_timm(tower, pixels):
 def test_a_small_openclip_tower_computes_the_same_in_timm(activation):
     torch.manual_seed(0)
     tower = Tower(32, 8, width=24, layers=3, heads=2, mlp_ratio=3.0, output_dim=10, act_layer=activation)
-    assert openclip.architecture_of(tower)["quick_gelu"] == (activation is QuickGELU)
+    assert openclip.architecture_of(tower, "tower")["quick_gelu"] == (activation is QuickGELU)
     same_as_timm(tower, torch.randn(3, 3, 32, 32))
 
 

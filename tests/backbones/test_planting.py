@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones import observe, planting
-from vit_registers.backbones.backbone import Preprocess, layout_of
+from vit_registers.backbones.measurable import layout_of
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
@@ -77,7 +78,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
                 parameter *= 8.0
             if "norm" in name:
                 parameter += 0.1 * torch.randn_like(parameter)
-    preprocess = Preprocess(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     card = {
         "name": "base",
         "kind": "trained",
@@ -104,7 +105,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def images_of(data: Path) -> Tensor:
-    table, preprocess = Manifest.load(data), Preprocess(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    table, preprocess = Manifest.load(data), Preprocess.square(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     return torch.stack([preprocess.pixels(Image.open(table.file(row))) for row in range(len(table.table))])
 
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from vit_registers.backbones import observe
 from vit_registers.backbones.attraction import RIDGE, cls_direction
-from vit_registers.backbones.backbone import Backbone, Preprocess, layout_of
+from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.gate import FIRING, Gate, fit_gate, patches_of, ridge, uniform_patches
+from vit_registers.backbones.measurable import layout_of
 from vit_registers.backbones.planting import GAIN, SHIFT, SPREAD, quietest, random_direction, write_neurons
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.backbones.tagging import quiet_direction, second_moment, tag, tag_reader
 from vit_registers.errors import InputError
 
@@ -32,7 +34,7 @@ def backbone() -> Backbone:
             if "norm" in name or name.endswith("bias"):
                 parameter += 0.3 * torch.randn_like(parameter)
     module.requires_grad_(False)
-    preprocess = Preprocess(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     return Backbone("scratch", module, layout_of(module, "scratch"), preprocess, {})
 
 

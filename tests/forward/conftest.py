@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import timm
@@ -14,8 +15,9 @@ from timm.layers import GluMlp, SwiGLU
 from torch import Tensor, nn
 
 from vit_registers.backbones import backbone as backbones
-from vit_registers.backbones.backbone import Backbone, Preprocess
+from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.forward import store
 
 torch.set_num_threads(1)
@@ -67,7 +69,7 @@ def randomise(module: nn.Module) -> nn.Module:
 
 def make_backbone(family: str, dtype: torch.dtype = torch.float32) -> Backbone:
     build, layout = (FAMILIES | NORM_AFTER_POOLING)[family]
-    preprocess = Preprocess(32, 32, "bicubic", (0.5,) * 3, (0.25,) * 3)
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.25,) * 3)
     return Backbone(family, randomise(build()).to(dtype), layout, preprocess, {})
 
 
@@ -92,13 +94,15 @@ def pixels() -> Tensor:
 @dataclass
 class Pass:
     """One image's tokens (t, d) after the final norm and, of every block, its raw output (t, d), fc2's input (t, h),
-    the keys (heads, t, d / heads) and the softmax map (heads, t, t).
+    queries, keys and values (heads, t, d / heads), and the softmax map (heads, t, t).
     """
 
     final: Tensor
     outputs: list[Tensor] = field(default_factory=list)
     activations: list[Tensor] = field(default_factory=list)
+    queries: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
     maps: list[Tensor] = field(default_factory=list)
 
 
@@ -113,8 +117,10 @@ def rotated(x: Tensor, rope: Tensor, halves: bool) -> Tensor:
     return x * cosine + turned * sine
 
 
-def attend(attn: nn.Module, x: Tensor, rope: Tensor | None, layout: TokenLayout) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (t, d), keys (h, t, d / h) and softmax map (h, t, t) of self-attention on (t, d), written out."""
+def attend(
+    attn: nn.Module, x: Tensor, rope: Tensor | None, layout: TokenLayout, change: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Output (t, d), q, k and v (h, t, d / h) and softmax map (h, t, t) of self-attention on (t, d), written out."""
     tokens, width = x.shape
     projected = x @ attn.qkv.weight.T
     if attn.qkv.bias is not None:
@@ -129,7 +135,7 @@ def attend(attn: nn.Module, x: Tensor, rope: Tensor | None, layout: TokenLayout)
             placed[:, layout.patch_slice] = rotated(placed[:, layout.patch_slice], rope, attn.rotate_half)
     logits = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
     weights = logits.exp() / logits.exp().sum(-1, keepdim=True)
-    return attn.proj((weights @ v).transpose(0, 1).reshape(tokens, width)), k, weights
+    return attn.proj((change(weights) @ v).transpose(0, 1).reshape(tokens, width)), (q, k, v), weights
 
 
 def hidden(mlp: nn.Module, x: Tensor) -> Tensor:
@@ -157,6 +163,8 @@ def one_image(
     appended: int = 0,
     change_activation: Callable[[int, Tensor], Tensor] = lambda layer, a: a,
     change_output: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
+    change_weights: Callable[[int, Tensor], Tensor] = lambda layer, weights: weights,
+    change_skip: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
 ) -> Pass:
     """An image (3, h, w) through a backbone, block by block."""
     module = backbone.module
@@ -167,14 +175,16 @@ def one_image(
         seen = Pass(x)
         for layer, block in enumerate(module.blocks):
             of_layer = rope[layer] if getattr(module, "rope_mixed", False) else rope
-            mixed, keys, weights = attend(block.attn, block.norm1(x), of_layer, backbone.layout)
-            x = x + branch_scale(block, 1) * mixed
+            changed = partial(change_weights, layer)
+            mixed, projected, weights = attend(block.attn, block.norm1(x), of_layer, backbone.layout, changed)
+            x = change_skip(layer, x) + branch_scale(block, 1) * mixed
             a = change_activation(layer, hidden(block.mlp, block.norm2(x)))
             x = x + branch_scale(block, 2) * (a @ block.mlp.fc2.weight.T + block.mlp.fc2.bias)
             x = change_output(layer, x)
             seen.outputs.append(x)
             seen.activations.append(a)
-            seen.keys.append(keys)
+            for kept, projection in zip((seen.queries, seen.keys, seen.values), projected, strict=True):
+                kept.append(projection)
             seen.maps.append(weights)
         seen.final = module.norm(x)
     return seen

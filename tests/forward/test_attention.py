@@ -12,8 +12,10 @@ from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
 from vit_registers.errors import InputError
 from vit_registers.forward import attention
+from vit_registers.forward.applied import applied
 from vit_registers.forward.attention import CHUNK, Attention, fused, log_sum_exp, tapped
-from vit_registers.forward.interventions import Append, applied
+from vit_registers.forward.interventions import Append
+from vit_registers.forward.readers import flow
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # The kernel's exponentials are less exact in half precision, and so is its log-sum-exp.
@@ -61,14 +63,14 @@ def slow_flow(whole, layout):
         [*list(range(layout.length))[layout.register_slice], *list(range(layout.length))[layout.appended_slice]],
         list(range(layout.length))[layout.patch_slice],
     )
-    flow = torch.full((len(whole), 3, 3), torch.nan, dtype=torch.float64)
+    flows = torch.full((len(whole), 3, 3), torch.nan, dtype=torch.float64)
     for image, of_image in enumerate(whole.mean(1)):
         for i, source in enumerate(groups):
             for j, target in enumerate(groups):
                 if source and target:
                     given = [sum(float(of_image[token, other]) for other in target) for token in source]
-                    flow[image, i, j] = sum(given) / len(given)
-    return flow
+                    flows[image, i, j] = sum(given) / len(given)
+    return flows
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -93,7 +95,9 @@ def test_rows_columns_and_flow_are_those_of_the_whole_map(make, family, pixels, 
         torch.testing.assert_close(found.rows(tokens), whole[:, :, tokens], **close)
         torch.testing.assert_close(found.columns(tokens), whole[..., tokens], **close)
         torch.testing.assert_close(found.full(), whole, **close)
-        torch.testing.assert_close(found.flow(layout), slow_flow(whole, layout), equal_nan=True, **close)
+        torch.testing.assert_close(
+            flow(found.columns(layout.specials).mean(1), layout), slow_flow(whole, layout), equal_nan=True, **close
+        )
         assert found.rows(layout.specials).shape == (*whole.shape[:2], len(layout.specials), layout.length)
 
 
@@ -105,8 +109,14 @@ def test_maps_of_a_lengthened_sequence_are_those_of_attention_written_out(make, 
     for image, picture in enumerate(pixels.double()):
         for found, expected in zip(read, by_hand(backbone, picture, appended=3).maps, strict=True):
             torch.testing.assert_close(found.full()[image], expected.float(), rtol=0, atol=1e-5)
-            flow = slow_flow(expected[None], layout)[0]
-            torch.testing.assert_close(found.flow(layout)[image], flow.float(), rtol=0, atol=1e-5, equal_nan=True)
+            expected_flow = slow_flow(expected[None], layout)[0]
+            torch.testing.assert_close(
+                flow(found.columns(layout.specials).mean(1), layout)[image],
+                expected_flow.float(),
+                rtol=0,
+                atol=1e-5,
+                equal_nan=True,
+            )
 
 
 def test_summaries_made_within_an_autocast_pass_are_those_made_after_it(make, pixels):
@@ -114,7 +124,11 @@ def test_summaries_made_within_an_autocast_pass_are_those_made_after_it(make, pi
     backbone, within, after = make("dinov2_reg4"), [], []
 
     def summaries(attention):
-        return [attention.rows([0, 7]), attention.columns([0, 7]), attention.flow(backbone.layout)]
+        return [
+            attention.rows([0, 7]),
+            attention.columns([0, 7]),
+            flow(attention.columns(backbone.layout.specials).mean(1), backbone.layout),
+        ]
 
     def read(layer, attention):
         within.extend(summaries(attention))
@@ -131,10 +145,10 @@ def test_summaries_made_within_an_autocast_pass_are_those_made_after_it(make, pi
 def test_flow_is_nan_for_groups_that_are_empty_and_its_rows_sum_to_one(make, pixels):
     backbone = make("dinov2")
     _, read = under_the_tap(backbone, pixels)
-    flow = read[0].flow(backbone.layout)
-    assert flow[:, 1].isnan().all()
-    assert flow[:, :, 1].isnan().all()
-    torch.testing.assert_close(flow[:, [0, 2]].nansum(-1), torch.ones(len(pixels), 2))
+    given = flow(read[0].columns(backbone.layout.specials).mean(1), backbone.layout)
+    assert given[:, 1].isnan().all()
+    assert given[:, :, 1].isnan().all()
+    torch.testing.assert_close(given[:, [0, 2]].nansum(-1), torch.ones(len(pixels), 2))
 
 
 def test_every_pass_within_one_context_is_read(make, pixels):

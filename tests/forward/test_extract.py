@@ -1,5 +1,6 @@
 """The whole step on sixteen small images and two small models."""
 
+import copy
 import fcntl
 import json
 import logging
@@ -9,6 +10,7 @@ import sys
 import threading
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,25 +21,36 @@ from PIL import Image
 from vit_registers import params
 from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.files import exclusive, read_json, sha256, write_json
-from vit_registers.forward import extract, store
-from vit_registers.forward.interventions import Append, MoveNeurons, applied
+from vit_registers.forward import calibrate, extract, moments, plan, store
+from vit_registers.forward.applied import applied
+from vit_registers.forward.interventions import Append, MoveNeurons
 from vit_registers.forward.readers import Norms
 from vit_registers.forward.store import Features
-from vit_registers.steps import ExtractStep
+from vit_registers.seeds import generator
+from vit_registers.steps import CalibrateStep, ExtractStep
 
 SPLITS = ["train", "test", "test", "train", "test", *["test"] * 8, "train", "test", "train"]  # of sixteen images
 TEST = [row for row, split in enumerate(SPLITS) if split == "test"]
 NEURONS = {"found": True, "top_k": 2, "neurons": [[0, 3, 9.0], [1, 7, 8.0], [1, 2, 7.0], [0, 9, 6.0]]}
 NONE = {"found": False, "top_k": 2, "neurons": [], "reason": "no artifacts found: 0.00% of the patches exceed 51"}
+SETTINGS = {
+    "batch_size": 3,
+    "memory_mb": 500,
+    "precision": "fp32",
+    "dense_split": "test",
+    "dense_images": 5,
+    "projections": {"k": [-1]},
+}
 CONDITIONS = {
     "append": params.Append(kind="append", tokens=2),
     "move": params.MoveNeurons(kind="move", tokens=1),
     "random": params.MoveNeurons(kind="move", tokens=1, neurons="random"),
-    "zero": params.Zero(kind="zero", tokens="registers"),
+    "zero": params.Replace(kind="replace", tokens="registers"),
 }
 
 
@@ -48,23 +61,22 @@ class Workshop:
         self.root, self.data, self.features = root, root / "data", root / "features"
 
     def step(self, model, interventions=None, **extraction):
-        settings = {"batch_size": 3, "precision": "fp32", "dense_split": "test", "dense_images": 5, "keys_layers": [-1]}
         return ExtractStep(
             seed=0,
             device="cpu",
             dataset="tiny",
             model=model,
-            extraction=params.Extraction(**{**settings, **extraction}),
+            extraction=params.Extraction(**{**SETTINGS, **extraction}),
             interventions={"baseline": None} if interventions is None else interventions,
         )
 
-    def run(self, model="vit", interventions=None, found=None, **extraction):
+    def run(self, model="vit", interventions=None, found=None, calibrated=None, **extraction):
         registers = None
         if interventions is not None:
             registers = self.root / "registers.json"
             write_json(registers, NEURONS if found is None else found)
         step = self.step(model, interventions, **extraction)
-        extract.run(step, self.data, self.root / "models" / model, self.features, registers)
+        extract.run(step, self.data, self.root / "models" / model, self.features, registers, calibrated)
 
     def folder(self, condition="baseline", model="vit"):
         return store.condition_folder(self.features, "tiny", model, condition)
@@ -79,6 +91,15 @@ class Workshop:
                 pixels = backbone.preprocess(Image.open(table.file(row)))
                 found.append(backbone.module.forward_features(pixels[None])[0])
         return torch.stack(found).numpy()
+
+    def blocks(self, rows):
+        """Raw outputs of all blocks (n, layers, t, d) of some images of vit-r2."""
+        backbone, table, found = backbones.load(self.root / "models/vit-r2"), Manifest.load(self.data), []
+        handles = [block.register_forward_hook(lambda m, i, o: found.append(o)) for block in backbone.blocks]
+        with torch.inference_mode():
+            backbone.module(torch.stack([backbone.preprocess(Image.open(table.file(int(row)))) for row in rows]))
+        assert len(handles) == 2
+        return torch.stack(found, dim=1).numpy()
 
 
 def write_data(folder):
@@ -116,13 +137,19 @@ def write_model(folder, registers, seed=0, heads=2, **preprocess):
         with torch.no_grad():
             for weights in module.parameters():
                 weights.add_(0.3 * torch.randn(weights.shape))
-    settings = {"size": 32, "resize": 36, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    settings = {
+        "size": (32, 32),
+        "resize": (36, 36),
+        "interpolation": "bicubic",
+        "mean": (0.5,) * 3,
+        "std": (0.25,) * 3,
+    }
     card = {
         "name": folder.name,
         "kind": "trained",
         "architecture": architecture,
         "layout": TokenLayout(1, registers, (4, 4)).to_json(),
-        "preprocess": backbones.Preprocess(**{**settings, **preprocess}).to_json(),
+        "preprocess": Preprocess(**{**settings, **preprocess}).to_json(),
     }
     backbones.save(folder, module, card)
 
@@ -184,8 +211,8 @@ def test_the_index_says_what_was_run(workshop):
         "condition": "baseline",
         "intervention": None,
         "depth": 2,
-        "input_size": 32,
-        "resize": 36,
+        "patch": [8, 8],
+        "batch_size": 3,
         "device": "cpu",
         "status": "complete",
     }
@@ -200,7 +227,7 @@ def test_the_index_says_what_was_run(workshop):
         "norms",
         "attention",
         "flow",
-        "keys_01",
+        "k_01",
         "dense_rows",
     }
 
@@ -212,12 +239,25 @@ def test_more_dense_images_than_there_are_is_all_of_the_split(workshop):
 
 @pytest.mark.parametrize(("count", "dense"), [(7, [1, 3, 4]), (7, []), (4, [0, 1, 2, 3]), (1, [0])])
 @pytest.mark.parametrize("size", [1, 2, 3, 16])
-def test_the_plan_covers_every_row_once_with_the_dense_ones_last(count, dense, size):
-    batches = [batch.tolist() for batch in extract.plan(count, np.array(dense, dtype=np.int64), size)]
-    rows = [row for batch in batches for row in batch]
-    assert rows == [row for row in range(count) if row not in dense] + dense
-    assert max(len(batch) for batch in batches) <= size
-    assert not any(set(batch) & set(dense) and set(batch) - set(dense) for batch in batches)
+def test_the_plan_covers_every_row_once_with_the_dense_ones_last(workshop, count, dense, size):
+    extraction = params.Extraction(**{**SETTINGS, "batch_size": size, "attention_maps": 2})
+    split = ["test" if row in dense else "train" for row in range(count)]
+    table = SimpleNamespace(table=split, rows=lambda wanted: np.flatnonzero(np.array(split) == wanted))
+    planned = plan.Plan(backbones.load(workshop.root / "models/vit"), None, table, extraction)
+    phases = {phase.kind: [batch.tolist() for batch in phase.batches] for phase in planned.phases()}
+    assert [row for batch in phases["others"] for row in batch] == [row for row in range(count) if row not in dense]
+    assert [row for kind in ("maps", "dense") for batch in phases[kind] for row in batch] == dense
+    assert sum(map(len, phases["maps"])) == min(2, len(dense))
+    sizes = [len(batch) for batches in phases.values() for batch in batches]
+    assert max(sizes) <= size + (size > 1)  # a last image alone joins the batch before
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_no_batch_is_a_single_image_unless_there_is_only_one(size):
+    for count in range(1, 13):
+        batches = plan.batched(np.arange(count), size)
+        assert np.concatenate(batches).tolist() == list(range(count))
+        assert all(len(batch) > 1 for batch in batches) or count == 1
 
 
 def test_features_do_not_depend_on_the_size_of_batches(workshop):
@@ -305,7 +345,8 @@ DRIVER = """
 import importlib.util, os, shutil, signal, sys
 from pathlib import Path
 from vit_registers.forward import extract
-from vit_registers.steps import ExtractStep
+from vit_registers.seeds import generator
+from vit_registers.steps import CalibrateStep, ExtractStep
 
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = importlib.util.module_from_spec(spec)
@@ -432,7 +473,7 @@ def test_only_the_condition_that_changed_is_run_again(workshop):
         {"precision": "bf16"},
         {"dense_images": 4},
         {"dense_split": "train"},
-        {"keys_layers": [0]},
+        {"projections": {"k": [0]}},
     ],
     ids=repr,
 )
@@ -455,9 +496,9 @@ def test_other_weights_models_images_or_preprocessing_are_another_result(worksho
     run()
     write_model(workshop.root / "models" / "vit", 0, seed=1)
     run()
-    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=32)  # the same weights on other pixels
+    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=(32, 32))  # the same weights on other pixels
     run()
-    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=32, heads=4)  # the same weights in another model
+    write_model(workshop.root / "models" / "vit", 0, seed=1, resize=(32, 32), heads=4)  # another model of them
     run()
     Image.new("RGB", (40, 40)).save(workshop.data / "images" / "00.png")
     table = pd.read_parquet(workshop.data / "manifest.parquet")
@@ -586,7 +627,167 @@ def test_the_log_says_what_happens(workshop, caplog):
         workshop.run("vit", {"zero": CONDITIONS["zero"]})
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        "baseline: 16 images",
+        "baseline: 16 images, 3 at a time",
         "baseline: complete already",
         "zero: not applicable, the model has no registers",
     ]
+
+
+# --- calibration, and what it is for ---------------------------------------------------------------------------------
+
+
+def calibration(**changes):
+    settings = params.Calibration(**{"split": "train", "images": 3, "donors": 2, **changes})
+    return CalibrateStep(
+        seed=7,
+        device="cpu",
+        dataset="tiny",
+        model="vit-r2",
+        batch_size=2,
+        memory_mb=500,
+        precision="fp32",
+        calibration=settings,
+    )
+
+
+def test_the_step_takes_random_images_of_the_split_and_writes_the_same_bytes_again(workshop, tmp_path):
+    out = tmp_path / "c.safetensors"
+    calibrate.run(calibration(), workshop.data, workshop.root / "models/vit-r2", out)
+    found = moments.load(out)
+    first = out.read_bytes()
+    calibrate.run(calibration(), workshop.data, workshop.root / "models/vit-r2", out)
+    assert out.read_bytes() == first
+    train = [row for row, split in enumerate(SPLITS) if split == "train"]
+    chosen = generator(7, "calibration", "tiny").permutation(np.array(train))[:3]
+    tokens = workshop.blocks(chosen)  # (3, layers, t, d)
+    np.testing.assert_allclose(found.mean, tokens[:, :, :3].mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.donors, tokens[:2, :, :3], rtol=1e-4, atol=1e-5)
+
+
+def test_more_images_than_there_are_is_refused(workshop, tmp_path):
+    with pytest.raises(InputError, match=r"calibration\.images: 5, but 'tiny' has 4 in split 'train'; lower it"):
+        calibrate.run(calibration(images=5), workshop.data, workshop.root / "models/vit-r2", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(workshop, tmp_path):
+    mean = {"mean": params.Replace(kind="replace", tokens="registers", by="mean", at="last")}
+    with pytest.raises(InputError, match="condition 'mean' replaces tokens by what calibration found; calibrate first"):
+        workshop.run("vit-r2", mean)
+    assert not workshop.features.exists()
+    out = tmp_path / "c.safetensors"
+    calibrate.run(calibration(), workshop.data, workshop.root / "models/vit-r2", out)
+    workshop.run("vit-r2", mean, calibrated=out)
+    found = arrays(workshop.folder("mean", "vit-r2"))["registers"]
+    backbone = backbones.load(workshop.root / "models/vit-r2")
+    expected = backbone.module.norm(moments.load(out).mean[-1, 1:])
+    np.testing.assert_allclose(found, expected.expand(16, -1, -1), rtol=1e-4, atol=1e-5)
+    index = Features.open(workshop.folder("mean", "vit-r2")).index
+    assert index["intervention"]["moments"] == sha256(out)
+    before = times(workshop.folder("mean", "vit-r2"))
+    workshop.run("vit-r2", mean, calibrated=out)
+    assert times(workshop.folder("mean", "vit-r2")) == before
+    calibrate.run(calibration(images=4), workshop.data, workshop.root / "models/vit-r2", out)
+    workshop.run("vit-r2", mean, calibrated=out)
+    assert times(workshop.folder("mean", "vit-r2")) != before
+
+
+def test_draws_do_not_depend_on_the_size_of_batches(workshop):
+    noisy = {
+        "patches": params.Replace(kind="replace", tokens="patches", count=3),
+        "both": params.Chain(
+            kind="chain", of=[params.Replace(kind="replace", tokens="cls"), params.Append(kind="append", tokens=2)]
+        ),
+    }
+    found = []
+    for size in (1, 3, 7, 16):
+        workshop.run("vit-r2", noisy, batch_size=size)
+        found.append({name: arrays(workshop.folder(name, "vit-r2")) for name in noisy})
+    for other in found[1:]:
+        for name in noisy:
+            for array, values in found[0][name].items():
+                half = values.dtype == np.float16
+                close = {"rtol": 2e-3, "atol": 1e-4} if half else {"rtol": 1e-5, "atol": 1e-5}
+                np.testing.assert_allclose(other[name][array], values, **close)
+
+
+def test_automatic_batches_are_recorded_and_change_nothing(workshop):
+    workshop.run("vit-r2", batch_size="auto")
+    found = Features.open(workshop.folder(model="vit-r2"))
+    assert found.index["batch_size"] == 128
+    automatic = arrays(workshop.folder(model="vit-r2"))
+    workshop.run("vit-r2", batch_size=16)
+    for name, values in arrays(workshop.folder(model="vit-r2")).items():
+        np.testing.assert_array_equal(automatic[name], values)
+
+
+# --- projections at native size, and all that can be kept ------------------------------------------------------------
+
+
+def native_by_hand(workshop, model, row):
+    """Keys of the last block of one image at its own size, zero-padded, position embeddings resampled by timm."""
+    backbone = backbones.load(workshop.root / "models" / model)
+    table = Manifest.load(workshop.data)
+    image = backbone.preprocess.normalise(torch.from_numpy(np.array(Image.open(table.file(row)))).permute(2, 0, 1))
+    height, width = image.shape[1:]
+    padded = torch.zeros(3, -(-height // 8) * 8, -(-width // 8) * 8)
+    padded[:, :height, :width] = image
+    module, seen = copy.deepcopy(backbone.module), []
+    module.set_input_size(img_size=tuple(padded.shape[1:]))
+    attn = module.blocks[-1].attn
+    handle = attn.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        module.forward_features(padded[None])
+    handle.remove()
+    prefix, grid = backbone.layout.prefix, (padded.shape[1] // 8, padded.shape[2] // 8)
+    with torch.inference_mode():
+        keys = attn.qkv(seen[0])[0].chunk(3, dim=-1)[1]
+    return keys[prefix:].reshape(*grid, -1).numpy()
+
+
+@pytest.mark.parametrize("size", [1, 3, "auto"])
+def test_projections_at_native_size_are_those_of_each_image_by_itself(workshop, size):
+    workshop.run("vit-r2", projections_size="native", dense_images=11, batch_size=size)
+    found = Features.open(workshop.folder(model="vit-r2"))
+    assert found.index["arrays"]["k_01"]["rows"] == "native"
+    assert found.dense_rows.tolist() == TEST[:11]
+    for image, row in enumerate(TEST[:11]):
+        expected = native_by_hand(workshop, "vit-r2", row)
+        assert found.native("k_01", image).shape == expected.shape
+        np.testing.assert_allclose(found.native("k_01", image), expected, rtol=2e-3, atol=2e-3)
+    widths = {found.native("k_01", image).shape[1] for image in range(11)}
+    assert len(widths) > 1
+
+
+def test_native_projections_under_an_intervention_are_of_that_condition(workshop):
+    workshop.run("vit-r2", {"move": CONDITIONS["move"]}, projections_size="native")
+    workshop.run("vit-r2", projections_size="native")
+    one, other = (Features.open(workshop.folder(name, "vit-r2")) for name in ("move", "baseline"))
+    assert np.abs(one.native("k_01", 0) - other.native("k_01", 0)).max() > 1e-2
+    assert not any(name.startswith("k_") and spec["rows"] == "dense" for name, spec in one.index["arrays"].items())
+
+
+def test_everything_that_can_be_kept_is_kept_where_params_say(workshop):
+    workshop.run(
+        "vit-r2",
+        specials_layers=True,
+        patch_layers=[0, -1],
+        attention_heads=True,
+        attention_columns=True,
+        attention_maps=2,
+        neighbours=True,
+        projections={"q": [0], "v": [1]},
+    )
+    found = Features.open(workshop.folder(model="vit-r2"))
+    shapes = {name: tuple(spec["shape"]) for name, spec in found.index["arrays"].items()}
+    assert shapes["specials"] == (2, 3, 16)
+    assert shapes["patches_00"] == shapes["patches_01"] == (16, 16)
+    assert shapes["attention_heads"] == (2, 2, 3, 19)
+    assert shapes["attention_columns"] == (2, 19, 3)
+    assert found.array("attention_maps").shape == (2, 2, 2, 19, 19)
+    assert {"q_00", "v_01"} <= shapes.keys()
+    assert "k_01" not in shapes
+    maps = np.asarray(found.array("attention_maps"), dtype=np.float32)
+    np.testing.assert_allclose(maps.sum(-1), 1.0, atol=2e-3)
+    np.testing.assert_allclose(maps[:, :, :, [0, 1, 2]], found.array("attention_heads")[:2], atol=1e-3)
+    assert found.array("specials").shape == (16, 2, 3, 16)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from PIL import Image
 
-from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.forward import images
 from vit_registers.forward.images import Images
 
-PREPROCESS = Preprocess(16, 20, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+PREPROCESS = Preprocess.square(16, 20, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 
 
 @pytest.fixture

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from vit_registers.backbones.layout import TokenLayout
 from vit_registers.errors import InputError
+from vit_registers.forward.applied import applied, moved
 from vit_registers.forward.interventions import (
     Append,
+    Chain,
     MoveNeurons,
-    Zero,
-    applied,
+    Replace,
+    RestrictClsAttention,
     check,
     layout_under,
-    moved,
     second_linear,
 )
 
@@ -217,7 +218,7 @@ def test_zeros_are_those_of_one_image_at_a_time(make, pixels, by_hand, name, tok
             x[token] = 0.0
         return x
 
-    change = assert_by_hand(backbone, pixels.double(), Zero(tokens, at), by_hand, change_output=zeroed)
+    change = assert_by_hand(backbone, pixels.double(), Replace(tokens, at=at), by_hand, change_output=zeroed)
     assert change > 1e-3
 
 
@@ -226,7 +227,16 @@ def test_zeros_are_those_of_one_image_at_a_time(make, pixels, by_hand, name, tok
 
 @pytest.mark.parametrize("where", ["after the pass", "within the pass"])
 @pytest.mark.parametrize(
-    "intervention", [Append(2), MoveNeurons(NEURONS, 2), Zero("registers"), Zero("cls", "last")], ids=repr
+    "intervention",
+    [
+        Append(2),
+        MoveNeurons(NEURONS, 2),
+        Replace("registers"),
+        Replace("cls", at="last"),
+        RestrictClsAttention("patches"),
+        Chain((MoveNeurons(NEURONS, 2), RestrictClsAttention("registers", skip=True))),
+    ],
+    ids=repr,
 )
 def test_an_exception_leaves_the_model_bit_for_bit_as_it_was(make, pixels, intervention, where):
     backbone = make("dinov3")
@@ -255,8 +265,8 @@ def test_the_baseline_changes_nothing(make, pixels):
 @pytest.mark.parametrize(
     ("name", "intervention", "message"),
     [
-        ("dinov2", Zero("registers"), "model 'dinov2' has no registers"),
-        ("without_cls", Zero("cls"), "model 'without_cls' has no cls"),
+        ("dinov2", Replace("registers"), "model 'dinov2' has no registers"),
+        ("without_cls", Replace("cls"), "model 'without_cls' has no cls"),
         ("dinov2", MoveNeurons(((0, 3), (3, 0)), 1), "no neuron 0 in layer 3"),
         ("dinov2", MoveNeurons(((-1, 0),), 1), "no neuron 0 in layer -1"),
         ("dinov2", MoveNeurons(((0, 128),), 1), "no neuron 128 in layer 0"),

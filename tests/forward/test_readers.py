@@ -9,16 +9,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_registers.backbones.layout import TokenLayout
-from vit_registers.forward.interventions import Append, applied
-from vit_registers.forward.readers import AttentionRows, Keys, Norms, Patches, Reader, Tokens
+from vit_registers.errors import InputError
+from vit_registers.forward.applied import applied
+from vit_registers.forward.interventions import Append
+from vit_registers.forward.readers import (
+    AttentionMaps,
+    AttentionRows,
+    NeighbourCosines,
+    Norms,
+    Patches,
+    PatchesByLayer,
+    Projections,
+    Reader,
+    SpecialsByLayer,
+    Tokens,
+)
 from vit_registers.forward.run import reading
 
 CLASSES = {
     "tokens": Tokens,
     "patches": Patches,
     "norms": Norms,
-    "attention": AttentionRows,
-    "keys": lambda backbone, layout: Keys(backbone, layout, [0, -1]),
+    "attention": lambda backbone, layout: AttentionRows(backbone, layout, heads=True, columns=True),
+    "projections": lambda backbone, layout: Projections(backbone, layout, {"k": [0, -1], "q": [1], "v": [2]}),
+    "specials": SpecialsByLayer,
+    "patches by layer": lambda backbone, layout: PatchesByLayer(backbone, layout, [1]),
+    "neighbours": NeighbourCosines,
+    "maps": AttentionMaps,
 }
 
 
@@ -43,10 +60,14 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
         assert arrays[name].dtype == spec.dtype, name
         assert spec.unit
         assert spec.what
-    expected = {"patch_mean"} | ({"cls"} if layout.cls else set()) | ({"registers"} if layout.registers else set())
+    expected = (
+        {"patch_mean", "specials"} | ({"cls"} if layout.cls else set()) | ({"registers"} if layout.registers else set())
+    )
     expected |= {"appended"} if appended else set()
     assert {name for name, spec in specs.items() if spec.rows == "all"} == expected
-    dense = {"patches", "norms", "attention", "flow", "keys_00", "keys_02"}
+    dense = {"patches", "norms", "attention", "attention_heads", "attention_columns", "flow", "neighbours"}
+    dense |= {"k_00", "k_02", "q_01", "v_02", "patches_01"}
+    assert [name for name, spec in specs.items() if spec.rows == "maps"] == ["attention_maps"]
     assert {name for name, spec in specs.items() if spec.rows == "dense"} == dense
 
 
@@ -77,10 +98,33 @@ def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_han
             specials = list(layout.specials)
             given = heads[layout.patch_slice][:, specials].sum(1).mean()
             np.testing.assert_allclose(arrays["flow"][image, layer, 2, 2], 1.0 - given, **single)
-        for layer in (0, 2):
-            keys = expected.keys[layer][:, layout.patch_slice]  # (heads, patches, channels of a head)
-            together = np.stack([keys[:, patch].flatten().numpy() for patch in range(24)])
-            np.testing.assert_allclose(arrays[f"keys_{layer:02d}"][image], together, rtol=1e-3, atol=5e-3)
+            whole = expected.maps[layer].numpy()  # (heads, t, t)
+            specials = list(layout.specials)
+            np.testing.assert_allclose(arrays["attention_maps"][image, layer], whole, **half)
+            np.testing.assert_allclose(arrays["attention_heads"][image, layer], whole[:, specials], **half)
+            np.testing.assert_allclose(arrays["attention_columns"][image, layer], whole.mean(0)[:, specials], **half)
+            np.testing.assert_allclose(arrays["specials"][image, layer], expected.outputs[layer][specials], **single)
+        kept = {"k_00": expected.keys[0], "k_02": expected.keys[2]}
+        kept |= {"q_01": expected.queries[1], "v_02": expected.values[2]}
+        for name, projected in kept.items():
+            of_patches = projected[:, layout.patch_slice]  # (heads, patches, channels of a head)
+            together = np.stack([of_patches[:, patch].flatten().numpy() for patch in range(24)])
+            np.testing.assert_allclose(arrays[name][image], together, rtol=1e-3, atol=5e-3)
+        np.testing.assert_allclose(arrays["patches_01"][image], expected.outputs[1][layout.patch_slice], **single)
+        np.testing.assert_allclose(arrays["neighbours"][image], slow_neighbours(backbone, picture), **single)
+
+
+def slow_neighbours(backbone, picture):
+    """Mean cosine of each of 4 x 6 patch embeddings with those above, below, left and right of it."""
+    embedded = backbone.module.patch_embed(picture[None]).reshape(4, 6, -1).detach()
+    means = []
+    for y in range(4):
+        for x in range(6):
+            near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            found = [embedded[there] for there in near if 0 <= there[0] < 4 and 0 <= there[1] < 6]
+            cosines = [float(embedded[y, x] @ other / embedded[y, x].norm() / other.norm()) for other in found]
+            means.append(sum(cosines) / len(cosines))
+    return means
 
 
 @pytest.mark.parametrize("of", CLASSES.values(), ids=CLASSES)
@@ -103,7 +147,16 @@ def test_what_was_taken_is_forgotten(make, pixels, of):
 
 def test_key_layers_count_from_the_end_and_once(make):
     backbone = make("dinov2")
-    assert list(Keys(backbone, backbone.layout, [-1, 2, 0]).specs()) == ["keys_00", "keys_02"]
+    assert list(Projections(backbone, backbone.layout, {"k": [-1, 2, 0]}).specs()) == ["k_00", "k_02"]
+
+
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_that_is_not_there_is_refused_by_its_key(make, layer):
+    backbone = make("dinov2")
+    with pytest.raises(InputError, match=rf"extraction.projections.v: layer {layer} for model 'dinov2' of 3 blocks"):
+        Projections(backbone, backbone.layout, {"v": [0, layer]})
+    with pytest.raises(InputError, match=rf"extraction.patch_layers: layer {layer} for model 'dinov2' of 3 blocks"):
+        PatchesByLayer(backbone, backbone.layout, [layer])
 
 
 def test_a_reader_that_overrides_nothing_gives_nothing():

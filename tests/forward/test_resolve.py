@@ -4,8 +4,8 @@ import pytest
 
 from vit_registers import params
 from vit_registers.errors import InputError
-from vit_registers.forward.interventions import Append, MoveNeurons, Zero
-from vit_registers.forward.resolve import NotApplicable, choose, resolve
+from vit_registers.forward.interventions import Append, MoveNeurons, Replace
+from vit_registers.forward.resolve import Known, NotApplicable, choose, resolve
 
 NAMES = (0, "shapes", "vit", "move")
 RANKED = [[1, 5, 9.0], [0, 7, 8.0], [1, 2, 7.0], [1, 90, 6.0], [2, 1, 5.0], [0, 3, 4.0], [2, 2, 3.0], [1, 1, 2.0]]
@@ -15,19 +15,19 @@ NONE = {"found": False, "top_k": 4, "neurons": [], "reason": "no artifacts found
 
 
 def test_the_baseline_is_the_empty_intervention(make):
-    assert resolve(None, make("dinov2"), None, NAMES) is None
+    assert resolve(None, make("dinov2"), Known(None, None, NAMES)) is None
 
 
 def test_append_and_zero_need_no_detection(make):
     backbone = make("dinov2_reg4")
-    assert resolve(params.Append(kind="append", tokens=3), backbone, None, NAMES) == Append(3)
-    zero = params.Zero(kind="zero", tokens="registers", at="last")
-    assert resolve(zero, backbone, None, NAMES) == Zero("registers", "last")
+    assert resolve(params.Append(kind="append", tokens=3), backbone, Known(None, None, NAMES)) == Append(3)
+    zero = params.Replace(kind="replace", tokens="registers", at="last")
+    assert resolve(zero, backbone, Known(None, None, NAMES)) == Replace("registers", at="last")
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("dinov2", "registers"), ("without_cls", "cls")])
 def test_zeroing_what_a_model_does_not_have_is_not_applicable(make, name, tokens):
-    found = resolve(params.Zero(kind="zero", tokens=tokens), make(name), None, NAMES)
+    found = resolve(params.Replace(kind="replace", tokens=tokens), make(name), Known(None, None, NAMES))
     assert found == NotApplicable(f"the model has no {tokens}")
 
 
@@ -40,24 +40,26 @@ def test_every_setting_of_a_move_is_carried_over(make):
         "max_includes_cls": True,
         "clear_cls": True,
     }
-    found = resolve(params.MoveNeurons(kind="move", neurons="found", **settings), make("dinov2"), FOUND, NAMES)
+    found = resolve(
+        params.MoveNeurons(kind="move", neurons="found", **settings), make("dinov2"), Known(FOUND, None, NAMES)
+    )
     assert found == MoveNeurons(neurons=((1, 5), (0, 7), (1, 2), (1, 90)), **settings)
 
 
 def test_the_defaults_of_params_and_of_the_intervention_agree(make):
-    found = resolve(params.MoveNeurons(kind="move", tokens=1), make("dinov2"), FOUND, NAMES)
+    found = resolve(params.MoveNeurons(kind="move", tokens=1), make("dinov2"), Known(FOUND, None, NAMES))
     assert found == MoveNeurons(((1, 5), (0, 7), (1, 2), (1, 90)), 1)
 
 
 def test_moving_without_detection_is_refused_by_name(make):
     with pytest.raises(InputError, match="condition 'move' moves register neurons; detect them first"):
-        resolve(params.MoveNeurons(kind="move", tokens=1), make("dinov2"), None, NAMES)
+        resolve(params.MoveNeurons(kind="move", tokens=1), make("dinov2"), Known(None, None, NAMES))
 
 
 @pytest.mark.parametrize("which", ["found", "half", "next", "random"])
 def test_where_detection_found_none_its_reason_is_repeated(make, which):
     source = params.MoveNeurons(kind="move", tokens=1, neurons=which)
-    assert resolve(source, make("dinov2"), NONE, NAMES) == NotApplicable(NONE["reason"])
+    assert resolve(source, make("dinov2"), Known(NONE, None, NAMES)) == NotApplicable(NONE["reason"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from vit_registers.forward import run
-from vit_registers.forward.interventions import Append, MoveNeurons, Zero, applied
+from vit_registers.forward.applied import applied
+from vit_registers.forward.interventions import Append, MoveNeurons, Replace
 from vit_registers.forward.readers import Reader
 from vit_registers.forward.run import reading
 
@@ -67,7 +68,7 @@ def test_a_batch_is_read_layer_by_layer_and_then_at_its_end(make, family, pixels
 
 def test_readers_see_what_the_intervention_has_made(make, pixels):
     backbone = make("dinov2_reg4")
-    zeroed = read(backbone, pixels, Zero("registers"))
+    zeroed = read(backbone, pixels, Replace("registers"))
     assert all((tokens[:, 1:5] == 0).all() for tokens in zeroed.of("block"))
     assert all((tokens[:, 5:] != 0).any() for tokens in zeroed.of("block"))
     lengthened, moved = read(backbone, pixels, Append(2)), read(backbone, pixels, MoveNeurons(((0, 7),), 2))
@@ -171,7 +172,7 @@ def test_readers_measure_in_full_whatever_the_model_computes_in(make, pixels, pr
     )
 
 
-@pytest.mark.parametrize("intervention", [Append(2), MoveNeurons(((1, 7),), 2), Zero("cls")], ids=repr)
+@pytest.mark.parametrize("intervention", [Append(2), MoveNeurons(((1, 7),), 2), Replace("cls")], ids=repr)
 def test_interventions_and_readers_together_run_in_half_precision(make, pixels, intervention):
     backbone = make("dinov3")
     exact, found = read(backbone, pixels, intervention), read(backbone, pixels, intervention, "bf16")

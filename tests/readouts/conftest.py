@@ -52,7 +52,9 @@ class Study:
         writer = store.Writer(self.folder(condition), "key", specs, counts)
         writer.write(arrays, {kind: np.arange(n) for kind, n in counts.items()})
         layout = TokenLayout(1, 0, GRID)
-        writer.finish({"layout": layout.to_json(), "input_size": SIZE, "resize": RESIZE, "depth": 3})
+        seen = {"size": [SIZE, SIZE], "resize": [RESIZE, RESIZE]}
+        patch = [SIZE // GRID[0], SIZE // GRID[1]]
+        writer.finish({"layout": layout.to_json(), "preprocess": seen, "patch": patch, "depth": 3})
 
 
 @pytest.fixture

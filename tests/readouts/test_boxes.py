@@ -1,11 +1,7 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from vit_registers.backbones.backbone import Preprocess
-from vit_registers.readouts.boxes import Geometry, best_centre_share, best_iou, centre_boxes, iou, random_boxes
-
-SIZES = [(64, 64), (97, 64), (64, 131), (333, 500), (500, 333), (225, 224)]  # width, height
+from vit_registers.readouts.boxes import best_centre_share, best_iou, centre_boxes, iou, random_boxes
 
 
 def whole_boxes(rng, n, limit=12):
@@ -39,54 +35,6 @@ def test_the_best_of_each_images_own_truths_counts():
     found = whole_boxes(rng, 5)
     slow = [max(float(iou(box, t)) for t in boxes) for box, boxes in zip(found, truth, strict=True)]
     np.testing.assert_allclose(best_iou(found, truth), slow)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("resize", "crop"), [(64, 64), (64, 48), (73, 64), (40, 33)])
-def test_truth_through_the_model_input_and_back_is_itself(size, resize, crop):
-    geometry = Geometry(*size, resize=resize, size=crop)
-    inside = np.array([[1.0, 2.0, crop - 3.0, crop - 1.0], [0.0, 0.0, crop, crop], [5.5, 4.25, 9.0, 20.0]])
-    truth = geometry.to_image(inside)
-    np.testing.assert_allclose(geometry.to_input(truth), inside, atol=1e-9)
-    again = geometry.to_image(geometry.to_input(truth))
-    np.testing.assert_allclose(iou(again, truth), 1.0)
-    assert (again >= 0).all()
-    assert (again <= np.tile(size, 2)).all()
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("resize", "crop"), [(64, 64), (64, 48), (224, 224), (73, 64)])
-def test_a_painted_box_is_where_the_geometry_says_in_what_the_model_sees(size, resize, crop):
-    width, height = size
-    geometry = Geometry(width, height, resize, crop)
-    truth = np.round(geometry.to_image(np.array([0.2, 0.35, 0.7, 0.9]) * crop))
-    painted = np.zeros((height, width, 3), dtype=np.uint8)
-    x0, y0, x1, y1 = truth.astype(int)
-    painted[y0:y1, x0:x1] = 255
-    preprocess = Preprocess(crop, resize, "bilinear", (0.0,) * 3, (1.0,) * 3)
-    seen = preprocess.pixels(Image.fromarray(painted)).numpy()[0] > 127
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    np.testing.assert_allclose(geometry.to_input(truth), found, atol=0.51)
-
-
-@pytest.mark.parametrize("size", [(40, 33), (33, 40), (38, 33), (33, 37), (33, 36)])
-def test_the_crop_takes_away_exactly_the_margin_that_the_model_input_lacks(size):
-    width, height = size
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    coordinates = np.stack([x, y, x], axis=-1).astype(np.uint8)
-    preprocess = Preprocess(32, 33, "bicubic", (0.0,) * 3, (1.0,) * 3)
-    first = preprocess.pixels(Image.fromarray(coordinates)).numpy()[:2, 0, 0]
-    np.testing.assert_array_equal(Geometry(width, height, 33, 32).offset, first)
-
-
-def test_a_box_that_leaves_the_image_is_clipped_to_it():
-    geometry = Geometry(80, 40, resize=40, size=40)
-    np.testing.assert_allclose(geometry.to_image(np.array([-30.0, -5.0, 70.0, 45.0])), [0, 0, 80, 40])
-
-
-def test_an_absent_box_stays_absent():
-    assert np.isnan(Geometry(80, 40, 40, 40).to_image(np.full(4, np.nan))).all()
 
 
 def test_centre_boxes_are_centred_and_cover_their_share_of_each_side():

@@ -20,7 +20,7 @@ OFFSET = np.array([8.0, 2.0, 8.0, 2.0])  # (33 - 16) / 2 is 8.5 and goes to the 
 
 
 def step(conditions=CONDITIONS, images=2, **changes):
-    settings = {"layer": -1, "k": 3, "normalise": False, "centre": True, "bias": 0.0, **changes}
+    settings = {"feature": "k", "layer": -1, "k": 3, "normalise": False, "centre": True, "bias": 0.0, **changes}
     return LostStep(
         seed=0,
         dataset="tiny",
@@ -46,7 +46,7 @@ def keys_of(dense, seed):
 def made(study):
     dense = study.rows("test")[:25]
     for i, condition in enumerate(CONDITIONS[:2]):
-        study.write_features(condition, {"keys_02": keys_of(dense, i), "keys_00": keys_of(dense, 9)}, dense)
+        study.write_features(condition, {"k_02": keys_of(dense, i), "k_00": keys_of(dense, 9)}, dense)
     store.write_not_applicable(study.folder("ttr-4"), "key", REASON)
     return study
 
@@ -204,17 +204,17 @@ def test_the_layer_chooses_the_keys(made):
     [
         (3, "lost.layer: 3 is not one of the 3 blocks"),
         (-4, "lost.layer: -4 is not one of the 3 blocks"),
-        (1, "holds no keys_01; add 1 to extraction.keys_layers"),
+        (1, "holds no k_01; add 1 to extraction.projections.k"),
     ],
 )
-def test_a_layer_without_keys_is_refused(made, layer, reason):
+def test_a_layer_without_k_is_refused(made, layer, reason):
     with pytest.raises(InputError, match=reason):
         run(made, step(layer=layer))
 
 
 def test_an_image_without_a_box_is_a_miss(made):
     dense = made.rows("test")[:25]
-    made.write_features("append-4", {"keys_02": np.zeros((25, 16, 3), dtype=np.float16)}, dense)
+    made.write_features("append-4", {"k_02": np.zeros((25, 16, 3), dtype=np.float16)}, dense)
     out = run(made, step(conditions=["baseline", "append-4"]))
     boxes = pd.read_parquet(out / "m.boxes.parquet")
     boxes = boxes[boxes["intervention"] == "append-4"]
@@ -230,7 +230,7 @@ def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made):
     steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True, 0.0), (4, 4), 3)
     with np.load(out / "m.steps.npz") as arrays:
         names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "degree", "kept", "mask", "seed")]
-        assert sorted(arrays) == sorted([*names, "image_id", "images", "truth"])
+        assert sorted(arrays) == sorted([*names, "grids", "image_id", "images", "sizes", "truth"])
         assert arrays["image_id"].tolist() == ["i60", "i61", "i62"]  # the first dense image of each class
         assert arrays["images"].shape == (3, SIZE, SIZE, 3)
         np.testing.assert_array_equal(arrays["baseline/degree"], steps.degree[:3].reshape(3, 4, 4))
@@ -251,7 +251,7 @@ def test_truth_that_is_found_whole_has_overlap_one(made):
     dense = made.rows("test")[:25]
     keys = np.tile([1.0, 0.0], (25, 4, 4, 1))
     keys[:, 1:3, 2:4] = [-1.0, 0.0]
-    made.write_features("baseline", {"keys_02": keys.reshape(25, 16, 2).astype(np.float16)}, dense)
+    made.write_features("baseline", {"k_02": keys.reshape(25, 16, 2).astype(np.float16)}, dense)
     box = slow_box([2, 1, 4, 3]).tolist()
     made.table["boxes"] = [[box]] * len(made.table)
     made.write_manifest()

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from vit_registers import metrics, params
-from vit_registers.backbones.backbone import Preprocess
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data import manifest
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
@@ -44,7 +44,8 @@ def write_features(folder, arrays, layout, dense):
     specs["dense_rows"] = store.Spec((), "int64", "dense", "row", "")
     writer = store.Writer(folder, "key", specs, {"dense": M})
     writer.write({**arrays, "dense_rows": dense}, {"dense": np.arange(M)})
-    writer.finish({"layout": layout.to_json(), "input_size": SIZE, "resize": RESIZE, "depth": L})
+    seen = {"size": [SIZE, SIZE], "resize": [RESIZE, RESIZE]}
+    writer.finish({"layout": layout.to_json(), "preprocess": seen, "depth": L})
 
 
 def write_data(folder):
@@ -241,7 +242,7 @@ def test_maps_stand_where_the_patches_stand(made):
 def test_pictures_show_what_the_model_saw(made):
     """Shorter side to ``resize``, then the centre: maps over a picture of anything else would stand beside it."""
     data = Manifest.load(made.root / "data")
-    seen = Preprocess(SIZE, RESIZE, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    seen = Preprocess.square(SIZE, RESIZE, "bicubic", (0.5,) * 3, (0.5,) * 3)
     with np.load(made.run() / "m.maps.npz") as maps:
         assert maps["images"].shape == (2, SIZE, SIZE, 3)
         for picture, row in zip(maps["images"], (3, 5), strict=True):

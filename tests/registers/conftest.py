@@ -12,6 +12,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from vit_registers import params
 from vit_registers.backbones import backbone as backbones
+from vit_registers.backbones.measurable import layout_of
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data import manifest
 from vit_registers.forward import extract
 from vit_registers.steps import DetectStep, ExtractStep
@@ -50,6 +52,7 @@ class Study:
             "bootstrap": 20,
         }
         fields = {"seed": 0, "device": "cpu", "dataset": "tiny", "model": model, "batch_size": 5, "precision": "fp32"}
+        fields["memory_mb"] = 500
         fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
         return DetectStep(**fields, detection=params.Detection(**{**settings, **changes}))
 
@@ -104,8 +107,8 @@ def write_model(folder: Path, planted: bool) -> None:
         "name": folder.name,
         "kind": "planted" if planted else "trained",
         "architecture": ARCHITECTURE,
-        "layout": backbones.layout_of(module, folder.name).to_json(),
-        "preprocess": backbones.Preprocess(32, 32, "bicubic", (0.0,) * 3, (0.25,) * 3).to_json(),
+        "layout": layout_of(module, folder.name).to_json(),
+        "preprocess": Preprocess.square(32, 32, "bicubic", (0.0,) * 3, (0.25,) * 3).to_json(),
     }
     backbones.save(folder, module, card | ({"planted": {"neurons": NEURONS}} if planted else {}))
 
@@ -117,7 +120,7 @@ def study(tmp_path_factory):
     for model in ("planted", "plain"):
         write_model(made.root / "models" / model, model == "planted")
         settings = params.Extraction(
-            batch_size=5, precision="fp32", dense_split="test", dense_images=12, keys_layers=[-1]
+            batch_size=5, precision="fp32", dense_split="test", dense_images=12, memory_mb=500, projections={"k": [-1]}
         )
         step = ExtractStep(
             seed=0, device="cpu", dataset="tiny", model=model, extraction=settings, interventions={"baseline": None}

@@ -7,8 +7,9 @@ from timm.layers import SwiGLUPacked
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_registers.backbones.backbone import Backbone, Preprocess
+from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.forward.run import reading
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
 
@@ -35,7 +36,7 @@ def make(kind):
         for parameter in module.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(0.0, scale)
-    preprocess = Preprocess(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     return Backbone(kind, module, TokenLayout(cls, registers, (4, 4)), preprocess, {})
 
 

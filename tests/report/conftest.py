@@ -187,7 +187,8 @@ class _Invented:
         if self.artifacts:
             degree[:, 0, 0], seed, box = 2, np.zeros_like(seed), np.tile([0.0, 0.0, 16.0, 8.0], (GALLERY, 1))
         found = {"degree": degree, "seed": seed, "kept": inside & (degree > 5), "mask": inside, "box": box}
-        return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
+        whole = {"sizes": np.tile(images.shape[1:3], (GALLERY, 1)), "grids": np.tile(GRID, (GALLERY, 1))}
+        return whole | {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
 
 
 def _gallery() -> tuple[np.ndarray, np.ndarray]:

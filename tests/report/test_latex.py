@@ -108,9 +108,13 @@ CHOICES = {
     "patches": {"zero": "mean"},
     "max_over": {"neuron": "layer"},
     "dense_split": {"test": "train"},
+    "batch_size": {"auto": 8},
+    "projections_size": {"model": "native"},
+    "feature": {"k": "v"},
 }
-# Not stated: how often a training saves itself, which keys are kept, and what figures show.
-UNSTATED = {"checkpoint_steps", "keys_layers", "kind"}
+# Not stated: how often a training saves itself, what is kept that no readout here reads, and what figures show.
+KEPT = {"specials_layers", "attention_heads", "attention_columns", "attention_maps", "neighbours"}
+UNSTATED = {"checkpoint_steps", "kind"} | KEPT
 
 
 # Where nothing is appended, what would be written there does not matter.
@@ -153,7 +157,7 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
     tried = 0
     for section in (*sections, "datasets", "seed"):
         for path, value in _leaves(content[section], (section,)):
-            if path[-1] in UNSTATED or path in WITHOUT_EFFECT:
+            if path[-1] in UNSTATED or "projections" in path or path in WITHOUT_EFFECT:
                 continue
             other = copy.deepcopy(content)
             place = other

@@ -18,6 +18,7 @@ PHASE_OF_RULE = {
     "plant": "models",
     "extract": "features",
     "detect": "registers",
+    "calibrate": "ablation",
     "ablate": "ablation",
     "tokens": "readouts",
     "probe": "readouts",

@@ -1,5 +1,7 @@
 # One forward pass per condition, to cached tensors: the baseline first, then, with the registers that were detected,
-# every named intervention of the pair in one process.
+# every named intervention of the pair in one process. Some need calibration: moments of the model as it is.
+
+PASS_MB = STUDY.extraction.memory_mb + 2000  # what a pass may take, and the libraries it runs in
 
 
 rule extract:
@@ -16,7 +18,7 @@ rule extract:
         "../envs/study.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=False),
         code=code("forward.extract"),
@@ -24,11 +26,40 @@ rule extract:
         "vit-registers extract --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule calibrate:
+    input:
+        "data/prepared/{dataset}/dataset.json",
+        "results/models/{model}/model.json",
+    output:
+        "results/features/ablated/{dataset}/{model}.moments.safetensors",
+    log:
+        "logs/calibrate/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/calibrate/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=PASS_MB,
+    params:
+        cfg=lambda w: cfg(steps.calibrate, w.dataset, w.model),
+        code=code("forward.calibrate"),
+    shell:
+        "vit-registers calibrate --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+def calibration_of(wildcards):
+    """Moments, where an intervention of the pair replaces tokens by them."""
+    needed = steps.extract(STUDY, wildcards.dataset, wildcards.model, ablated=True).calibrated
+    return f"results/features/ablated/{wildcards.dataset}/{wildcards.model}.moments.safetensors" if needed else []
+
+
 rule ablate:
     input:
         "data/prepared/{dataset}/dataset.json",
         "results/models/{model}/model.json",
         "results/registers/{dataset}/{model}.json",
+        calibration_of,
     output:
         "results/features/ablated/{dataset}/{model}/ablated.json",
     log:
@@ -39,7 +70,7 @@ rule ablate:
         "../envs/study.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=True),
         code=code("forward.extract"),

@@ -2,6 +2,8 @@
 
 
 rule fetch:
+    input:
+        lambda w: getattr(STUDY.models[w.model], "path", []),
     output:
         "results/models/{model}/model.json",
     log:
@@ -9,7 +11,7 @@ rule fetch:
     benchmark:
         "logs/benchmarks/fetch/{model}.tsv"
     wildcard_constraints:
-        model=one_of(models_of("timm", "openclip")),
+        model=one_of(models_of("timm", "openclip", "file")),
     conda:
         "../envs/study.yaml"
     threads: 1

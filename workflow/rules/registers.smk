@@ -18,7 +18,7 @@ rule detect:
         "../envs/study.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.detect, w.dataset, w.model),
         code=code("registers.detect"),

@@ -64,11 +64,11 @@ PHASES = {
         ["device", "extraction", "detection", "detection_overrides"],
     ),
     "ablation": Phase(
-        ["forward.extract"],
+        ["forward.calibrate", "forward.extract"],
         "features",
         ["data/prepared", "results/models", "results/registers"],
         [ABLATED],
-        ["device", "extraction", "interventions"],
+        ["device", "extraction", "calibration", "interventions"],
     ),
     "readouts": Phase(
         ["readouts.tokens", "readouts.probe", "readouts.corloc"],
@@ -119,6 +119,7 @@ PHASES = {
             "recipes",
             "plantings",
             "extraction",
+            "calibration",
             "interventions",
             "detection",
             "detection_overrides",

@@ -1,61 +1,24 @@
 """One backbone, whatever it was loaded from: a timm module, its token layout, its preprocessing, its card."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.layers import QuickGELU
-from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
+from torch import nn
 
 from vit_registers.backbones.layout import TokenLayout
+from vit_registers.backbones.positions import Resampling, at_size
+from vit_registers.backbones.preprocess import Preprocess
+from vit_registers.data.geometry import Size
 from vit_registers.errors import InputError
-from vit_registers.files import digest, read_json, replacing, sha256, write_json
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """Image to tensor (3, size, size): shorter side resized to ``resize``, centre crop of ``size``, normalised."""
-
-    size: int
-    resize: int
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image as float32 (3, size, size)."""
-        return self.normalise(self.pixels(image))
-
-    def pixels(self, image: Image.Image) -> Tensor:
-        """An RGB image as uint8 (3, size, size), resized and cropped: what is worth keeping in memory."""
-        if min(image.size) != self.resize:
-            mode = InterpolationMode(self.interpolation)
-            image = transforms.resize(image, [self.resize], interpolation=mode, antialias=True)
-        return transforms.pil_to_tensor(transforms.center_crop(image, [self.size, self.size]))
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 (..., 3, h, w) to float32, normalised with mean and std."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
-        return (pixels.float() / 255.0 - mean) / std
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON for the model card."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Preprocess":
-        """Inverse of :meth:`to_json`."""
-        return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+from vit_registers.files import read_json, replacing, sha256, write_json
 
 
 @dataclass(frozen=True)
@@ -84,9 +47,27 @@ class Backbone:
         return int(self.module.embed_dim)  # type: ignore[arg-type]
 
     @property
+    def patch(self) -> Size:
+        """Height and width of a patch in pixels."""
+        height, width = self.module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[operator, union-attr]
+        return int(height), int(width)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
+
+    def at_size(self, size: Size) -> "Backbone":
+        """The same weights for images of ``size`` (height, width); :class:`InputError` unless that is whole patches."""
+        patch = self.patch
+        if size[0] % patch[0] or size[1] % patch[1]:
+            raise InputError(
+                f"model '{self.name}': an input of {size[0]}x{size[1]} is not whole patches of {patch[0]}x{patch[1]}; "
+                f"give multiples of {patch[0]} and {patch[1]}"
+            )
+        module = at_size(self.module, size, Resampling(**self.card.get("positions", {})))
+        grid = (size[0] // patch[0], size[1] // patch[1])
+        return replace(self, module=module.eval().requires_grad_(False), layout=replace(self.layout, grid=grid))
 
 
 def pick_device(name: str) -> torch.device:
@@ -99,45 +80,28 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def layout_of(module: nn.Module, name: str) -> TokenLayout:
-    """Token layout of a timm ViT at its own input size; an architecture whose tokens cannot be told is refused."""
-    if not isinstance(module, VisionTransformer | Eva):
-        raise InputError(f"model '{name}' is a {type(module).__name__}; expected timm's VisionTransformer or Eva")
-    cls = int(module.cls_token is not None)
-    registers = 0 if module.reg_token is None else int(module.reg_token.shape[1])
-    if cls + registers != module.num_prefix_tokens:
-        raise InputError(
-            f"model '{name}' has prefix tokens that are neither [CLS] nor registers; it cannot be laid out"
-        )
-    if not all(getattr(block.attn, "fused_attn", False) for block in module.blocks):
-        raise InputError(f"model '{name}': attention that bypasses scaled_dot_product_attention cannot be measured")
-    height, width = module.patch_embed.grid_size
-    return TokenLayout(cls, registers, (int(height), int(width)))
-
-
-def build(architecture: str | Mapping[str, Any], image_size: int | None = None) -> nn.Module:
-    """A timm module with untrained weights, by name or as ``VisionTransformer`` keyword arguments.
+def build(architecture: str | Mapping[str, Any]) -> nn.Module:
+    """A timm module with untrained weights: by name, by ``name`` and arguments, or ``VisionTransformer`` arguments.
 
     ``clip: true`` stands for what CLIP's towers do otherwise and JSON cannot hold: a norm before the blocks,
     LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head.
     """
-    if not isinstance(architecture, str):
-        arguments = dict(architecture)
-        if arguments.pop("clip", False):
-            activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
-            arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
-        return VisionTransformer(**arguments).eval()
-    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    return timm.create_model(architecture, pretrained=False, num_classes=0, **size).eval()
+    arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
+    if "name" in arguments:
+        return timm.create_model(arguments.pop("name"), pretrained=False, num_classes=0, **arguments).eval()
+    if arguments.pop("clip", False):
+        activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
+        arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
+    return VisionTransformer(**arguments).eval()
 
 
 def state_digest(module: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of all weights, on any device."""
-    parts = {
-        name: digest([list(tensor.shape), tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes().hex()])
-        for name, tensor in module.state_dict().items()
-    }
-    return digest(parts)
+    """SHA-256 over names, dtypes, shapes and bytes of all weights, on any device."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def save(folder: Path, module: nn.Module, card: Mapping[str, Any]) -> None:
@@ -153,36 +117,47 @@ def load(folder: Path | str, device: str = "cpu") -> Backbone:
     """The model of ``folder``'s model.json, with weights that match the checksum recorded at first use."""
     folder = Path(folder)
     card = read_json(folder / "model.json")
+    module = _load_weights(folder, card).eval().requires_grad_(False)
+    layout, preprocess = TokenLayout.from_json(card["layout"]), Preprocess.from_json(card["preprocess"])
+    backbone = Backbone(card["name"], module.to(pick_device(device)), layout, preprocess, card)
+    size = card.get("image_size")
+    return backbone if size is None else backbone.at_size((size[0], size[1]))
+
+
+def _load_weights(folder: Path, card: Mapping[str, Any]) -> nn.Module:
     weights = card["weights"]
-    if "file" in weights:
-        path = folder / weights["file"]
-        if not path.is_file() or sha256(path) != weights["sha256"]:
-            raise InputError(f"{path}: missing, or not the weights that model.json records; make the model again")
-        module = build(card["architecture"], card.get("image_size"))
-        module.load_state_dict(load_file(path))
-    else:
-        module = from_hub(card["architecture"], weights, card.get("image_size"))
+    if "file" not in weights:
+        module = from_hub(card["architecture"], weights)
         if state_digest(module) != weights["sha256"]:
             raise InputError(
-                f"{folder / 'model.json'}: the weights of '{card['architecture']}' changed since first use"
+                f"{folder / 'model.json'}: the weights of '{card['architecture']}' changed since first use; "
+                "restore them, or delete the file to take the new ones"
             )
-    module.eval().requires_grad_(False)
-    preprocess = Preprocess.from_json(card["preprocess"])
-    layout = TokenLayout.from_json(card["layout"])
-    return Backbone(card["name"], module.to(pick_device(device)), layout, preprocess, card)
+        return module
+    path = folder / weights["file"]
+    if not path.is_file() or sha256(path) != weights["sha256"]:
+        raise InputError(f"{path}: missing, or not the weights that model.json records; make the model again")
+    module = build(card["architecture"])
+    module.load_state_dict(load_file(path))
+    return module
 
 
-def from_hub(architecture: str, weights: Mapping[str, Any], image_size: int | None) -> nn.Module:
+def from_hub(architecture: str | Mapping[str, Any], weights: Mapping[str, Any]) -> nn.Module:
     """A timm model with pretrained weights, or with random ones drawn from the recorded seed."""
     if "seed" in weights:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights["seed"])
-            return build(architecture, image_size)
-    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+            return build(architecture)
+    arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
+    name = arguments.pop("name")
     try:
-        return timm.create_model(architecture, pretrained=True, num_classes=0, **size).eval()
+        return timm.create_model(name, pretrained=True, num_classes=0, **arguments).eval()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"model '{architecture}': its weights cannot be had ({reason}); connect, or fill the cache"
+            f"model '{name}': its weights cannot be had ({reason(error)}); connect, or fill the cache"
         ) from None
+
+
+def reason(error: Exception) -> str:
+    """The first line of an exception's text, without its full stop; its type where it has none."""
+    return next(iter(str(error).splitlines()), "").rstrip(". ") or type(error).__name__

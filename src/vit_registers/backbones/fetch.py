@@ -1,57 +1,64 @@
-"""Models by name to model cards: timm's, and OpenCLIP's visual towers carried into timm."""
+"""Models by name or from a file to model cards: downstream, all of them are one kind of thing."""
 
-import difflib
+import logging
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import timm
-from timm.data.config import resolve_data_config
-
-from vit_registers.backbones import backbone, openclip
-from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones import backbone, checkpoint, hub, openclip
+from vit_registers.backbones.backbone import Backbone
+from vit_registers.backbones.loaded import Loaded
+from vit_registers.backbones.measurable import layout_of
+from vit_registers.backbones.preprocess import Preprocess
+from vit_registers.data.geometry import Size
 from vit_registers.errors import InputError
 from vit_registers.files import write_json
-from vit_registers.params import OpenClipModel, TimmModel
+from vit_registers.params import FileModel, Model, OpenClipModel, TimmModel
 from vit_registers.seeds import derive
 from vit_registers.steps import FetchStep
 
+log = logging.getLogger(__name__)
+
 
 def run(cfg: FetchStep, out: Path) -> None:
-    """Write ``out``/model.json; OpenCLIP towers also get converted weights, timm's stay in the hub's cache."""
-    if isinstance(cfg.source, OpenClipModel):
-        openclip.fetch(cfg.source, cfg.name, out)
-    elif isinstance(cfg.source, TimmModel):
-        _timm(cfg.source, cfg.name, cfg.seed, out)
-    else:
-        raise InputError(f"models.{cfg.name}: kind '{cfg.source.kind}' is not fetched but trained or planted")
-
-
-def _timm(source: TimmModel, name: str, seed: int, out: Path) -> None:
-    architecture = source.name.split(".")[0]
-    if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
-        raise InputError(f"models.{name}.name: timm has no model '{source.name}'; {hint}")
-    # The seed belongs to the study and the model; the digest of the weights it gives is checked at every load.
-    weights = {"seed": derive(seed, "weights", name)} if source.weights == "random" else {"hub": source.name}
-    module = backbone.from_hub(source.name, weights, source.image_size)
-    config = resolve_data_config({}, model=module)
-    size = source.image_size or int(config["input_size"][1])
-    layout = backbone.layout_of(module, source.name)
-    preprocess = Preprocess(
-        size=size,
-        resize=round(size / config["crop_pct"]),
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
-    card = {
-        "name": name,
-        "kind": "timm",
-        "architecture": source.name,
-        "image_size": source.image_size,
-        "weights": {**weights, "sha256": backbone.state_digest(module)},
-        "preprocess": preprocess.to_json(),
-        "layout": layout.to_json(),
+    """Write ``out``/model.json; weights of OpenCLIP and of files go beside it, timm's stay in the hub's cache."""
+    loaded = _load(cfg.source, cfg.name, derive(cfg.seed, "weights", cfg.name))
+    assert isinstance(cfg.source, TimmModel | OpenClipModel | FileModel)
+    module: Any = loaded.module
+    card: dict[str, Any] = {
+        "name": cfg.name,
+        "kind": cfg.source.kind,
+        "source": loaded.source,
+        "architecture": loaded.architecture,
+        "image_size": cfg.source.size,
+        "positions": cfg.source.positions.model_dump(),
         "parameters": sum(p.numel() for p in module.parameters()),
     }
-    write_json(out / "model.json", card)
+    size = cfg.source.size or tuple(module.patch_embed.img_size)
+    preprocess = _preprocess(loaded.config, size)
+    own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, card)
+    card |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
+    if loaded.config["crop_mode"] not in ("center", "shortest"):
+        card["note"] = f"trained on images resized by '{loaded.config['crop_mode']}'; cropped here, as for every model"
+        log.warning("%s: %s", cfg.name, card["note"])
+    if loaded.weights is None:
+        backbone.save(out, module, card)
+    else:
+        write_json(out / "model.json", {**card, "weights": loaded.weights})
+
+
+def _load(source: Model, name: str, seed: int) -> Loaded:
+    """``seed``: of random weights, where they are asked for; it belongs to the study and the model's name."""
+    if isinstance(source, OpenClipModel):
+        return openclip.load(source, name, seed)
+    if isinstance(source, TimmModel):
+        return hub.load(source, name, seed)
+    if isinstance(source, FileModel):
+        return checkpoint.load(source, name)
+    raise InputError(f"models.{name}: kind '{source.kind}' is not fetched but trained or planted")
+
+
+def _preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
+    height, width = (math.floor(side / config["crop_pct"]) for side in size)  # as timm's own transform rounds
+    return Preprocess(size, (height, width), config["interpolation"], tuple(config["mean"]), tuple(config["std"]))

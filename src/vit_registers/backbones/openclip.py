@@ -5,16 +5,18 @@ timm's module of the same computation; a test holds the two equal.
 """
 
 import difflib
-from pathlib import Path
+import logging
 from typing import Any
 
 import open_clip
+import torch
 from open_clip.transformer import QuickGELU
 from open_clip.transformer import VisionTransformer as OpenClipTower
 from torch import Tensor, nn
 
 from vit_registers.backbones import backbone
-from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones.loaded import Loaded
+from vit_registers.backbones.measurable import layout_of
 from vit_registers.errors import InputError
 from vit_registers.params import OpenClipModel
 
@@ -34,15 +36,21 @@ RENAMED = [
 ]
 
 
-def architecture_of(tower: OpenClipTower) -> dict[str, Any]:
+def architecture_of(tower: OpenClipTower, name: str) -> dict[str, Any]:
     """Arguments of :func:`backbone.build` that make timm's module of the same computation."""
     if not isinstance(tower, OpenClipTower):
-        raise InputError(f"OpenCLIP tower {type(tower).__name__}: expected its VisionTransformer")
+        raise InputError(f"OpenCLIP tower of '{name}' is a {type(tower).__name__}; expected its VisionTransformer")
     block = tower.transformer.resblocks[0]
+    activation = block.mlp.gelu
+    if not isinstance(activation, QuickGELU | nn.GELU) or tower.ln_post.eps != nn.LayerNorm(1).eps:
+        raise InputError(
+            f"OpenCLIP tower of '{name}': {type(activation).__name__} and a LayerNorm epsilon of {tower.ln_post.eps}; "
+            "expected GELU or QuickGELU and 1e-05"
+        )
     return {
         "clip": True,
-        "quick_gelu": isinstance(block.mlp.gelu, QuickGELU),
-        "img_size": int(tower.image_size[0]),
+        "quick_gelu": isinstance(activation, QuickGELU),
+        "img_size": [int(side) for side in tower.image_size],
         "patch_size": int(tower.patch_size[0]),
         "embed_dim": int(tower.conv1.out_channels),
         "depth": len(tower.transformer.resblocks),
@@ -64,39 +72,61 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def to_timm(tower: OpenClipTower) -> nn.Module:
-    """timm's module with the weights of ``tower``."""
-    module = backbone.build(architecture_of(tower))
-    module.load_state_dict(convert(tower.state_dict()))
+def to_timm(tower: OpenClipTower, name: str) -> nn.Module:
+    """timm's module with the weights of ``tower``; a tower that computes something else is refused."""
+    module = backbone.build(architecture_of(tower, name))
+    state = convert(tower.state_dict())
+    different = sorted(state.keys() ^ module.state_dict().keys())
+    if different:
+        raise InputError(
+            f"OpenCLIP tower of '{name}': its '{different[0]}' has no counterpart in timm's CLIP ViT, or the reverse; "
+            "choose a plain ViT tower"
+        )
+    module.load_state_dict(state, assign=True)
     return module
 
 
-def fetch(source: OpenClipModel, name: str, out: Path) -> None:
-    """Write the tower of ``source`` as a model of this pipeline; ``pretrained: null`` asks for untrained weights."""
+def _create(source: OpenClipModel, name: str, **options: Any) -> Any:
+    """OpenCLIP's model; QuickGELU also where only the weights' tag asks for it, as OpenAI's do under a plain name."""
+    tag = open_clip.get_pretrained_cfg(source.name, source.pretrained or "") or {}
+    try:
+        return open_clip.create_model(source.name, force_quick_gelu=bool(tag.get("quick_gelu")), **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        what = f"'{source.name}', weights '{options['pretrained'] or 'untrained'}'"
+        raise InputError(
+            f"models.{name}: OpenCLIP cannot give {what} ({backbone.reason(error)}); connect, or fill the cache"
+        ) from None
+
+
+def _refuse(source: OpenClipModel, name: str) -> None:
+    """Refuse unknown names and towers that are no plain ViT before any weights are fetched."""
     if source.name not in open_clip.list_models():
         close = difflib.get_close_matches(source.name, open_clip.list_models(), n=3)
         raise InputError(f"models.{name}.name: OpenCLIP has no '{source.name}'; close are {', '.join(close) or 'none'}")
     tags = open_clip.list_pretrained_tags_by_model(source.name)
     if source.pretrained is not None and source.pretrained not in tags:
         raise InputError(f"models.{name}.pretrained: unknown tag '{source.pretrained}'; known are {', '.join(tags)}")
-    options = {} if source.image_size is None else {"force_image_size": source.image_size}
+    logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this sketch are random
     try:
-        model = open_clip.create_model(source.name, pretrained=source.pretrained, **options)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"models.{name}: weights of '{source.name}' cannot be had ({reason}); connect first") from None
+        with torch.device("meta"):
+            tower = _create(source, name, pretrained=None, device="meta").visual
+            layout_of(to_timm(tower, source.name), source.name)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def load(source: OpenClipModel, name: str, seed: int) -> Loaded:
+    """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, drawn from ``seed``."""
+    _refuse(source, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _create(source, name, pretrained=source.pretrained)
     tower = model.visual.eval()
-    module = to_timm(tower)
-    config = open_clip.get_model_preprocess_cfg(model)
-    size = int(tower.image_size[0])
-    preprocess = Preprocess(size, size, str(config["interpolation"]), tuple(config["mean"]), tuple(config["std"]))
-    card = {
-        "name": name,
-        "kind": "openclip",
-        "source": f"{source.name} {source.pretrained or 'untrained'}",
-        "architecture": architecture_of(tower),
-        "preprocess": preprocess.to_json(),
-        "layout": backbone.layout_of(module, name).to_json(),
-        "parameters": sum(p.numel() for p in module.parameters()),
+    found = open_clip.get_model_preprocess_cfg(model)
+    config = {
+        "crop_pct": 1.0,
+        "crop_mode": found["resize_mode"],
+        **{key: found[key] for key in ("interpolation", "mean", "std")},
     }
-    backbone.save(out, module, card)
+    described = f"{source.name} ({source.pretrained or 'untrained'})"
+    return Loaded(to_timm(tower, source.name), architecture_of(tower, source.name), described, config)

@@ -21,8 +21,8 @@ from vit_registers.backbones.attraction import cls_direction
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.gate import Gate, fit_gate, ridge, uniform_patches
 from vit_registers.backbones.observe import one_thread, survey
+from vit_registers.backbones.preprocess import load_pixels
 from vit_registers.backbones.tagging import quiet_direction, second_moment, tag, tag_reader
-from vit_registers.backbones.train import load_pixels
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError

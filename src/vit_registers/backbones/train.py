@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from vit_registers import closure
 from vit_registers.backbones import backbone
-from vit_registers.backbones.backbone import Preprocess
-from vit_registers.data.images import load_image
+from vit_registers.backbones.measurable import layout_of
+from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.data.manifest import Manifest
 from vit_registers.files import digest, exclusive, replacing
 from vit_registers.params import Recipe
@@ -65,12 +65,6 @@ def dihedral(images: Tensor, draw: np.ndarray) -> Tensor:
         turned = torch.rot90(images[rows], element % 4, dims=(2, 3))
         out[rows] = turned.flip(3) if element >= 4 else turned
     return out
-
-
-def load_pixels(data: Manifest, rows: np.ndarray, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
-    """uint8 images (n, 3, s, s) and labels (n,) of some rows, all in memory."""
-    pixels = torch.stack([preprocess.pixels(load_image(data.file(row))) for row in rows])
-    return pixels, torch.from_numpy(data.table["label"].to_numpy()[rows].copy())
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -155,7 +149,7 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
         manifest = Manifest.load(data)
         recipe = cfg.recipe
         size = recipe.architecture.image_size
-        preprocess = Preprocess(size, size, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        preprocess = Preprocess.square(size, size, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         key = digest([cfg.model_dump(mode="json"), manifest.sha256, closure.code(__name__)])
         checkpoint = out / "checkpoint.pt"
         training = Training(cfg, len(manifest.classes), key)
@@ -199,7 +193,7 @@ def _finish(
         "kind": "trained",
         "architecture": architecture(cfg.recipe, cfg.registers, len(data.classes)),
         "preprocess": preprocess.to_json(),
-        "layout": backbone.layout_of(training.module, cfg.name).to_json(),
+        "layout": layout_of(training.module, cfg.name).to_json(),
         "parameters": sum(p.numel() for p in training.module.parameters()),
         "training": {"dataset": data.name, "manifest": data.sha256, "steps": steps, "test_top1": top1},
     }

@@ -6,7 +6,8 @@ softmax map exactly, at O(tokens x special tokens). The full map is never built 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch.backends import cuda
 from torch.overrides import TorchFunctionMode
 
 from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.layout import TokenLayout
 from vit_registers.errors import InputError
 
 CHUNK = 256  # query rows at a time where no kernel gives the log-sum-exp
@@ -44,23 +44,6 @@ class Attention:
         at = torch.as_tensor(tokens, dtype=torch.long, device=self.q.device)
         logits = self.q.float() @ self.k[:, :, at].float().transpose(-1, -2) * self.scale
         return (logits - self.lse[..., None]).exp()
-
-    def flow(self, layout: TokenLayout) -> Tensor:
-        """Mean mass from {[CLS], registers, patches} to the same: (b, 3, 3), mean over heads; NaN: empty group.
-
-        Registers are the trained and the appended ones (parodi2026). Each row sums to 1. Only columns onto the special
-        tokens are computed: what a token does not give to them it gives to the patches.
-        """
-        trained, appended = layout.register_slice, layout.appended_slice
-        registers = [*range(trained.start, trained.stop), *range(appended.start, appended.stop)]
-        groups = [list(range(layout.cls)), registers, list(range(layout.prefix, layout.prefix + layout.patches))]
-        specials = groups[0] + groups[1]
-        onto = self.columns(specials).mean(1)  # (b, t, s)
-        to_cls, to_registers = onto[..., : layout.cls].sum(-1), onto[..., layout.cls :].sum(-1)
-        mass = torch.stack([to_cls, to_registers, 1.0 - to_cls - to_registers], dim=-1)  # (b, t, 3)
-        flow = torch.stack([mass[:, group].mean(1) for group in groups], dim=1)
-        flow[:, :, [not group for group in groups]] = torch.nan
-        return flow
 
     def full(self) -> Tensor:
         """The whole map (b, h, t, t) in fp32, for a few images."""
@@ -103,10 +86,16 @@ def fused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor
     return None
 
 
+Read = Callable[[int, Attention], None]
+Edit = Callable[[int, Attention, Tensor], Tensor]
+
+
 class _Tap(TorchFunctionMode):
-    def __init__(self, model: str, read: Callable[[int, Attention], None]) -> None:
+    def __init__(self, model: str) -> None:
         super().__init__()
-        self.model, self.read = model, read
+        self.model = model
+        self.reads: list[Read] = []
+        self.edits: list[Edit] = []
         self.layer: int | None = None  # set while a block's attention runs
         self.seen: list[int] = []
 
@@ -145,19 +134,41 @@ class _Tap(TorchFunctionMode):
                 out = func(query, key, value, scale=scale, **others)
                 result = out, log_sum_exp(query, key, factor)
             self.seen.append(layer)
-            self.read(layer, Attention(query, key, value, result[1].float(), factor))
-        return result[0]
+            attention = Attention(query, key, value, result[1].float(), factor)
+            for read in self.reads:
+                read(layer, attention)
+            out = result[0]
+            for edit in self.edits:
+                out = edit(layer, attention, out)
+        return out
+
+
+# Taps in force, by the id of their module: an intervention that edits attention and the readers share one, because the
+# inner of two would keep the outer from seeing the function that both replace.
+_ACTIVE: ContextVar[dict[int, _Tap]] = ContextVar("taps in force")
 
 
 @contextmanager
-def tapped(backbone: Backbone, read: Callable[[int, Attention], None]) -> Iterator[None]:
+def tapped(backbone: Backbone, read: Read | None = None, edit: Edit | None = None) -> Iterator[None]:
     """Within the context every forward pass calls ``read(layer, attention)`` once per block, in order.
 
-    A model whose attention bypasses ``F.scaled_dot_product_attention`` is refused by name when its pass ends, so that
-    it is never silently measured wrong.
+    ``edit(layer, attention, out)`` returns what the block takes for its attention's output (b, h, t, d / h). A model
+    whose attention bypasses ``F.scaled_dot_product_attention`` is refused by name when its pass ends, so that it is
+    never silently measured wrong.
     """
+    with ExitStack() as stack:
+        tap = _ACTIVE.get({}).get(id(backbone.module)) or stack.enter_context(_installed(backbone))
+        for listeners, listener in ((tap.reads, read), (tap.edits, edit)):
+            if listener is not None:
+                listeners.append(listener)  # type: ignore[arg-type]
+                stack.callback(listeners.remove, listener)  # type: ignore[arg-type]
+        yield
+
+
+@contextmanager
+def _installed(backbone: Backbone) -> Iterator[_Tap]:
     model = f"model '{backbone.name}' ({type(backbone.module).__name__})"
-    tap = _Tap(model, read)
+    tap = _Tap(model)
 
     def enter(layer: int) -> Callable[..., None]:
         def hook(module: Any, inputs: Any) -> None:
@@ -179,9 +190,11 @@ def tapped(backbone: Backbone, read: Callable[[int, Attention], None]) -> Iterat
     handles = [backbone.module.norm.register_forward_hook(check)]  # type: ignore[union-attr, operator]
     for layer, block in enumerate(backbone.blocks):
         handles += [block.attn.register_forward_pre_hook(enter(layer)), block.attn.register_forward_hook(leave)]  # type: ignore[union-attr, operator, list-item]
+    token = _ACTIVE.set({**_ACTIVE.get({}), id(backbone.module): tap})
     try:
         with tap:
-            yield
+            yield tap
     finally:
+        _ACTIVE.reset(token)
         for handle in handles:
             handle.remove()

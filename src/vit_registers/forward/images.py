@@ -1,6 +1,7 @@
-"""Images of a manifest as uint8 batches, decoded while the model computes, kept in memory where they fit."""
+"""Images of a manifest as batches, decoded while the model computes, kept in memory where they fit."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.backbones.backbone import Preprocess
+from vit_registers.backbones.preprocess import Preprocess
+from vit_registers.data.geometry import Size
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 
@@ -17,11 +19,14 @@ DECODERS = 4
 
 
 class Images:
-    """Batches of a manifest's images; several conditions over one data set decode it once if it fits in the cache."""
+    """Batches of a manifest's images; several conditions over one data set decode it once if it fits in the cache.
 
-    def __init__(self, manifest: Manifest, preprocess: Preprocess) -> None:
-        self.manifest, self.preprocess = manifest, preprocess
-        bytes_needed = len(manifest.table) * 3 * preprocess.size**2
+    ``pinned``: batches are made in page-locked memory, from which a CUDA device copies while it computes.
+    """
+
+    def __init__(self, manifest: Manifest, preprocess: Preprocess, pinned: bool = False) -> None:
+        self.manifest, self.preprocess, self.pinned = manifest, preprocess, pinned
+        bytes_needed = len(manifest.table) * 3 * math.prod(preprocess.size)
         self.cache: dict[int, Tensor] | None = {} if bytes_needed <= CACHE_BYTES else None
 
     def _load(self, row: int) -> Tensor:
@@ -32,14 +37,35 @@ class Images:
             self.cache[row] = pixels
         return pixels
 
+    def _load_native(self, row: int, patch: Size) -> Tensor:
+        image = load_image(self.manifest.file(row))
+        return self.preprocess.padded(torch.from_numpy(np.array(image)).permute(2, 0, 1), patch)
+
     def batches(self, rows: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """One normalised float32 batch (b, 3, s, s) per entry of ``rows``; the next one is decoded meanwhile."""
-        with ThreadPoolExecutor(DECODERS) as pool:
+        """One normalised float32 batch (b, 3, h, w) per entry of ``rows``, the next one made meanwhile."""
+        return self._ahead(rows, self._load, self.preprocess.normalise)
 
-            def start(batch: NDArray[np.int64]) -> list[Future[Tensor]]:
-                return [pool.submit(self._load, int(row)) for row in batch]
+    def native(self, rows: Sequence[NDArray[np.int64]], patch: Size) -> Iterator[Tensor]:
+        """The same at the images' own size, padded to whole patches: one padded size in each batch."""
+        return self._ahead(rows, lambda row: self._load_native(row, patch), lambda stacked: stacked)
 
-            ahead = start(rows[0]) if len(rows) else []
+    def _ahead(
+        self,
+        rows: Sequence[NDArray[np.int64]],
+        load: Callable[[int], Tensor],
+        finish: Callable[[Tensor], Tensor],
+    ) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as maker:
+
+            def make(decoded: list[Future[Tensor]]) -> Tensor:
+                batch = finish(torch.stack([future.result() for future in decoded]))
+                return batch.pin_memory() if self.pinned else batch
+
+            def start(batch: NDArray[np.int64]) -> Future[Tensor]:
+                return maker.submit(make, [decoders.submit(load, int(row)) for row in batch])
+
+            ahead = start(rows[0]) if len(rows) else None
             for i in range(len(rows)):
-                current, ahead = ahead, start(rows[i + 1]) if i + 1 < len(rows) else []
-                yield self.preprocess.normalise(torch.stack([future.result() for future in current]))
+                assert ahead is not None
+                current, ahead = ahead, start(rows[i + 1]) if i + 1 < len(rows) else None
+                yield current.result()

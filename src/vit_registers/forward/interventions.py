@@ -1,20 +1,20 @@
-"""Interventions as values: what is done to a backbone's tokens during a pass, and undone after it.
+"""Interventions as values: what is done to a backbone's tokens during a pass (put in force by :mod:`applied`).
 
-Each is a small frozen dataclass; :func:`applied` puts it in force and always takes it back. All work on every image of
-a batch by itself. ``None`` is the empty intervention, the baseline.
+Each is a small frozen dataclass and works on every image of a batch by itself. ``None`` is the empty intervention, the
+baseline.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from timm.models.eva import EvaBlock
+from timm.models.vision_transformer import Block
 
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
 from vit_registers.errors import InputError
+from vit_registers.forward.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,129 @@ class MoveNeurons:
     clear_cls: bool = False
 
 
+Target = Literal["cls", "registers", "patches"]
+Source = Literal["zero", "mean", "noise", "shuffled"]
+
+
 @dataclass(frozen=True)
-class Zero:
-    """Zeros in place of ``cls`` or ``registers`` at ``every`` block output, or at the ``last`` only (parodi2026)."""
+class Replace:
+    """Other values in place of some tokens' state at ``every`` block output, or at the ``last`` only (parodi2026).
 
-    tokens: str
-    at: str = "every"
+    ``tokens``: [CLS]; the trained registers, or those numbered in ``only``; or ``count`` random patches of each image,
+    the same at all layers (the control). ``by``: zeros; the calibration mean of the layer and token; Gaussian noise
+    with that mean and deviation; or another image's tokens. Those come from the same ``batch`` (``donors``), shuffled
+    so that none keeps its own (parodi2026; depends on the batch), or from a ``calibration`` image as it is untouched.
+    All draws belong to ``seed`` and the image, except the shuffle, which belongs to the batch.
+    """
+
+    tokens: Target
+    by: Source = "zero"
+    at: Literal["every", "last"] = "every"
+    only: tuple[int, ...] | None = None
+    count: int = 0
+    donors: Literal["batch", "calibration"] = "batch"
+    seed: int = 0
+    moments: Moments | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs :attr:`moments`."""
+        return self.by in ("mean", "noise") or (self.by == "shuffled" and self.donors == "calibration")
 
 
-Intervention = Append | MoveNeurons | Zero | None
+@dataclass(frozen=True)
+class RestrictClsAttention:
+    """Last layer: the attention output of [CLS] sums over ``patches``, ``registers`` or ``nothing`` only (lappe2025).
+
+    Weights stay as they are, not renormalised, so the parts add up to the whole with [CLS]'s own. Appended tokens are
+    registers. ``skip`` keeps the skip connection of [CLS] around this attention; the paper leaves it out.
+    """
+
+    to: Literal["patches", "registers", "nothing"]
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several interventions at once, at most one of which appends tokens; later ones act on what earlier ones left."""
+
+    parts: tuple["Append | MoveNeurons | Replace | RestrictClsAttention", ...]
+
+
+Single = Append | MoveNeurons | Replace | RestrictClsAttention
+Intervention = Single | Chain | None
+
+
+def parts(intervention: Intervention) -> tuple[Single, ...]:
+    """The single interventions in order."""
+    if intervention is None:
+        return ()
+    return intervention.parts if isinstance(intervention, Chain) else (intervention,)
+
+
+def described(intervention: Intervention) -> Any:
+    """Plain JSON that tells interventions apart; calibration moments by the digest of their file."""
+    if intervention is None:
+        return None
+    if isinstance(intervention, Chain):
+        return [described(part) for part in intervention.parts]
+    values = {f.name: getattr(intervention, f.name) for f in fields(intervention)}
+    if isinstance(intervention, Replace):
+        values["moments"] = intervention.moments and intervention.moments.digest
+    return {"kind": type(intervention).__name__, **values}
 
 
 def layout_under(backbone: Backbone, intervention: Intervention) -> TokenLayout:
     """Token layout of the sequence while ``intervention`` is in force."""
-    tokens = intervention.tokens if isinstance(intervention, Append | MoveNeurons) else 0
-    return backbone.layout.with_appended(tokens)
+    appended = [part.tokens for part in parts(intervention) if isinstance(part, Append | MoveNeurons)]
+    return backbone.layout.with_appended(sum(appended))
 
 
 def check(backbone: Backbone, intervention: Intervention) -> None:
     """Refuse an intervention that the backbone has no place for, before any image is read."""
-    if isinstance(intervention, Zero) and not getattr(backbone.layout, intervention.tokens):
-        raise InputError(f"model '{backbone.name}' has no {intervention.tokens}; there is nothing to set to zero")
-    if isinstance(intervention, MoveNeurons):
-        for layer, index in intervention.neurons:
+    single = parts(intervention)
+    if sum(isinstance(part, Append | MoveNeurons) and part.tokens > 0 for part in single) > 1:
+        raise InputError("a chain of interventions appends tokens twice; keep one of those that append")
+    layout = layout_under(backbone, intervention)
+    for part in single:
+        why = _misfit(backbone, layout, part)
+        if why:
+            raise InputError(f"model '{backbone.name}' {why}")
+
+
+def _misfit(backbone: Backbone, layout: TokenLayout, part: Single) -> str:
+    """Why a single intervention has no place in the backbone; empty where it has."""
+    if isinstance(part, MoveNeurons):
+        for layer, index in part.neurons:
             width = second_linear(backbone, layer).in_features if 0 <= layer < backbone.depth else 0
             if not 0 <= index < width:
-                raise InputError(f"model '{backbone.name}' has no neuron {index} in layer {layer}")
+                return f"has no neuron {index} in layer {layer}"
+    if isinstance(part, Replace):
+        return _misfit_replace(layout, part)
+    if isinstance(part, RestrictClsAttention):
+        if not layout.cls:
+            return "has no [CLS] whose attention could be restricted"
+        if part.to == "registers" and not layout.registers + layout.appended:
+            return "has no registers that [CLS] could be restricted to"
+        block = backbone.blocks[-1]
+        if not part.skip and not isinstance(block, Block | EvaBlock):
+            return f"has a last block ({type(block).__name__}) that does not norm before it attends: keep the skip"
+    return ""
+
+
+def _misfit_replace(layout: TokenLayout, part: Replace) -> str:
+    there = layout.patches if part.tokens == "patches" else getattr(layout, part.tokens)
+    if not there:
+        return f"has no {part.tokens}; there is nothing to replace"
+    if part.only is not None and (part.tokens != "registers" or not all(0 <= i < there for i in part.only)):
+        return f"has {layout.registers} registers, numbered from 0; `only: {list(part.only)}` is not among them"
+    if part.tokens == "patches" and not 0 < part.count <= there:
+        return f"has {there} patches; it cannot be that {part.count} of them are replaced"
+    if part.tokens == "patches" and part.by == "shuffled" and part.donors == "calibration":
+        return "has no patches among its calibration donors; take donors from the batch"
+    if part.calibrated and part.moments is None:
+        return f"needs calibration before its {part.tokens} can be replaced by {part.by}"
+    return ""
 
 
 def second_linear(backbone: Backbone, layer: int) -> Any:
@@ -77,88 +174,3 @@ def second_linear(backbone: Backbone, layer: int) -> Any:
     if not isinstance(getattr(mlp, "fc2", None), torch.nn.Linear):
         raise InputError(f"model '{backbone.name}': block {layer} has no MLP with a second linear layer fc2")
     return mlp.fc2  # type: ignore[union-attr]
-
-
-def moved(activations: Tensor, indices: Tensor, layout: TokenLayout, how: MoveNeurons) -> Tensor:
-    """Activations (b, t, h) with the neurons ``indices`` moved as ``how`` says; the input is not changed."""
-    out = activations.clone()
-    chosen = activations[..., indices]  # (b, t, k)
-    patches = chosen[:, layout.patch_slice]
-    source = torch.cat([chosen[:, layout.cls_slice], patches], dim=1) if how.max_includes_cls else patches
-    maximum = source.amax(dim=1, keepdim=True)  # (b, 1, k)
-    if how.max_over == "layer":
-        maximum = maximum.amax(dim=2, keepdim=True).expand_as(maximum)
-    cleared = {
-        "zero": torch.zeros_like,
-        "mean": lambda x: patches.mean(dim=1, keepdim=True).expand_as(x),
-        "only_outliers": lambda x: torch.where(
-            x > patches.mean(1, keepdim=True) + patches.std(1, keepdim=True), patches.mean(1, keepdim=True), x
-        ),
-        "same": lambda x: x,
-    }[how.patches]
-    out[:, layout.patch_slice, indices] = cleared(patches)
-    if how.clear_cls:
-        out[:, layout.cls_slice, indices] = cleared(chosen[:, layout.cls_slice])
-    out[:, layout.appended_slice, indices] = (how.scale * maximum).expand(-1, layout.appended, -1).to(out.dtype)
-    return out
-
-
-@contextmanager
-def applied(backbone: Backbone, intervention: Intervention) -> Iterator[TokenLayout]:
-    """Put ``intervention`` in force and yield the layout; hooks only, so leaving restores the model bit for bit."""
-    check(backbone, intervention)
-    layout = layout_under(backbone, intervention)
-    handles: list[Any] = []
-    try:
-        if layout.appended:
-            handles += _append(backbone, layout.appended)
-        if isinstance(intervention, MoveNeurons):
-            handles += _move(backbone, intervention, layout)
-        if isinstance(intervention, Zero):
-            tokens = layout.cls_slice if intervention.tokens == "cls" else layout.register_slice
-            blocks = backbone.blocks if intervention.at == "every" else backbone.blocks[-1:]
-            handles += [block.register_forward_hook(_zero(tokens)) for block in blocks]
-        yield layout
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _append(backbone: Backbone, tokens: int) -> list[Any]:
-    """Hooks that lengthen the sequence, and rotary embeddings by the identity: appended tokens have no position."""
-
-    def lengthen(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x = inputs[0]
-        return torch.cat([x, x.new_zeros(len(x), tokens, x.shape[2])], dim=1), *inputs[1:]
-
-    def rotate_not(module: Any, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rope = named.get("rope")
-        if rope is not None:  # (..., patches, 2 * head width): sines, then cosines
-            identity = rope.new_zeros(*rope.shape[:-2], tokens, rope.shape[-1])
-            identity[..., rope.shape[-1] // 2 :] = 1.0
-            named = {**named, "rope": torch.cat([rope, identity], dim=-2)}
-        return inputs, named
-
-    handles = [backbone.module.norm_pre.register_forward_pre_hook(lengthen)]  # type: ignore[union-attr, operator]
-    return handles + [block.register_forward_pre_hook(rotate_not, with_kwargs=True) for block in backbone.blocks]
-
-
-def _move(backbone: Backbone, how: MoveNeurons, layout: TokenLayout) -> list[Any]:
-    handles = []
-    for layer in sorted({layer for layer, _ in how.neurons}):
-        indices = torch.tensor([index for at, index in how.neurons if at == layer], device=backbone.device)
-
-        def hook(module: Any, inputs: tuple[Tensor, ...], indices: Tensor = indices) -> tuple[Tensor, ...]:
-            return (moved(inputs[0], indices, layout, how),)
-
-        handles.append(second_linear(backbone, layer).register_forward_pre_hook(hook))
-    return handles
-
-
-def _zero(tokens: slice) -> Callable[..., Tensor]:
-    def hook(module: Any, inputs: Any, output: Tensor) -> Tensor:
-        output = output.clone()
-        output[:, tokens] = 0.0
-        return output
-
-    return hook

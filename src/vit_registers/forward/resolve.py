@@ -8,7 +8,8 @@ from vit_registers.backbones.backbone import Backbone
 from vit_registers.errors import InputError
 from vit_registers.forward import interventions
 from vit_registers.forward.interventions import Intervention, second_linear
-from vit_registers.seeds import generator
+from vit_registers.forward.moments import Moments
+from vit_registers.seeds import derive, generator
 
 
 @dataclass(frozen=True)
@@ -18,31 +19,76 @@ class NotApplicable:
     reason: str
 
 
-def resolve(
-    source: params.Intervention | None,
-    backbone: Backbone,
-    registers: dict[str, Any] | None,
-    names: tuple[str | int, ...],
-) -> Intervention | NotApplicable:
-    """The intervention that ``source`` means on ``backbone``.
+@dataclass(frozen=True)
+class Known:
+    """What interventions may ask for: ``registers`` is what detection wrote, ``moments`` what calibration did.
 
-    ``registers`` is what detection wrote (needed to move neurons); ``names`` seeds the draw of random neurons: the
-    study's seed, then data set, model and condition.
+    ``names`` seeds draws: the study's seed, then data set, model and condition.
     """
-    if source is None:
-        return None
-    if isinstance(source, params.Append):
-        return interventions.Append(source.tokens)
-    if isinstance(source, params.Zero):
-        if not getattr(backbone.layout, source.tokens):
-            return NotApplicable(f"the model has no {source.tokens}")
-        return interventions.Zero(source.tokens, source.at)
-    if registers is None:
-        raise InputError(f"condition '{names[-1]}' moves register neurons; detect them first")
-    if not registers["found"]:
-        return NotApplicable(registers["reason"])
-    settings = source.model_dump(exclude={"kind", "neurons"})
-    return interventions.MoveNeurons(neurons=choose(source.neurons, backbone, registers, names), **settings)
+
+    registers: dict[str, Any] | None
+    moments: Moments | None
+    names: tuple[str | int, ...]
+
+
+def resolve(source: params.Intervention | None, backbone: Backbone, known: Known) -> Intervention | NotApplicable:
+    """The intervention that ``source`` means on ``backbone``."""
+    resolved: list[interventions.Single] = []
+    appended = sum(
+        part.tokens for part in params.singles(source) if isinstance(part, params.Append | params.MoveNeurons)
+    )
+    for part in params.singles(source):
+        single = _single(part, backbone, known, appended)
+        if isinstance(single, NotApplicable):
+            return single
+        resolved.append(single)
+    if not isinstance(source, params.Chain):
+        return resolved[0] if resolved else None
+    return interventions.Chain(tuple(resolved))
+
+
+def _single(part: Any, backbone: Backbone, known: Known, appended: int) -> interventions.Single | NotApplicable:
+    if isinstance(part, params.Append):
+        return interventions.Append(part.tokens)
+    if isinstance(part, params.RestrictClsAttention):
+        if not backbone.layout.cls:
+            return NotApplicable("the model has no [CLS]")
+        if part.to == "registers" and not backbone.layout.registers + appended:
+            return NotApplicable("the model has no registers")
+        return interventions.RestrictClsAttention(part.to, part.skip)
+    if isinstance(part, params.Replace):
+        return _replace(part, backbone, known)
+    if known.registers is None:
+        raise InputError(f"condition '{known.names[-1]}' moves register neurons; detect them first")
+    if not known.registers["found"]:
+        return NotApplicable(known.registers["reason"])
+    settings = part.model_dump(exclude={"kind", "neurons"})
+    return interventions.MoveNeurons(neurons=choose(part.neurons, backbone, known.registers, known.names), **settings)
+
+
+def _replace(part: params.Replace, backbone: Backbone, known: Known) -> interventions.Replace | NotApplicable:
+    layout = backbone.layout
+    count = part.count or layout.registers
+    there = count if part.tokens == "patches" else getattr(layout, part.tokens)
+    if not there:
+        what = "registers to set the number of patches" if part.tokens == "patches" else part.tokens
+        return NotApplicable(f"the model has no {what}")
+    if part.only is not None and max(part.only) >= layout.registers:
+        return NotApplicable(f"the model has {layout.registers} registers, numbered from 0")
+    if part.calibrated and known.moments is None:
+        raise InputError(f"condition '{known.names[-1]}' replaces tokens by what calibration found; calibrate first")
+    seed, *purpose = known.names
+    drawn = part.tokens == "patches" or part.by in ("noise", "shuffled")
+    return interventions.Replace(
+        tokens=part.tokens,
+        by=part.by,
+        at=part.at,
+        only=None if part.only is None else tuple(part.only),
+        count=count if part.tokens == "patches" else 0,
+        donors=part.donors,
+        seed=derive(int(seed), "replace", *purpose) if drawn else 0,
+        moments=known.moments if part.calibrated else None,
+    )
 
 
 def choose(

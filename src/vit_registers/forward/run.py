@@ -1,14 +1,15 @@
 """One forward pass of a batch through a backbone, under an intervention, for many readers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vit_registers.backbones.backbone import Backbone
+from vit_registers.forward import rows as rows_of_batch
 from vit_registers.forward.attention import Attention, tapped
 from vit_registers.forward.interventions import second_linear
 from vit_registers.forward.readers import Reader
@@ -30,18 +31,33 @@ def _overriding(readers: Sequence[Reader], method: str) -> list[Reader]:
     return [reader for reader in readers if getattr(type(reader), method) is not getattr(Reader, method)]
 
 
+class Forward(Protocol):
+    """Passes a normalised batch (b, 3, h, w) of the images ``rows`` (b,)."""
+
+    def __call__(self, images: Tensor, rows: Iterable[int] = ()) -> None:
+        """Feed the readers."""
+
+
 @contextmanager
-def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> Iterator[Callable[[Tensor], None]]:
+def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> Iterator[Forward]:
     """Yield a function that passes a normalised batch (b, 3, h, w) and feeds the readers.
 
-    Enter it inside :func:`interventions.applied`: hooks run in the order of their registration, so readers see what
-    the intervention has made.
+    With the batch it takes the manifest rows of its images; interventions that draw per image need them. Enter it
+    inside :func:`applied.applied`: hooks run in the order of their registration, so readers see what an intervention
+    has made.
     """
+    embeddings, finals = _overriding(readers, "embedding"), _overriding(readers, "final")
     blocks, activations = _overriding(readers, "block"), _overriding(readers, "activation")
-    attentions, finals = _overriding(readers, "attention"), _overriding(readers, "final")
+    attentions = _overriding(readers, "attention")
     dtype, norm = PRECISIONS[precision], final_norm(backbone)
     # Readers measure in the precision they state: autocast is for the model alone.
     undisturbed = partial(torch.autocast, backbone.device.type, enabled=False)
+
+    def on_embedding(module: Any, inputs: Any, output: Tensor) -> None:
+        patches = output.flatten(1, 2) if output.ndim == 4 else output  # (b, h, w, d) where the input size may vary
+        with undisturbed():
+            for reader in embeddings:
+                reader.embedding(patches)
 
     def on_block(layer: int) -> Callable[..., None]:
         def hook(module: Any, inputs: Any, output: Tensor) -> None:
@@ -64,6 +80,8 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
             reader.attention(layer, attention)
 
     with ExitStack() as stack:
+        if embeddings:
+            stack.callback(backbone.module.patch_embed.register_forward_hook(on_embedding).remove)  # type: ignore[union-attr, operator]
         for layer, block in enumerate(backbone.blocks):
             if blocks:
                 stack.callback(block.register_forward_hook(on_block(layer)).remove)
@@ -75,8 +93,9 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch.autocast(backbone.device.type, dtype, enabled=dtype is not None))
 
-        def forward(images: Tensor) -> None:
-            tokens = norm(backbone.module.forward_features(images.to(backbone.device)))  # type: ignore[operator]
+        def forward(images: Tensor, rows: Iterable[int] = ()) -> None:
+            rows_of_batch.announce(rows)
+            tokens = norm(backbone.module.forward_features(images.to(backbone.device, non_blocking=True)))  # type: ignore[operator]
             with undisturbed():
                 for reader in finals:
                     reader.final(tokens)

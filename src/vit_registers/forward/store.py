@@ -34,9 +34,18 @@ def lock_folder(root: Path, dataset: str, model: str, ablated: bool) -> Path:
     return root / ("ablated" if ablated else "baseline") / dataset / f".{model}"
 
 
+def array_name(kind: str, layer: int) -> str:
+    """Name of the array of ``kind`` at an absolute layer number."""
+    return f"{kind}_{layer:02d}"
+
+
 @dataclass(frozen=True)
 class Spec:
-    """One array: shape of a row, dtype, unit, what it holds, and whether its rows are ``all`` images or ``dense``."""
+    """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
+
+    ``all`` images; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the patches of
+    the dense images at their own sizes, one image after the other.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -77,11 +86,23 @@ class Features:
         """Token layout in force, appended tokens included."""
         return TokenLayout.from_json(self.index["layout"])
 
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in input pixels."""
+        height, width = self.index["patch"]
+        return int(height), int(width)
+
     def array(self, name: str) -> NDArray[Any]:
         """A memory-mapped array; rows as the index says."""
         if name not in self.index["arrays"]:
             raise InputError(f"{self.folder}: holds no array '{name}'; it has {', '.join(self.index['arrays'])}")
         return np.load(self.folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    def native(self, name: str, image: int) -> NDArray[Any]:
+        """Rows of a ``native`` array that belong to the dense image number ``image``: (h, w, d)."""
+        height, width = (int(side) for side in self.array("native_grid")[image])
+        start = int(self.array("native_start")[image])
+        return np.asarray(self.array(name)[start : start + height * width]).reshape(height, width, -1)  # type: ignore[no-any-return]
 
     @property
     def dense_rows(self) -> NDArray[np.int64]:
@@ -93,7 +114,7 @@ class Writer:
     """Writes one folder batch by batch; batches are numbered, and :attr:`done` of them are safe on disk."""
 
     def __init__(self, folder: Path, key: str, specs: Mapping[str, Spec], counts: Mapping[str, int]) -> None:
-        """``counts`` says how many rows ``all`` and ``dense`` are; a partial folder of another ``key`` is dropped."""
+        """``counts``: how many rows of each kind there are; a partial folder of another ``key`` is dropped."""
         self.folder, self.key, self.specs = folder, key, specs
         self.partial = folder.with_name(f"{folder.name}.partial")
         progress = self.partial / "progress.json"

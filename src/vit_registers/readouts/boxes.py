@@ -1,11 +1,9 @@
-"""Boxes [x0, y0, x1, y1], half-open, in pixels: overlap, fixed baselines, and the way from image to input and back."""
-
-from dataclasses import dataclass
+"""Boxes [x0, y0, x1, y1], half-open, in pixels: overlap and fixed baselines."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vit_registers.data.geometry import Floats
 
 
 def iou(a: Floats, b: Floats) -> Floats:
@@ -23,44 +21,6 @@ def best_iou(box: Floats, truth: list[Floats]) -> Floats:
     counts = np.array([len(boxes) for boxes in truth])
     overlap = iou(np.repeat(box, counts, axis=0), np.concatenate(truth))
     return np.maximum.reduceat(overlap, np.cumsum(counts) - counts)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """An image of ``width`` x ``height``, its shorter side resized to ``resize``, centre-cropped to ``size``.
-
-    The way of every model's input (backbone.Preprocess). Boxes go forth and back by the same scale and shift, so truth
-    and prediction are compared in pixels of the image (bach2025 compared boxes of a crop with boxes of a squash).
-    """
-
-    width: int
-    height: int
-    resize: int
-    size: int
-
-    @property
-    def scale(self) -> Floats:
-        """Input pixels per image pixel, x and y: the longer side is rounded to whole pixels, as torchvision does."""
-        short = min(self.width, self.height)
-        sides = [
-            self.resize if side == short else int(self.resize * side / short) for side in (self.width, self.height)
-        ]
-        return np.array(sides) / np.array([self.width, self.height])
-
-    @property
-    def offset(self) -> Floats:
-        """Left and top margin that the crop takes away, in input pixels."""
-        sides = self.scale * [self.width, self.height]
-        return np.round((sides - self.size) / 2.0)
-
-    def to_input(self, box: Floats) -> Floats:
-        """Image pixels to input pixels."""
-        return box * np.tile(self.scale, 2) - np.tile(self.offset, 2)
-
-    def to_image(self, box: Floats) -> Floats:
-        """Input pixels to image pixels, clipped to the image."""
-        limit = np.tile([self.width, self.height], 2)
-        return np.clip((box + np.tile(self.offset, 2)) / np.tile(self.scale, 2), 0.0, limit)
 
 
 def centre_boxes(sizes: NDArray[np.int64], share: float) -> Floats:

@@ -1,26 +1,22 @@
 """The step that runs LOST on cached keys and scores its boxes: CorLoc with intervals, and boxes that know nothing."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vit_registers import metrics
+from vit_registers.data.geometry import Floats, Geometry
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.files import replacing
-from vit_registers.forward.store import Features, condition_folder
+from vit_registers.forward.store import Features, array_name, condition_folder
 from vit_registers.metrics import Metric
 from vit_registers.readouts import gallery, lost
-from vit_registers.readouts.boxes import (
-    Floats,
-    Geometry,
-    best_centre_share,
-    best_iou,
-    centre_boxes,
-    random_boxes,
-)
+from vit_registers.readouts.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.readouts.statistics import wilson
 from vit_registers.seeds import generator
 from vit_registers.steps import LostStep
@@ -49,37 +45,73 @@ def has_truth(manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> boo
     return not without
 
 
-def _keys_name(features: Features, layer: int) -> str:
-    """Name of the array that holds the keys of a block; negative layers count from the last."""
+def _array(features: Features, kind: str, layer: int) -> str:
+    """Name of the array that holds queries, keys or values of a block; negative layers count from the last."""
     depth = int(features.index["depth"])
     if not -depth <= layer < depth:
         raise InputError(f"lost.layer: {layer} is not one of the {depth} blocks of the features in {features.folder}")
-    name = f"keys_{layer % depth:02d}"
+    name = array_name(kind, layer % depth)
     if name not in features.index["arrays"]:
-        raise InputError(f"lost.layer: {features.folder} holds no {name}; add {layer} to extraction.keys_layers")
+        raise InputError(f"lost.layer: {features.folder} holds no {name}; add {layer} to extraction.projections.{kind}")
     return name
 
 
-def boxes_of(features: Features, manifest: Manifest, cfg: LostStep) -> tuple[lost.Steps, Floats]:
-    """LOST's steps on all dense images, and its boxes (n, 4) in pixels of the images."""
-    keys = features.array(_keys_name(features, cfg.lost.layer))
-    grid = features.layout.grid
-    parts = []
-    for start in range(0, len(keys), CHUNK):
-        chunk = np.asarray(keys[start : start + CHUNK])
-        similar = lost.similarity(chunk, cfg.lost.normalise, cfg.lost.centre, cfg.lost.bias)
-        parts.append(lost.discover(similar, grid, cfg.lost.k))
-    steps = lost.Steps(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in lost.Steps.__dataclass_fields__}
-    )
-    size, resize = int(features.index["input_size"]), int(features.index["resize"])
-    in_input = steps.box * (size / np.array([grid[1], grid[0], grid[1], grid[0]]))
-    table = manifest.table.iloc[features.dense_rows]
-    boxes = [
-        Geometry(int(width), int(height), resize, size).to_image(box)
-        for box, width, height in zip(in_input, table["width"], table["height"], strict=True)
-    ]
-    return steps, np.stack(boxes)
+@dataclass(frozen=True)
+class Views:
+    """The dense images as LOST sees them: patch features on a grid, and the way back to pixels of the image.
+
+    All on the model's grid where projections were kept at its input size, each on its own where at native size.
+    """
+
+    features: Features
+    manifest: Manifest
+    name: str
+
+    @property
+    def native(self) -> bool:
+        """Whether the images have grids of their own."""
+        return bool(self.features.index["arrays"][self.name]["rows"] == "native")
+
+    def grids(self) -> NDArray[np.int64]:
+        """Height and width in patches of each dense image: (n, 2)."""
+        if self.native:
+            return np.asarray(self.features.array("native_grid"))
+        return np.tile(np.array(self.features.layout.grid), (len(self.features.dense_rows), 1))
+
+    def chunk(self, images: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Patch features (b, p, d) of some dense images of one grid."""
+        if not self.native:
+            return np.asarray(self.features.array(self.name)[images], dtype=np.float32)
+        found = [self.features.native(self.name, int(i)) for i in images]
+        return np.stack([x.reshape(-1, x.shape[-1]) for x in found]).astype(np.float32)
+
+    def geometry(self, image: int) -> Geometry:
+        """The way of one dense image to its input."""
+        row = self.manifest.table.iloc[int(self.features.dense_rows[image])]
+        height, width = int(row["height"]), int(row["width"])
+        if not self.native:
+            return Geometry.of(self.features.index, height, width)
+        grid, patch = self.grids()[image], self.features.patch
+        return Geometry(height, width, None, (int(grid[0]) * patch[0], int(grid[1]) * patch[1]))
+
+
+def boxes_of(views: Views, cfg: LostStep, shown: NDArray[np.int64]) -> tuple[dict[int, lost.Steps], Floats]:
+    """LOST's steps on the dense images ``shown``, one by one, and its boxes (n, 4) of all in pixels of the images."""
+    grids = views.grids()
+    boxes = np.full((len(grids), 4), np.nan)
+    steps: dict[int, lost.Steps] = {}
+    for grid in np.unique(grids, axis=0):
+        members = np.flatnonzero((grids == grid).all(axis=1))
+        for start in range(0, len(members), CHUNK):
+            images = members[start : start + CHUNK]
+            similar = lost.similarity(views.chunk(images), cfg.lost.normalise, cfg.lost.centre, cfg.lost.bias)
+            found = lost.discover(similar, (int(grid[0]), int(grid[1])), cfg.lost.k)
+            for at, image in enumerate(images):
+                in_input = found.box[at] * np.tile(views.features.patch[::-1], 2)
+                boxes[image] = views.geometry(int(image)).to_image(in_input)
+                if image in shown:
+                    steps[int(image)] = found.of(at)
+    return steps, boxes
 
 
 def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
@@ -96,7 +128,9 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
             continue
         dense = cached.dense_rows
         truth = truth_of(manifest, dense)
-        steps, found = boxes_of(cached, manifest, cfg)
+        views = Views(cached, manifest, _array(cached, cfg.lost.feature, cfg.lost.layer))
+        shown = gallery.choose(manifest, dense, cfg.gallery.images)
+        steps, found = boxes_of(views, cfg, shown)
         ids = manifest.table["image_id"].to_numpy()[dense]
         if has_truth(manifest, dense, truth):
             overlap = best_iou(found, truth)
@@ -110,8 +144,8 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         corners = dict(zip(("x0", "y0", "x1", "y1"), found.T, strict=True))
         boxes.append(pd.DataFrame({"image_id": ids, "intervention": condition, **corners, "iou": overlap}))
         if condition == "baseline":
-            pictures |= _images(cfg, cached, manifest, truth)
-        pictures |= _pictures(cfg, condition, cached, manifest, steps, found)
+            pictures |= _images(views, shown, truth)
+        pictures |= _pictures(condition, views, shown, steps, found)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     for name, tables in (("images", images), ("boxes", boxes)):
         with replacing(out / f"{cfg.model}.{name}.parquet") as temporary:
@@ -152,37 +186,43 @@ def _baselines(cfg: LostStep, manifest: Manifest, dense: np.ndarray, truth: list
     return [*rows, _share(cfg, "baseline", "corloc_centre_box", centred, note)]
 
 
-def _images(cfg: LostStep, cached: Features, manifest: Manifest, truth: list[Floats]) -> dict[str, np.ndarray]:
-    """Ids, pixels and truth of the gallery images, boxes NaN-padded to the same number."""
-    chosen = gallery.choose(manifest, cached.dense_rows, cfg.gallery.images)
-    rows = cached.dense_rows[chosen]
-    size, resize = int(cached.index["input_size"]), int(cached.index["resize"])
-    most = max(1, *(len(truth[i]) for i in chosen))
-    padded = np.full((len(chosen), most, 4), np.nan)
-    for at, i in enumerate(chosen):
-        padded[at, : len(truth[i])] = _in_picture(truth[i], manifest, int(cached.dense_rows[i]), cached)
-    ids = manifest.table["image_id"].to_numpy()[rows].astype(str)
-    return {"image_id": ids, "images": gallery.pixels(manifest, rows, resize, size), "truth": padded}
+def _images(views: Views, shown: NDArray[np.int64], truth: list[Floats]) -> dict[str, np.ndarray]:
+    """Ids, pixels, and truth of the gallery images, boxes NaN-padded to the same number.
 
-
-def _in_picture(boxes: Floats, manifest: Manifest, row: int, cached: Features) -> Floats:
-    """Boxes in pixels of the gallery picture, which shows the model's input."""
-    table = manifest.table
-    size, resize = int(cached.index["input_size"]), int(cached.index["resize"])
-    return Geometry(int(table["width"].iloc[row]), int(table["height"].iloc[row]), resize, size).to_input(boxes)
+    ``sizes`` and ``grids`` (g, 2) say how much of each padded picture and map there is: native images differ.
+    """
+    rows = views.features.dense_rows[shown]
+    most = max(1, *(len(truth[i]) for i in shown))
+    padded = np.full((len(shown), most, 4), np.nan)
+    for at, i in enumerate(shown):
+        padded[at, : len(truth[i])] = views.geometry(int(i)).to_input(truth[i])
+    pixels = [
+        gallery.picture(views.manifest, int(row), views.geometry(int(i))) for i, row in zip(shown, rows, strict=True)
+    ]
+    ids = views.manifest.table["image_id"].to_numpy()[rows].astype(str)
+    sizes = np.array([picture.shape[:2] for picture in pixels])
+    grids = views.grids()[shown]
+    return {"image_id": ids, "images": _padded(pixels), "sizes": sizes, "grids": grids, "truth": padded}
 
 
 def _pictures(
-    cfg: LostStep, condition: str, cached: Features, manifest: Manifest, steps: lost.Steps, found: Floats
+    condition: str, views: Views, shown: NDArray[np.int64], steps: dict[int, lost.Steps], found: Floats
 ) -> dict[str, np.ndarray]:
     """The steps of the gallery images under names that begin with the condition."""
-    chosen = gallery.choose(manifest, cached.dense_rows, cfg.gallery.images)
-    shape = (len(chosen), *cached.layout.grid)
-    drawn = [_in_picture(found[i], manifest, int(cached.dense_rows[i]), cached) for i in chosen]
-    return {
-        f"{condition}/degree": steps.degree[chosen].reshape(shape),
-        f"{condition}/seed": steps.seed[chosen],
-        f"{condition}/kept": steps.kept[chosen].reshape(shape),
-        f"{condition}/mask": steps.mask[chosen],
-        f"{condition}/box": np.stack(drawn),
+    mine, grids = [steps[int(i)] for i in shown], views.grids()[shown]
+    maps = {
+        name: _padded([getattr(one, name)[0].reshape(grid) for one, grid in zip(mine, grids, strict=True)])
+        for name in ("degree", "kept", "mask")
     }
+    drawn = [views.geometry(int(i)).to_input(found[i]) for i in shown]
+    seeds = np.array([one.seed[0] for one in mine])
+    return {f"{condition}/{name}": value for name, value in {**maps, "seed": seeds, "box": np.stack(drawn)}.items()}
+
+
+def _padded(arrays: list[np.ndarray]) -> np.ndarray:
+    """Arrays (h, w, ...) as one, zeros at the bottom and right of the smaller ones."""
+    height, width = (max(a.shape[axis] for a in arrays) for axis in (0, 1))
+    whole = np.zeros((len(arrays), height, width, *arrays[0].shape[2:]), dtype=arrays[0].dtype)
+    for at, a in enumerate(arrays):
+        whole[at, : a.shape[0], : a.shape[1]] = a
+    return whole

@@ -1,8 +1,12 @@
 """The images that figures show, the same for every model: dense test images of different classes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_registers.data.geometry import Geometry
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 
@@ -14,17 +18,19 @@ def choose(manifest: Manifest, dense_rows: NDArray[np.int64], count: int) -> NDA
     return np.sort(first)[:count]
 
 
-def pixels(manifest: Manifest, rows: NDArray[np.int64], resize: int, size: int) -> NDArray[np.uint8]:
-    """RGB images (g, size, size, 3) as the model saw them: shorter side to ``resize``, centre crop of ``size``.
+def picture(manifest: Manifest, row: int, way: Geometry) -> NDArray[np.uint8]:
+    """An RGB image (h, w, 3) as the model saw it, less its padding, so that maps and boxes fall where they belong.
 
-    Maps and boxes drawn over them fall where they belong. Bicubic for every model: for pictures, not for measurement.
+    Bicubic for every model: for pictures, not for measurement.
     """
-    images = []
-    for row in rows:
-        image = load_image(manifest.file(int(row)))
-        short = min(image.size)
-        sides = [resize if side == short else int(resize * side / short) for side in image.size]
-        left, top = (round((side - size) / 2.0) for side in sides)
-        image = image.resize((sides[0], sides[1]))
-        images.append(np.asarray(image.crop((left, top, left + size, top + size))))
-    return np.stack(images)
+    image = load_image(manifest.file(row)).resize(way.resized[::-1])
+    left, top = (int(side) for side in way.offset)
+    right, bottom = min(left + way.size[1], image.width), min(top + way.size[0], image.height)
+    return np.asarray(image.crop((left, top, right, bottom)))
+
+
+def pixels(manifest: Manifest, rows: NDArray[np.int64], index: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Pictures (g, *size, 3) of some rows at the input size of the model that the features' ``index`` names."""
+    sizes = manifest.table[["height", "width"]].to_numpy()[rows]
+    ways = [Geometry.of(index, int(height), int(width)) for height, width in sizes]
+    return np.stack([picture(manifest, int(row), way) for row, way in zip(rows, ways, strict=True)])

@@ -4,7 +4,7 @@ Patches similar to few others are likely to be of an object. The seed is the pat
 similar to the seed expand it; patches similar to those make the mask; the box is that of the seed's component.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ class Steps:
     mask: NDArray[np.bool_]  # (n, h, w) patches similar to what was kept
     component: NDArray[np.bool_]  # (n, h, w) 4-connected part of the mask that holds the seed
     box: NDArray[np.float64]  # (n, 4) in patches, half-open; NaN where the seed is not in the mask
+
+    def of(self, image: int) -> "Steps":
+        """The steps of one of the images, n = 1."""
+        return Steps(**{f.name: getattr(self, f.name)[image : image + 1] for f in fields(self)})
 
 
 def similarity(features: Floats, normalise: bool, centre: bool, bias: float) -> Floats:

@@ -51,9 +51,7 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
         if condition == "baseline":
             shown = cached.dense_rows[chosen]
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
-            maps["images"] = gallery.pixels(
-                manifest, shown, int(cached.index["resize"]), int(cached.index["input_size"])
-            )
+            maps["images"] = gallery.pixels(manifest, shown, cached.index)
         maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.histogram.parquet") as temporary:

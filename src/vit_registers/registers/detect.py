@@ -16,6 +16,8 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.files import replacing, write_json
 from vit_registers.forward.images import Images
+from vit_registers.forward.memory import batch_size
+from vit_registers.forward.plan import batched
 from vit_registers.forward.run import reading
 from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
@@ -118,9 +120,16 @@ def _rank(
     backbone = backbones.load(model, cfg.device)
     chosen = baseline.dense_rows[: settings.images]
     counts = resample_counts(len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model))
-    reader = NeuronScores(backbone, settings.outlier_layer, settings.highest_layer, limit, settings.sparsity, counts)
-    batches = [chosen[i : i + cfg.batch_size] for i in range(0, len(chosen), cfg.batch_size)]
-    images = Images(Manifest.load(data), backbone.preprocess)
+
+    def scorer() -> NeuronScores:
+        layers = settings.outlier_layer, settings.highest_layer
+        return NeuronScores(backbone, *layers, limit, settings.sparsity, counts)
+
+    size = cfg.batch_size
+    if not isinstance(size, int):  # a batch's activations of all ranked layers are held at once
+        size = batch_size(backbone, None, lambda: [scorer()], cfg.precision, cfg.memory_mb)
+    reader, batches = scorer(), batched(chosen, size)
+    images = Images(Manifest.load(data), backbone.preprocess, pinned=backbone.device.type == "cuda")
     with reading(backbone, [reader], cfg.precision) as forward:
         for pixels in images.batches(batches):
             forward(pixels)

@@ -45,6 +45,6 @@ def maps(readouts: Path, condition: Condition) -> Arrays:
 
 def lost_steps(readouts: Path, condition: Condition) -> Arrays:
     """LOST step by step (g images): images, truth (g,b,4) pixels, degree (g,h,w), seed (g,) patch index, kept and mask
-    (g,h,w) bool, box (g,4) pixels, NaN where none; empty if not measured.
+    (g,h,w) bool, box (g,4) pixels, NaN where none; sizes and grids (g,2) of what is not padding; empty if not measured.
     """
     return _load(readouts / "lost" / condition.dataset / f"{condition.model}.steps.npz", condition)

@@ -141,14 +141,13 @@ def _frame(axes: Axes, box: np.ndarray, color: str, dashed: bool = False) -> Non
 
 def _four_steps(line: Sequence[Axes], arrays: Arrays, row: int) -> None:
     """Degree, seed with expansion, mask, and box with the truth, of one image."""
-    image = arrays["images"][row]
-    height, width = image.shape[:2]
-    rows, columns = arrays["degree"][row].shape
-    _heat(line[0], arrays["degree"][row], (height, width))
+    (height, width), (rows, columns) = arrays["sizes"][row], arrays["grids"][row]
+    image = arrays["images"][row][:height, :width]
+    _heat(line[0], arrays["degree"][row][:rows, :columns], (height, width))
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1) / 255
     for panel, name in ((line[1], "kept"), (line[2], "mask")):
         _picture(panel, 0.35 + 0.65 * grey)
-        chosen = np.ma.masked_equal(arrays[name][row].astype(float), 0)
+        chosen = np.ma.masked_equal(arrays[name][row][:rows, :columns].astype(float), 0)
         panel.imshow(chosen, cmap="Blues", vmin=0, vmax=1.4, alpha=0.6, extent=(0, width, height, 0), aspect="auto")
     y, x = divmod(int(arrays["seed"][row]), columns)
     line[1].plot(

@@ -37,6 +37,11 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
+def key(name: str) -> str:
+    """A key of params, set as code."""
+    return rf"\texttt{{{escape(name)}}}"
+
+
 def count(number: int) -> str:
     """A whole number with commas between thousands, which LaTeX is kept from spacing as punctuation."""
     return f"{number:,}".replace(",", "{,}")

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 
 from vit_registers.params import (
-    Append,
     Dataset,
     Detection,
     Extraction,
     FolderDataset,
     GeneratedDataset,
-    Intervention,
-    MoveNeurons,
     OpenClipModel,
     Params,
     PlantedModel,
@@ -20,7 +17,8 @@ from vit_registers.params import (
     TimmModel,
     TrainedModel,
 )
-from vit_registers.report.latex_tables import count, escape
+from vit_registers.report import conditions
+from vit_registers.report.latex_tables import count, escape, key
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
 
@@ -41,11 +39,6 @@ def _number(value: float) -> str:
 
 def _percent(share: float) -> str:
     return rf"{100 * share:g}\,\%"
-
-
-def key(name: str) -> str:
-    """A key of params, set as code."""
-    return rf"\texttt{{{escape(name)}}}"
 
 
 def _block(layer: int) -> str:
@@ -147,47 +140,6 @@ def _models(params: Params, study: Study) -> list[str]:
     return texts
 
 
-def _moved(name: str, value: MoveNeurons) -> str:
-    which = {
-        "found": "the register neurons that detection found",
-        "half": "the first half of the neurons found",
-        "next": "as many neurons, the next in the ranking",
-        "random": "as many neurons drawn at random from the same layers",
-    }[value.neurons]
-    patches = {
-        "zero": "zero",
-        "mean": "the mean over patches",
-        "only_outliers": "the mean over patches where it exceeds mean plus standard deviation",
-        "same": "left as it is",
-    }[value.patches]
-    cleared = "; on [CLS]: zero" if value.clear_cls else ""
-    if value.tokens == 0:
-        return f"{key(name)}: {which} are cleared (on patches: {patches}{cleared}) and nothing is appended."
-    seen = "patches and [CLS]" if value.max_includes_cls else "patches"
-    own = "each its own" if value.max_over == "neuron" else "one for all neurons of a layer"
-    scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
-    return (
-        f"{key(name)}: {plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum "
-        f"over {seen}, {own}, and on patches: {patches}{cleared}."
-    )
-
-
-def _intervention(name: str, value: Intervention) -> str:
-    if isinstance(value, Append):
-        return f"{key(name)}: {plural(value.tokens, 'zero token')} appended and nothing else touched."
-    if isinstance(value, MoveNeurons):
-        return _moved(name, value)
-    what = "[CLS]" if value.tokens == "cls" else "the registers"
-    where = "every block" if value.at == "every" else "the last block"
-    return f"{key(name)}: {what} replaced by zeros at the output of {where}."
-
-
-def _interventions(params: Params) -> str:
-    used = dict.fromkeys(name for run in params.study.runs for name in run.interventions)
-    items = [f"  \\item {_intervention(name, params.interventions[name])}" for name in used]
-    return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}"]) if items else "None."
-
-
 def _threshold(settings: Detection) -> str:
     where = _block(settings.outlier_layer)
     return {
@@ -229,6 +181,8 @@ def _readouts(params: Params) -> list[str]:
     }
     steps = [name for name, on in (("normalised", lost.normalise), ("centred per image", lost.centre)) if on]
     keys = joined(steps) if steps else "raw"
+    projected = {"q": "queries", "k": "keys", "v": "values"}[lost.feature]
+    projected += ", each image at its own size," if params.extraction.projections_size == "native" else ""
     bias = "" if lost.bias == 0 else f", {_number(lost.bias)} added to their products"
     return [
         rf"\paragraph{{Linear probe and nearest neighbours.}} One linear layer on "
@@ -239,7 +193,7 @@ def _readouts(params: Params) -> list[str]:
         f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
         f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}. Nearest "
         f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
-        rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the keys of {_block(lost.layer)} "
+        rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
         "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over "
@@ -253,18 +207,24 @@ def _readouts(params: Params) -> list[str]:
     ]
 
 
+def _batches(extraction: Extraction) -> str:
+    if isinstance(extraction.batch_size, int):
+        return f"batches of {extraction.batch_size}"
+    return f"batches as large as fit into {count(extraction.memory_mb)} MiB, 128 images at most,"
+
+
 def text(params: Params, study: Study) -> str:
     """The methods section, without its heading."""
     extraction = params.extraction
     parts = [
         r"\paragraph{Data.} " + " ".join(_data(name, params.datasets[name]) for name in params.datasets_used()),
         r"\paragraph{Models.} " + "\n\n".join(_models(params, study)),
-        rf"\paragraph{{One pass.}} Each model passes over each data set once per condition, in batches of "
-        f"{extraction.batch_size} with {extraction.precision} arithmetic; all readouts read what that pass kept. What "
+        rf"\paragraph{{One pass.}} Each model passes over each data set once per condition, in "
+        f"{_batches(extraction)} with {extraction.precision} arithmetic; all readouts read what that pass kept. What "
         f"needs every token (norms, attention, LOST) is kept for {dense(extraction)}. "
         "The norm of a token at a block is the L2 norm of the raw block output, before "
         "the final norm. Attention is averaged over heads.",
-        r"\paragraph{Conditions.} Besides the model as it is (\texttt{baseline}):" + "\n" + _interventions(params),
+        r"\paragraph{Conditions.} Besides the model as it is (\texttt{baseline}):" + "\n" + conditions.text(params),
         r"\paragraph{Artifacts and register neurons.} " + _detection(params),
         *_readouts(params),
     ]

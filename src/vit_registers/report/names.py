@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from vit_registers.params import Append, Intervention, MoveNeurons
+from vit_registers.params import Append, Intervention, MoveNeurons, Replace, RestrictClsAttention, singles
 from vit_registers.steps import ViewStep
 
 KINDS = {
     "timm": "released (timm)",
     "openclip": "released (OpenCLIP)",
+    "file": "from a file",
     "trained": "trained here",
     "tagged": "tagged here",
     "planted": "planted here",
@@ -40,18 +41,31 @@ def models(cfg: ViewStep) -> dict[str, str]:
     return _distinct({name: _model(name, kind, cfg.registers.get(name)) for name, kind in cfg.kinds.items()})
 
 
+def _replaced(part: Replace) -> str:
+    what = {"cls": "[CLS]", "registers": "registers", "patches": "random patches"}[part.tokens]
+    if part.only is not None:
+        what = f"register{'s' if len(part.only) > 1 else ''} {', '.join(map(str, part.only))}"
+    how = {"zero": "zeroed", "mean": "at their mean", "noise": "as noise", "shuffled": "of another image"}[part.by]
+    return f"{what} {how}{'' if part.at == 'every' else ' at the last block'}"
+
+
 def _condition(intervention: Intervention) -> str:
+    return ", ".join(_single(part) for part in singles(intervention))
+
+
+def _single(intervention: Append | MoveNeurons | Replace | RestrictClsAttention) -> str:
+    if isinstance(intervention, Replace):
+        return _replaced(intervention)
+    if isinstance(intervention, RestrictClsAttention):
+        return f"[CLS] attends to {intervention.to} only{', with its skip' if intervention.skip else ''}"
     if isinstance(intervention, Append):
         return plural(intervention.tokens, "zero token")
-    if isinstance(intervention, MoveNeurons):
-        which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}
-        if intervention.tokens == 0:
-            return f"{which[intervention.neurons]} cleared"
-        if intervention.neurons == "found":
-            return plural(intervention.tokens, "test-time register")
-        return f"{which[intervention.neurons]}, {plural(intervention.tokens, 'token')}"
-    what = {"cls": "[CLS]", "registers": "registers"}[intervention.tokens]
-    return f"{what} zeroed{'' if intervention.at == 'every' else ' at the last block'}"
+    which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}
+    if intervention.tokens == 0:
+        return f"{which[intervention.neurons]} cleared"
+    if intervention.neurons == "found":
+        return plural(intervention.tokens, "test-time register")
+    return f"{which[intervention.neurons]}, {plural(intervention.tokens, 'token')}"
 
 
 def conditions(cfg: ViewStep) -> dict[str, str]:

@@ -1,0 +1,56 @@
+"""The step that measures what replacements are drawn from: moments of block outputs over calibration images."""
+
+import logging
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vit_registers.backbones import backbone as backbones
+from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
+from vit_registers.files import exclusive
+from vit_registers.forward import moments
+from vit_registers.forward.extract import THREADS
+from vit_registers.forward.images import Images
+from vit_registers.forward.memory import batch_size
+from vit_registers.forward.moments import MomentsReader
+from vit_registers.forward.plan import Rows, batched
+from vit_registers.forward.run import reading
+from vit_registers.params import Calibration
+from vit_registers.seeds import generator
+from vit_registers.steps import CalibrateStep
+
+log = logging.getLogger(__name__)
+
+
+def choose(cfg: CalibrateStep, manifest: Manifest) -> Rows:
+    """``images`` random rows of the split, in random order, so that the first donors are as random as all."""
+    rows, wanted = manifest.rows(cfg.calibration.split), cfg.calibration.images
+    if wanted > len(rows):
+        raise InputError(
+            f"params: calibration.images: {wanted}, but '{manifest.name}' has {len(rows)} in split "
+            f"'{cfg.calibration.split}'; lower it"
+        )
+    return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[:wanted]
+
+
+def run(cfg: CalibrateStep, data: Path, model: Path, out: Path) -> None:
+    """Write ``out`` (safetensors): :class:`moments.Moments` of the model as it is, without any intervention."""
+    torch.set_num_threads(THREADS)
+    manifest = Manifest.load(data)
+    backbone = backbones.load(model, cfg.device)
+    settings: Calibration = cfg.calibration
+    rows = choose(cfg, manifest)
+    size = cfg.batch_size
+    if not isinstance(size, int):
+        size = batch_size(
+            backbone, None, lambda: [MomentsReader(backbone, settings.donors)], cfg.precision, cfg.memory_mb
+        )
+    reader, batches = MomentsReader(backbone, settings.donors), batched(rows, size)
+    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    with exclusive(out.parent / f".{out.stem}"), reading(backbone, [reader], cfg.precision) as forward:
+        for pixels in tqdm(images.batches(batches), total=len(batches), desc="calibration", disable=None):
+            forward(pixels)
+        moments.save(out, reader.finish(), {"images": len(rows), "split": settings.split})
+    log.info("%s: moments of %d images", cfg.model, len(rows))

@@ -1,0 +1,131 @@
+"""Models: released, of one's own, trained here, tagged or planted."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vit_registers.params.base import Count, Name, Positive, Share, Strict, Whole
+
+
+class PositionResampling(Strict):
+    """How learned position embeddings get to another grid; DINOv2 without registers: antialias false, offset 0.1."""
+
+    antialias: bool = True
+    offset: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class FetchedModel(Strict):
+    """Any ViT that is not made here. ``image_size``: one side, or height and width; null for the model's own."""
+
+    image_size: Count | tuple[Count, Count] | None = None
+    positions: PositionResampling = PositionResampling()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the input, if they were given."""
+        side = self.image_size
+        return (side, side) if isinstance(side, int) else side
+
+
+class TimmModel(FetchedModel):
+    """A model of timm by name; ``weights: random`` must be asked for, it is never a fallback.
+
+    ``arguments`` go to timm, e.g. ``{reg_tokens: 4}`` for a DeiT-III with registers.
+    """
+
+    kind: Literal["timm"]
+    name: str
+    weights: Literal["pretrained", "random"] = "pretrained"
+    arguments: dict[str, Any] = Field(default={})
+
+
+class FileModel(FetchedModel):
+    """A checkpoint file (safetensors or pickled tensors) over timm's architecture ``name`` with ``arguments``.
+
+    What is null is timm's default for the architecture.
+    """
+
+    kind: Literal["file"]
+    path: str
+    name: str
+    arguments: dict[str, Any] = Field(default={})
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+
+
+class OpenClipModel(FetchedModel):
+    """The visual tower of an OpenCLIP model, e.g. ``ViT-B-16`` with ``pretrained: laion2b_s34b_b88k``."""
+
+    kind: Literal["openclip"]
+    name: str
+    pretrained: str | None
+
+
+class TrainedModel(Strict):
+    """A small ViT that the pipeline trains by itself."""
+
+    kind: Literal["trained"]
+    dataset: Name
+    recipe: Name
+    registers: Whole
+
+
+class TaggedModel(Strict):
+    """``base`` with a tag added to some position embeddings: the clean reference of a planted model."""
+
+    kind: Literal["tagged"]
+    base: Name
+    planting: Name
+
+
+class PlantedModel(Strict):
+    """A tagged model with register neurons written into one MLP: the oracle, because its neurons are known."""
+
+    kind: Literal["planted"]
+    base: Name
+    planting: Name
+
+
+Model = Annotated[
+    TimmModel | FileModel | OpenClipModel | TrainedModel | TaggedModel | PlantedModel, Field(discriminator="kind")
+]
+
+
+class Architecture(Strict):
+    """Arguments of timm's ``VisionTransformer`` for the models trained here; [CLS] and learned positions always."""
+
+    image_size: Count
+    patch_size: Count
+    width: Count
+    depth: Count
+    heads: Count
+
+
+class Recipe(Strict):
+    """AdamW with linear warm-up and cosine decay to zero; fixed epochs, so that results never depend on speed."""
+
+    architecture: Architecture
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    warmup_share: Share
+    label_smoothing: Share
+    clip_norm: Positive
+    precision: Literal["fp32", "bf16"]
+    checkpoint_steps: Count
+
+
+class Planting(Strict):
+    """How register neurons are planted; the closed form is in ``backbones/planting.py``."""
+
+    block: Whole
+    neurons: Annotated[int, Field(ge=2, multiple_of=2)]
+    positions: list[Whole]
+    tag_strength: Positive
+    images: Count
+    norm_ratio: Positive
+    direction: Literal["random", "cls"]

@@ -1,0 +1,120 @@
+"""From YAML files to checked params; what is wrong is said in one line with file, key and what was expected."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from vit_registers.errors import InputError
+from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset
+from vit_registers.params.models import FileModel, Model
+from vit_registers.params.passes import Intervention
+from vit_registers.params.study import Params
+
+
+def check_paths(params: Params, source: str = "params.yaml") -> None:
+    """Refuse a data set or a model whose folder or file is not there, before anything runs."""
+    wanted: dict[str, str] = {}
+    for name in params.datasets_used():
+        dataset = params.datasets[name]
+        if isinstance(dataset, FolderDataset):
+            wanted[f"datasets.{name}.path"] = dataset.path
+        elif isinstance(dataset, CsvDataset):
+            wanted |= {f"datasets.{name}.csv": dataset.csv, f"datasets.{name}.root": dataset.root}
+    for name in params.models_used():
+        model = params.models[name]
+        if isinstance(model, FileModel):
+            wanted[f"models.{name}.path"] = model.path
+    for key, path in wanted.items():
+        if not Path(path).exists():
+            raise InputError(f"{source}: {key}: no such path '{path}'; correct it or mount the disk")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in mapping:
+                raise InputError(
+                    f"{self.name}: line {key_node.start_mark.line + 1}: key '{key}' is given twice; keep one"
+                )
+            mapping[key] = None
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """One YAML file as a mapping, or :class:`InputError` with file and line."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such params file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{path}: {line}not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of params, got {type(content).__name__}")
+    return content
+
+
+def overlay(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``change`` on top, mappings merged key by key, everything else replaced (as Snakemake does)."""
+    merged = dict(base)
+    for key, value in change.items():
+        mergeable = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlay(merged[key], value) if mergeable else value
+    return merged
+
+
+def _tags(*unions: Any) -> set[str]:
+    """Values of ``kind`` in tagged unions: pydantic puts them into the path of an error."""
+    members = [member for union in unions for member in get_args(get_args(union)[0])]
+    return {tag for member in members for tag in get_args(member.model_fields["kind"].annotation)}
+
+
+TAGS = _tags(Dataset, Model, Intervention)
+
+
+def _explain(error: Any) -> str:
+    """``key.path: what was expected``; the tags that pydantic adds for unions are left out of the path."""
+    parts = [p for p in error["loc"] if not (isinstance(p, str) and (p in TAGS or p == "[key]"))]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    elif error["type"] == "missing":
+        message = "missing; give it a value"
+    elif isinstance(given, str | int | float | bool | None):
+        message = f"{message[0].lower()}{message[1:]}, got {given!r}"
+        if isinstance(given, str) and error["type"] == "float_type":
+            with contextlib.suppress(ValueError):
+                message += f" (YAML reads this as text: write {float(given):.1e})"
+    return f"{where}: {message}" if where else message
+
+
+def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Validate params, or raise :class:`InputError` naming file, key and what was expected, for the first error."""
+    try:
+        return Params.model_validate_json(json.dumps(content))
+    except ValidationError as invalid:
+        errors = invalid.errors()
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise InputError(f"{source}: {_explain(errors[0])}{more}") from None
+    except TypeError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def load(path: Path | str = "params.yaml", overlays: list[Path] | None = None) -> Params:
+    """Read ``params.yaml`` and any overlays on top of it."""
+    content = read_yaml(path)
+    for extra in overlays or []:
+        content = overlay(content, read_yaml(extra))
+    return parse(content, " + ".join(str(p) for p in [path, *(overlays or [])]))

@@ -1,0 +1,60 @@
+"""What is measured on cached features, and how certain it is."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vit_registers.params.base import Count, Positive, Share, Strict
+
+
+class Probe(Strict):
+    """Linear probe of kukade2025: AdamW, cosine to ``final_lr``, best epoch by validation loss."""
+
+    features: Annotated[list[Literal["cls", "appended", "patch_mean", "cls+patch_mean"]], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    lr: Positive
+    final_lr: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    epochs: Count
+    batch_size: Count
+    clip_norm: Positive
+    validation_share: Share
+
+
+class Knn(Strict):
+    """Weighted nearest neighbours on L2-normalised features, as DINOv2 evaluates."""
+
+    k: Count
+    temperature: Positive
+
+
+class Lost(Strict):
+    """LOST (simeoni2021): one box per image from the similarity of its patch keys (or queries or values)."""
+
+    feature: Literal["q", "k", "v"]
+    layer: int
+    k: Count
+    normalise: bool
+    centre: bool
+    bias: float
+
+
+class Gallery(Strict):
+    """The images that figures show, the same for every model: the first of the dense split from as many classes."""
+
+    images: Count
+
+
+class Comparison(Strict):
+    """A paired difference: ``a`` minus ``b``, each ``model/intervention``, over the same test images."""
+
+    question: str
+    a: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
+    b: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
+
+
+class Statistics(Strict):
+    """Intervals and paired tests."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    resamples: Count

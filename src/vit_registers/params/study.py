@@ -1,0 +1,144 @@
+"""The whole of ``params.yaml``: what a study runs, by name."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from vit_registers.errors import InputError
+from vit_registers.params.base import Name, Strict, Whole
+from vit_registers.params.datasets import Dataset
+from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, TaggedModel, TrainedModel
+from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
+from vit_registers.params.readouts import Comparison, Gallery, Knn, Lost, Probe, Statistics
+
+
+class Run(Strict):
+    """Models on a data set, each at baseline and under every named intervention."""
+
+    dataset: Name
+    models: Annotated[list[Name], Field(min_length=1)]
+    interventions: list[Name]
+
+
+class Study(Strict):
+    """What the report is called and what it runs."""
+
+    title: str
+    runs: Annotated[list[Run], Field(min_length=1)]
+    comparisons: list[Comparison]
+
+
+class Params(Strict):
+    """The whole of ``params.yaml``."""
+
+    seed: Whole
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    study: Study
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    recipes: dict[Name, Recipe]
+    plantings: dict[Name, Planting]
+    extraction: Extraction
+    calibration: Calibration
+    interventions: dict[Name, Intervention]
+    detection: Detection
+    detection_overrides: dict[Name, dict[str, Any]]
+    probe: Probe
+    knn: Knn
+    lost: Lost
+    gallery: Gallery
+    statistics: Statistics
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Params":
+        def known(where: str, name: str, among: Any, what: str) -> None:
+            if name not in among:
+                raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")
+
+        if "baseline" in self.interventions:
+            raise ValueError("interventions.baseline: the name is taken by the empty intervention")
+        for name, model in self.models.items():
+            where = f"models.{name}"
+            if isinstance(model, TrainedModel):
+                known(f"{where}.dataset", model.dataset, self.datasets, "data set")
+                known(f"{where}.recipe", model.recipe, self.recipes, "recipe")
+            elif isinstance(model, TaggedModel | PlantedModel):
+                known(f"{where}.base", model.base, self.models, "model")
+                known(f"{where}.planting", model.planting, self.plantings, "planting")
+                expected = "trained" if isinstance(model, TaggedModel) else "tagged"
+                if self.models[model.base].kind != expected:
+                    raise ValueError(f"{where}.base: expected a {expected} model, '{model.base}' is not one")
+        seen: set[tuple[str, str]] = set()
+        for i, run in enumerate(self.study.runs):
+            known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
+            for model_name in run.models:
+                known(f"study.runs[{i}].models", model_name, self.models, "model")
+                if (run.dataset, model_name) in seen:
+                    raise ValueError(f"study.runs[{i}].models: '{model_name}' runs on '{run.dataset}' already")
+                seen.add((run.dataset, model_name))
+            for intervention in run.interventions:
+                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
+        for i, comparison in enumerate(self.study.comparisons):
+            for side in (comparison.a, comparison.b):
+                model_name, intervention = side.split("/")
+                if not any(
+                    model_name in r.models and intervention in ["baseline", *r.interventions] for r in self.study.runs
+                ):
+                    raise ValueError(
+                        f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
+                    )
+        for name, override in self.detection_overrides.items():
+            known("detection_overrides", name, self.models, "model")
+            for key in override:
+                known(f"detection_overrides.{name}", key, Detection.model_fields, "key")
+            self.detection_of(name)
+        return self
+
+    # Where things are asked for by name.
+
+    def detection_of(self, model: str) -> Detection:
+        """The general detection settings with the model's own on top."""
+        settings = self.detection.model_dump() | self.detection_overrides.get(model, {})
+        return Detection.model_validate(settings)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (data set, model) of the study, in the order of the runs."""
+        return [(run.dataset, model) for run in self.study.runs for model in run.models]
+
+    def conditions(self, dataset: str, model: str) -> list[str]:
+        """Names of the interventions on this pair, ``baseline`` first."""
+        for run in self.study.runs:
+            if run.dataset == dataset and model in run.models:
+                return ["baseline", *run.interventions]
+        raise InputError(f"study.runs: no run has model '{model}' on data set '{dataset}'")
+
+    def datasets_used(self) -> list[str]:
+        """Data sets that a run or a training of the study reads."""
+        trained = [self.models[m] for m in self.models_used()]
+        names = [run.dataset for run in self.study.runs]
+        names += [m.dataset for m in trained if isinstance(m, TrainedModel)]
+        return list(dict.fromkeys(names))
+
+    def models_used(self) -> list[str]:
+        """Models that a run needs, with those they are made from, bases first."""
+        names: list[str] = []
+
+        def visit(name: str) -> None:
+            model = self.models[name]
+            if isinstance(model, TaggedModel | PlantedModel):
+                visit(model.base)
+            if name not in names:
+                names.append(name)
+
+        for _, model in self.pairs():
+            visit(model)
+        return names
+
+    def training_dataset(self, model: str) -> str:
+        """The data set that a trained model, or the trained model behind a tagged or planted one, was trained on."""
+        source = self.models[model]
+        while isinstance(source, TaggedModel | PlantedModel):
+            source = self.models[source.base]
+        if not isinstance(source, TrainedModel):
+            raise InputError(f"models.{model}: not trained by this pipeline")
+        return source.dataset
