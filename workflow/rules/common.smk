@@ -114,6 +114,15 @@ def source_files(wildcards):
     return source.csv if source.kind == "csv" else []
 
 
+PASS_MB = STUDY.extraction.memory_mb + 2000  # what a pass may take, and the libraries it runs in
+
+
+def calibration_of(wildcards):
+    """Moments, where an intervention of the pair replaces tokens by them."""
+    needed = steps.extract(STUDY, wildcards.dataset, wildcards.model, ablated=True).calibrated
+    return f"results/features/ablated/{wildcards.dataset}/{wildcards.model}.moments.safetensors" if needed else []
+
+
 wildcard_constraints:
     dataset=one_of(STUDY.datasets),
     model=one_of(STUDY.models),

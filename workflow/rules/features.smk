@@ -1,8 +1,6 @@
 # One forward pass per condition, to cached tensors: the baseline first, then, with the registers that were detected,
 # every named intervention of the pair in one process. Some need calibration: moments of the model as it is.
 
-PASS_MB = STUDY.extraction.memory_mb + 2000  # what a pass may take, and the libraries it runs in
-
 
 rule extract:
     input:
@@ -46,12 +44,6 @@ rule calibrate:
         code=code("forward.calibrate"),
     shell:
         "vit-registers calibrate --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
-
-
-def calibration_of(wildcards):
-    """Moments, where an intervention of the pair replaces tokens by them."""
-    needed = steps.extract(STUDY, wildcards.dataset, wildcards.model, ablated=True).calibrated
-    return f"results/features/ablated/{wildcards.dataset}/{wildcards.model}.moments.safetensors" if needed else []
 
 
 rule ablate:
