@@ -112,6 +112,20 @@ def test_random_weights_are_drawn_from_the_models_own_seed(tmp_path):
             "OpenCLIP has no 'ViT-B-17'; close are ViT-B-16",
         ),
         ({"kind": "openclip", "name": "ViT-B-16", "pretrained": "laion"}, "unknown tag 'laion'; known are openai"),
+        ({"kind": "openclip", "name": "RN50", "pretrained": None}, "tower of 'RN50' is a ModifiedResNet; expected its"),
+        (
+            {"kind": "timm", "name": "vit_tiny_patch16_224.nobody", "weights": "random"},
+            "has no weights",
+        ),
+        ({"kind": "timm", "name": "test_vit", "weights": "random", "image_size": 100}, "is not whole patches of 16x16"),
+        (
+            {"kind": "timm", "name": "test_vit", "weights": "random", "arguments": {"r": 4}},
+            "'test_vit' refuses",
+        ),
+        (
+            {"kind": "timm", "name": "vit_relpos_small_patch16_224", "weights": "random"},
+            "expected timm's",
+        ),
     ],
 )
 def test_wrong_names_and_missing_weights_are_refused_in_one_line(tmp_path, monkeypatch, source, expected):
@@ -139,6 +153,57 @@ def test_a_small_openclip_tower_computes_the_same_in_timm(activation):
     same_as_timm(tower, torch.randn(3, 3, 32, 32))
 
 
-def test_openclips_vit_b_16_computes_the_same_in_timm():
+@pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-32-quickgelu", "ViT-L-14"])
+def test_openclips_towers_compute_the_same_in_timm(name):
     torch.manual_seed(0)
-    same_as_timm(open_clip.create_model("ViT-B-16", pretrained=None).visual, torch.randn(2, 3, 224, 224))
+    model = open_clip.create_model(name, pretrained=None)
+    same_as_timm(model.visual, torch.randn(2, 3, 224, 224))
+
+
+def test_the_huge_openclip_tower_has_a_place_in_timm_for_every_weight():
+    """H/14 on torch's meta device: 32 blocks of 1280 channels would take minutes to compute."""
+    with torch.device("meta"):
+        tower = open_clip.create_model("ViT-H-14", pretrained=None, device="meta").visual
+        module = openclip.to_timm(tower, "ViT-H-14")
+    layout = layout_of(module, "ViT-H-14")
+    assert (len(module.blocks), module.embed_dim, layout.grid) == (32, 1280, (16, 16))
+
+
+def test_a_tower_that_computes_otherwise_is_refused():
+    tower = Tower(32, 8, width=24, layers=1, heads=2, mlp_ratio=3.0, output_dim=10, act_layer=torch.nn.ReLU)
+    with pytest.raises(InputError, match="OpenCLIP tower of 'odd': ReLU and a LayerNorm epsilon of 1e-05; expected"):
+        openclip.architecture_of(tower, "odd")
+    tower = Tower(32, 8, width=24, layers=1, heads=2, mlp_ratio=3.0, output_dim=10, no_ln_pre=True)
+    with pytest.raises(InputError, match=r"OpenCLIP tower of 'odd': its 'norm_pre\.bias' has no counterpart"):
+        openclip.to_timm(tower, "odd")
+
+
+def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
+    """OpenAI's weights were trained with QuickGELU and are also had under the plain name."""
+    plain, openai = (
+        openclip._create(params.OpenClipModel(kind="openclip", name="ViT-B-32", pretrained=tag), "m", pretrained=None)
+        for tag in ("laion2b_s34b_b79k", "openai")
+    )
+    assert not openclip.architecture_of(plain.visual, "m")["quick_gelu"]
+    assert openclip.architecture_of(openai.visual, "m")["quick_gelu"]
+
+
+def test_untrained_openclip_weights_are_drawn_from_the_models_own_seed(tmp_path):
+    source = {"kind": "openclip", "name": "ViT-S-16", "pretrained": None, "image_size": (64, 96)}
+    first = fetched(tmp_path / "a", **source)
+    assert fetched(tmp_path / "b", **source)["weights"] == first["weights"]
+    assert fetched(tmp_path / "c", called="other", **source)["weights"]["sha256"] != first["weights"]["sha256"]
+    loaded = backbone.load(tmp_path / "a")
+    assert loaded.layout.grid == (4, 6)
+    assert loaded.preprocess.size == loaded.preprocess.resize == (64, 96)
+
+
+def test_the_resize_before_the_crop_is_what_timm_does(tmp_path):
+    """crop_pct .9 of 224 is 248 by timm's floor, not 249."""
+    source = {"kind": "timm", "name": "test_vit", "weights": "random"}
+    card = fetched(tmp_path / "a", **source)
+    config = timm.data.resolve_data_config({}, model=timm.create_model("test_vit"))
+    assert card["preprocess"]["resize"] == [int(160 / config["crop_pct"])] * 2
+    transform = timm.data.create_transform(**config)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 210, 3)).astype(np.uint8))
+    assert torch.allclose(backbone.load(tmp_path / "a").preprocess(image), transform(image), atol=1e-6)

@@ -44,6 +44,8 @@ def load(source: FileModel, name: str) -> Loaded:
 def _read(path: Path, where: str) -> dict[str, Tensor]:
     try:
         state: Any = load_state_dict(str(path))
+    except AttributeError:  # timm unwraps dictionaries alone
+        state = {}
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"{where}: cannot be read as weights ({backbone.reason(error)})") from None
     for wrapper in WRAPPERS:

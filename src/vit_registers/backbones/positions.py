@@ -28,7 +28,7 @@ def resampled(positions: Tensor, prefix: int, old: Size, new: Size, how: Resampl
     grid = positions[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)  # (1, d, h, w)
     if how.offset:
         ratio = [(n + how.offset) / o for n, o in zip(new, old, strict=True)]
-        grid = F.interpolate(grid, scale_factor=ratio, mode="bicubic", antialias=how.antialias)
+        grid = F.interpolate(grid, scale_factor=ratio, mode="bicubic")
     else:
         grid = F.interpolate(grid, size=new, mode="bicubic", antialias=how.antialias)
     patches = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)

@@ -1,8 +1,8 @@
 """Models: released, of one's own, trained here, tagged or planted."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vit_registers.params.base import Count, Name, Positive, Share, Strict, Whole
 
@@ -12,6 +12,12 @@ class PositionResampling(Strict):
 
     antialias: bool = True
     offset: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.antialias and self.offset:
+            raise ValueError("offset: nobody's models were trained with antialias and an offset; take one of them")
+        return self
 
 
 class FetchedModel(Strict):
