@@ -14,6 +14,7 @@ import typer
 
 from vit_registers import params as params_module
 from vit_registers import steps
+from vit_registers.allocator import keep_freed_memory
 from vit_registers.errors import InputError
 from vit_registers.params import Params, Strict
 
@@ -224,6 +225,7 @@ def report_pdf() -> None:
 
 def main() -> None:
     """Entry point: an :class:`InputError` becomes one line and exit status 2."""
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
         app()

@@ -134,7 +134,7 @@ class Patches(Reader):
 
     @override
     def final(self, tokens: Tensor) -> None:
-        self.held = tokens[:, self.layout.patch_slice]
+        self.held = tokens[:, self.layout.patch_slice].to(HALF)
 
     @override
     def take(self) -> Arrays:
@@ -248,13 +248,15 @@ class AttentionRows(Reader):
             "attention_columns": columns,
         }
         for name in self.wanted:
-            self.held[name].append(found[name])
+            self.held[name].append(found[name] if name == "flow" else found[name].to(HALF))
 
     @override
     def take(self) -> Arrays:
         held, self.held = self.held, {name: [] for name in self.wanted}
-        half = {name: torch.float32 if name == "flow" else HALF for name in held}
-        return {name: numpy(torch.stack(parts, dim=1), half[name]) for name, parts in held.items()}
+        return {
+            name: numpy(torch.stack(parts, dim=1), torch.float32 if name == "flow" else HALF)
+            for name, parts in held.items()
+        }
 
     @override
     def specs(self) -> dict[str, Spec]:
@@ -328,7 +330,8 @@ class Projections(Reader):
         for kind, layers in self.wanted.items():
             if layer in layers:
                 projected: Tensor = getattr(attention, kind)[:, :, self.layout.patch_slice]
-                self.held[array_name(kind, layer)] = projected.transpose(1, 2).flatten(2)
+                half = projected.transpose(1, 2).to(HALF, memory_format=torch.contiguous_format)
+                self.held[array_name(kind, layer)] = half.flatten(2)
 
     @override
     def take(self) -> Arrays:

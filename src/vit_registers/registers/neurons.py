@@ -64,10 +64,9 @@ class NeuronScores(Reader):
     def final(self, tokens: Tensor) -> None:
         """Add the batch to the running sums."""
         assert self.outliers is not None
-        where = self.outliers.float()
+        where = self.outliers
         affected = where.any(dim=1)
-        number = where.sum(dim=1).clamp(min=1.0)
-        scores = torch.stack([self._score(held, where, number) for held in self.held], dim=1)  # (b, layers, h)
+        scores = torch.stack([self._score(held, where) for held in self.held], dim=1)  # (b, layers, h)
         batch = slice(self.seen, self.seen + len(where))
         weights = torch.from_numpy(np.concatenate([np.ones((1, len(where)), dtype=np.int64), self.counts[:, batch]]))
         # Moved before they are widened: not every device has float64.
@@ -77,10 +76,14 @@ class NeuronScores(Reader):
         self.seen += len(where)
         self.held, self.outliers = [], None
 
-    def _score(self, activations: Tensor, where: Tensor, number: Tensor) -> Tensor:
-        """Mean |activation| (b, h) over the artifact positions ``where`` (b, p)."""
-        # Not einsum: within autocast it would round the scores to half precision and make ties.
-        score = (activations.abs() * where[..., None]).sum(dim=1) / number[:, None]
+    def _score(self, activations: Tensor, where: Tensor) -> Tensor:
+        """Mean |activation| (b, h) over the artifact positions ``where`` (b, p); 0 for images without any.
+
+        Artifacts are few: only their activations are touched. Their sum has one order on every device.
+        """
+        fired = activations[where].float().abs()  # (artifacts, h), image after image
+        score = torch.segment_reduce(fired, "mean", lengths=where.sum(dim=1), axis=0, unsafe=True)
+        score = torch.where(where.any(dim=1)[:, None], score, 0.0)
         if self.sparsity == "off":
             return score
         small = (activations if self.sparsity == "signed" else activations.abs()) < 0.5

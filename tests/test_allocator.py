@@ -1,0 +1,35 @@
+"""Memory that is kept: the second pass over the same blocks makes the kernel give no pages."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys
+import torch
+from vit_registers.allocator import keep_freed_memory
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    print("none"); sys.exit()
+def work():
+    for size in (40 << 20, 1 << 20, 90 << 20):
+        torch.ones(size // 4)
+work(), work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how):
+    run = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_blocks_that_were_freed_are_used_again_without_the_kernel():
+    kept = faults("keep")
+    if kept == "none":
+        pytest.skip("the C library takes no such wish")
+    assert int(kept) < 100
+    assert int(faults("not")) > 1000  # otherwise the module is not needed
