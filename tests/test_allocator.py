@@ -14,7 +14,8 @@ if sys.argv[1] == "keep" and not keep_freed_memory():
 def work():
     for size in (40 << 20, 1 << 20, 90 << 20):
         torch.ones(size // 4)
-work(), work()
+for _ in range(5):
+    work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     work()
@@ -31,5 +32,4 @@ def test_blocks_that_were_freed_are_used_again_without_the_kernel():
     kept = faults("keep")
     if kept == "none":
         pytest.skip("the C library takes no such wish")
-    assert int(kept) < 100
-    assert int(faults("not")) > 1000  # otherwise the module is not needed
+    assert int(kept) < int(faults("not")) / 10

@@ -39,13 +39,13 @@ CLASSES = {
 }
 
 
-def taken(backbone, pixels, intervention=None):
+def taken(backbone, pixels, intervention=None, precision="fp32"):
     """Arrays of all readers, and their specs."""
     with applied(backbone, intervention) as layout:
         readers = [of(backbone, layout) for of in CLASSES.values()]
-        with reading(backbone, readers, "fp32") as forward:
+        with reading(backbone, readers, precision) as forward:
             forward(pixels)
-    arrays = {name: array for reader in readers for name, array in reader.take().items()}
+            arrays = {name: array for reader in readers for name, array in reader.take().items()}
     specs = {name: spec for reader in readers for name, spec in reader.specs().items()}
     return layout, arrays, specs
 
@@ -125,6 +125,19 @@ def slow_neighbours(backbone, picture):
             cosines = [float(embedded[y, x] @ other / embedded[y, x].norm() / other.norm()) for other in found]
             means.append(sum(cosines) / len(cosines))
     return means
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_in_half_precision_the_same_is_kept_to_the_precision_of_the_model(make, family, pixels, precision):
+    backbone = make(family)
+    _, exact, _ = taken(backbone, pixels, Append(2))
+    _, found, specs = taken(backbone, pixels, Append(2), precision)
+    for name, array in found.items():
+        assert array.dtype == specs[name].dtype, name
+        there = np.isfinite(exact[name])
+        scale = np.abs(exact[name][there]).mean()
+        error = np.abs(array.astype(float) - exact[name])[there].mean()
+        assert error < (0.1 if precision == "bf16" else 0.02) * scale, name
 
 
 @pytest.mark.parametrize("of", CLASSES.values(), ids=CLASSES)

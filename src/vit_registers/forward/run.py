@@ -90,14 +90,14 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
                 stack.callback(linear.register_forward_pre_hook(on_activation(layer)).remove)
         if attentions:
             stack.enter_context(tapped(backbone, on_attention))
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(torch.autocast(backbone.device.type, dtype, enabled=dtype is not None))
 
         def forward(images: Tensor, rows: Iterable[int] = ()) -> None:
             rows_of_batch.announce(rows)
-            tokens = norm(backbone.module.forward_features(images.to(backbone.device, non_blocking=True)))  # type: ignore[operator]
-            with undisturbed():
-                for reader in finals:
-                    reader.final(tokens)
+            with torch.inference_mode(), torch.autocast(backbone.device.type, dtype, enabled=dtype is not None):
+                images = images.to(backbone.device, non_blocking=True)
+                tokens = norm(backbone.module.forward_features(images))  # type: ignore[operator]
+                with undisturbed():
+                    for reader in finals:
+                        reader.final(tokens)
 
         yield forward
