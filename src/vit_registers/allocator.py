@@ -10,8 +10,9 @@ def keep_freed_memory() -> bool:
     """Keep freed memory in this process from now on; whether the C library could be told so.
 
     By default glibc maps large blocks afresh and gives them back when they are freed, and the kernel clears every page
-    of them again: an eighth of the time of a pass of ViT-S/14 on two cores (`benchmarks/README.md`). The peak stays
-    the same, as a batch needs what the one before it needed. Nothing happens on other C libraries.
+    of them again: tens of thousands of page faults in a pass of ViT-S/14, a twentieth of its time when much is read
+    and more when the machine is busy (`benchmarks/README.md`). The peak stays the same, as a batch needs what the one
+    before it needed. Nothing happens on other C libraries.
     """
     if not sys.platform.startswith("linux"):
         return False

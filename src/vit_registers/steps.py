@@ -16,6 +16,7 @@ from vit_registers.params import (
     Gallery,
     Intervention,
     Knn,
+    LinearEvaluation,
     Lost,
     Model,
     Params,
@@ -111,6 +112,7 @@ class DetectStep(Strict):
     memory_mb: int
     precision: str
     detection: Detection
+    statistics: Statistics
 
 
 class ReadoutStep(Strict):
@@ -127,6 +129,7 @@ class ProbeStep(ReadoutStep):
     """Linear probe and kNN."""
 
     probe: Probe
+    linear_evaluation: LinearEvaluation | None
     knn: Knn
 
 
@@ -240,7 +243,9 @@ def _pass(params: Params, dataset: str, model: str) -> dict[str, Any]:
 
 def detect(params: Params, dataset: str, model: str) -> DetectStep:
     """Slice of ``vit-registers detect``: the general settings with the model's own on top."""
-    return DetectStep(**_pass(params, dataset, model), detection=params.detection_of(model))
+    return DetectStep(
+        **_pass(params, dataset, model), detection=params.detection_of(model), statistics=params.statistics
+    )
 
 
 def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:
@@ -256,7 +261,12 @@ def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:
 
 def probe(params: Params, dataset: str, model: str) -> ProbeStep:
     """Slice of ``vit-registers probe``."""
-    return ProbeStep(**_readout(params, dataset, model), probe=params.probe, knn=params.knn)
+    return ProbeStep(
+        **_readout(params, dataset, model),
+        probe=params.probe,
+        linear_evaluation=params.linear_evaluation,
+        knn=params.knn,
+    )
 
 
 def lost(params: Params, dataset: str, model: str) -> LostStep:

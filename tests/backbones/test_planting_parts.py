@@ -360,3 +360,21 @@ def test_cls_direction_equals_the_solution_from_probed_layers(backbone: Backbone
     plain = basis @ basis.T @ pull
     assert found @ pull > 0
     assert (found @ penalty @ found) / (found @ pull) ** 2 < 0.9 * (plain @ penalty @ plain) / (plain @ pull) ** 2
+
+
+def test_the_unsolved_direction_is_what_the_queries_ask_for_itself(backbone: Backbone, pixels: Tensor) -> None:
+    cls = observe.survey(backbone, 0, pixels).cls
+    found = cls_direction(backbone, cls, solved=False)
+    pull = torch.zeros(backbone.width, dtype=torch.float64)
+    for number, mean in cls.items():
+        attn, gamma = backbone.blocks[number].attn, backbone.blocks[number].norm1.weight.double()
+        size, width = attn.head_dim, backbone.width
+        asked = torch.zeros(width, dtype=torch.float64)
+        for head in range(attn.num_heads):
+            rows = slice(head * size, (head + 1) * size)
+            q = attn.qkv.weight[:width][rows].double() @ mean + attn.qkv.bias[:width][rows].double()
+            asked += attn.qkv.weight[width : 2 * width][rows].double().T @ q
+        pull += gamma * asked / (gamma * asked).norm()
+    pull = pull - pull.mean()
+    torch.testing.assert_close(found, pull / pull.norm())
+    assert not torch.allclose(found, cls_direction(backbone, cls))

@@ -15,6 +15,7 @@ from vit_registers.forward.interventions import Append
 from vit_registers.forward.readers import (
     AttentionMaps,
     AttentionRows,
+    ClsByBlock,
     NeighbourCosines,
     Norms,
     Patches,
@@ -33,6 +34,7 @@ CLASSES = {
     "attention": lambda backbone, layout: AttentionRows(backbone, layout, heads=True, columns=True),
     "projections": lambda backbone, layout: Projections(backbone, layout, {"k": [0, -1], "q": [1], "v": [2]}),
     "specials": SpecialsByLayer,
+    "cls of blocks": lambda backbone, layout: ClsByBlock(backbone, layout, 2) if layout.cls else Reader(),
     "patches by layer": lambda backbone, layout: PatchesByLayer(backbone, layout, [1]),
     "neighbours": NeighbourCosines,
     "maps": AttentionMaps,
@@ -61,7 +63,9 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
         assert spec.unit
         assert spec.what
     expected = (
-        {"patch_mean", "specials"} | ({"cls"} if layout.cls else set()) | ({"registers"} if layout.registers else set())
+        {"patch_mean", "specials"}
+        | ({"cls", "cls_blocks"} if layout.cls else set())
+        | ({"registers"} if layout.registers else set())
     )
     expected |= {"appended"} if appended else set()
     assert {name for name, spec in specs.items() if spec.rows == "all"} == expected
@@ -83,6 +87,8 @@ def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_han
         patches = final[layout.prefix : layout.prefix + 24]
         if layout.cls:
             np.testing.assert_allclose(arrays["cls"][image], final[0], **single)
+            normed = [backbone.module.norm(output[0]).detach() for output in expected.outputs[1:]]
+            np.testing.assert_allclose(arrays["cls_blocks"][image], torch.stack(normed), **single)
         if layout.registers:
             np.testing.assert_allclose(arrays["registers"][image], final[1:5], **single)
         if appended:

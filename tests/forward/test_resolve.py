@@ -4,7 +4,7 @@ import pytest
 
 from vit_registers import params
 from vit_registers.errors import InputError
-from vit_registers.forward.interventions import Append, MoveNeurons, Replace
+from vit_registers.forward.interventions import Append, Chain, MoveNeurons, Replace, RestrictClsAttention
 from vit_registers.forward.resolve import Known, NotApplicable, choose, resolve
 
 NAMES = (0, "shapes", "vit", "move")
@@ -85,3 +85,36 @@ def test_random_neurons_are_others_of_the_same_layers_and_depend_on_the_conditio
     assert len({neuron for drawn in draws for neuron in drawn if neuron[0] == 1}) > 100  # of 125, in 600 draws
     assert choose("random", backbone, FOUND, NAMES) == draws[0]
     assert choose("random", backbone, FOUND, (*NAMES[:3], "another")) != draws[0]
+
+
+def test_the_first_k_of_the_ranking_can_be_moved_instead_of_what_detection_takes(make):
+    part = params.MoveNeurons(kind="move", tokens=2, top_k=2)
+    assert resolve(part, make("dinov2"), Known(FOUND, None, NAMES)) == MoveNeurons(((1, 5), (0, 7)), 2)
+    more = params.MoveNeurons(kind="move", tokens=2, top_k=len(FOUND["neurons"]) + 1)
+    with pytest.raises(InputError, match=r"top_k: \d+ neurons, but detection lists \d+; lower it, or raise"):
+        resolve(more, make("dinov2"), Known(FOUND, None, NAMES))
+
+
+def test_replacements_that_draw_have_a_seed_of_their_own_and_others_have_none(make):
+    backbone, known = make("dinov2_reg4"), Known(None, None, NAMES)
+    zero = params.Replace(kind="replace", tokens="registers")
+    patches = params.Replace(kind="replace", tokens="patches")
+    assert resolve(zero, backbone, known).seed == 0
+    first = resolve(patches, backbone, known)
+    assert first.count == 4  # as many as the model has registers
+    assert first.seed != resolve(patches, backbone, Known(None, None, (*NAMES[:3], "another"))).seed
+    assert resolve(patches, make("dinov2"), known) == NotApplicable(
+        "the model has no registers to set the number of patches"
+    )
+
+
+def test_chains_and_restrictions_are_resolved_part_by_part(make):
+    known = Known(FOUND, None, NAMES)
+    move = params.MoveNeurons(kind="move", tokens=1, top_k=1)
+    only = params.RestrictClsAttention(kind="restrict_cls_attention", to="registers")
+    both = params.Chain(kind="chain", of=[move, only])
+    expected = Chain((MoveNeurons(((1, 5),), 1), RestrictClsAttention("registers")))
+    assert resolve(both, make("dinov2"), known) == expected
+    assert resolve(only, make("dinov2"), known) == NotApplicable("the model has no registers")
+    assert resolve(only, make("without_cls"), known) == NotApplicable("the model has no [CLS]")
+    assert resolve(both, make("dinov2"), Known(NONE, None, NAMES)) == NotApplicable(NONE["reason"])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from vit_registers import metrics, params
 from vit_registers.data.manifest import Manifest
@@ -20,7 +20,7 @@ CONDITIONS = ["baseline", "same", "append-2", "noise", "ttr-4"]
 D = 6
 
 
-def step(conditions=CONDITIONS, features=("cls", "appended"), **changes):
+def step(conditions=CONDITIONS, features=("cls", "appended"), linear_evaluation=None, **changes):
     values = {"seeds": [0, 7], "lr": 0.05, "final_lr": 1e-3, "weight_decay": 0.05, "epochs": 6, "batch_size": 16}
     settings = {**values, "features": list(features), "clip_norm": 1.0, "validation_share": 0.2, **changes}
     return ProbeStep(
@@ -30,6 +30,7 @@ def step(conditions=CONDITIONS, features=("cls", "appended"), **changes):
         conditions=list(conditions),
         statistics=params.Statistics(confidence=0.9, resamples=300),
         probe=params.Probe(**settings),
+        linear_evaluation=linear_evaluation,
         knn=params.Knn(k=5, temperature=0.07),
     )
 
@@ -75,7 +76,7 @@ def test_rows_say_what_the_images_say(made):
     measured = rows[rows["value"].notna()]
     assert measured["unit"].eq("fraction").all()
     assert measured["low"].notna().all()
-    assert set(measured["metric"]) == {"top1", "top3", "macro_f1"}
+    assert set(measured["metric"]) == {"top1", "top3", "macro_f1", "macro_precision", "macro_recall", "auc"}
 
 
 def test_a_row_over_all_seeds_stands_beside_those_of_each(made):
@@ -162,6 +163,31 @@ def test_appended_tokens_are_read_where_there_are_some(made):
     assert set(rows["intervention"][rows["readout"] == "probe[appended]"]) == {"append-2"}
 
 
+def test_linear_evaluation_has_a_row_per_condition_that_says_what_won(made):
+    n = len(made.table)
+    for name in ("baseline", "same", "noise"):
+        cls = np.array(Features.open(made.folder(name)).array("cls"))
+        shutil.rmtree(made.folder(name))
+        blocks = np.stack([np.random.default_rng(0).standard_normal((n, D)).astype(np.float32), cls], axis=1)
+        arrays = {"cls": cls, "cls_blocks": blocks, "patch_mean": cls[:, ::-1].copy()}
+        made.write_features(name, arrays, made.rows("test"))
+    wanted = params.LinearEvaluation(blocks=[1, 2], learning_rates=[0.01, 0.5], epochs=8, batch_size=16)
+    rows, images = read(run(made, step(["baseline", "same", "noise", "ttr-4"], ("cls",), wanted)))
+    mine = rows[(rows["readout"] == "linear_evaluation") & (rows["metric"] == "top1")].set_index("intervention")
+    assert set(mine.index) == {"baseline", "same", "noise"}
+    assert (
+        mine["note"]
+        .str.fullmatch(
+            r"\[CLS\]( of 2 blocks)?( with mean patch)?, learning rate \S+, chosen on held-out training images"
+        )
+        .all()
+    )
+    assert mine.loc["baseline", "value"] == mine.loc["same", "value"] > 0.6
+    assert mine.loc["noise", "value"] < 0.6
+    per_image = images[images["readout"] == "linear_evaluation"].groupby("intervention")["value"].mean()
+    assert per_image["baseline"] == pytest.approx(mine.loc["baseline", "value"])
+
+
 def test_features_of_a_name(made):
     cached = Features.open(made.folder("append-2"))
     cls, appended = (torch.from_numpy(np.array(cached.array(name))) for name in ("cls", "appended"))
@@ -218,19 +244,56 @@ def test_hits_are_those_of_a_loop_over_images(scored):
     assert one.means["top3"] == pytest.approx(
         np.mean([t in r[:3] for r, t in zip(ranked, truth.tolist(), strict=True)])
     )
-    assert one.means["macro_f1"] == pytest.approx(f1_score(truth, [r[0] for r in ranked], average="macro"))
+    predicted = [r[0] for r in ranked]
+    assert one.means["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert one.means["macro_precision"] == pytest.approx(precision_score(truth, predicted, average="macro"))
+    assert one.means["macro_recall"] == pytest.approx(recall_score(truth, predicted, average="macro"))
+    areas = [roc_auc_score(truth == label, scores[:, label]) for label in range(5)]  # nobody is of class 5
+    assert one.means["auc"] == pytest.approx(np.mean(areas))
     np.testing.assert_allclose(one.resampled["top1"], bootstrap.means(one.right))
 
 
-def test_macro_f1_of_a_resample_is_that_of_its_images(scored):
+@pytest.mark.parametrize("metric", [f1_score, precision_score, recall_score])
+def test_a_macro_mean_in_a_resample_is_that_of_its_images(scored, metric):
     scores, truth, bootstrap = scored
     predicted = scores.argmax(dim=1).numpy()
-    found = probe.resampled_macro_f1(truth.numpy(), predicted, 6, bootstrap)
+    found = probe.resampled_macro(truth.numpy(), predicted, 6, bootstrap)
     slow = []
     for counts in bootstrap.counts.astype(int):
         drawn = np.repeat(np.arange(40), counts)
-        slow.append(f1_score(truth.numpy()[drawn], predicted[drawn], average="macro"))
-    np.testing.assert_allclose(found, slow)
+        slow.append(metric(truth.numpy()[drawn], predicted[drawn], average="macro", zero_division=0.0))
+    np.testing.assert_allclose(found[f"macro_{metric.__name__.removesuffix('_score')}"], slow)
+
+
+def slow_area(truth, score):
+    """Share of pairs of an image of the class and another in which the first scores higher; ties count half."""
+    wins = [(a > b) + 0.5 * (a == b) for a, t in zip(score, truth, strict=True) if t for b, u in
+            zip(score, truth, strict=True) if not u]  # fmt: skip
+    return sum(wins) / len(wins)
+
+
+def test_the_area_under_the_curve_is_that_of_all_pairs_ties_included():
+    draw = np.random.default_rng(0)
+    truth, scores = draw.integers(0, 3, 60), draw.integers(0, 5, (60, 3)).astype(float)
+    area, influence = probe.macro_auc(truth, scores)
+    assert area == pytest.approx(np.mean([slow_area(truth == c, scores[:, c]) for c in range(3)]))
+    assert area == pytest.approx(np.mean([roc_auc_score(truth == c, scores[:, c]) for c in range(3)]))
+    assert influence.mean() == pytest.approx(0.0, abs=1e-12)
+    assert probe.macro_auc(np.zeros(4, dtype=int), np.ones((4, 2)))[0] is None
+
+
+def test_the_area_in_a_resample_is_to_first_order_that_of_its_images():
+    draw = np.random.default_rng(1)
+    truth = draw.integers(0, 4, 800)
+    scores = draw.standard_normal((800, 4)) + 1.2 * np.eye(4)[truth]
+    bootstrap = Bootstrap(800, 400, 0.9, draw)
+    area, influence = probe.macro_auc(truth, scores)
+    linear, exact = area + bootstrap.means(influence), []
+    for counts in bootstrap.counts.astype(int):
+        drawn = np.repeat(np.arange(800), counts)
+        exact.append(probe.macro_auc(truth[drawn], scores[drawn])[0])
+    assert np.corrcoef(linear, exact)[0, 1] > 0.99
+    np.testing.assert_allclose(np.quantile(linear, [0.05, 0.95]), np.quantile(exact, [0.05, 0.95]), atol=1e-3)
 
 
 def test_equal_scores_go_to_the_lower_class(scored):

@@ -53,8 +53,9 @@ class Study:
         }
         fields = {"seed": 0, "device": "cpu", "dataset": "tiny", "model": model, "batch_size": 5, "precision": "fp32"}
         fields["memory_mb"] = 500
+        statistics = changes.pop("statistics", params.Statistics(confidence=0.95, resamples=1000))
         fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
-        return DetectStep(**fields, detection=params.Detection(**{**settings, **changes}))
+        return DetectStep(**fields, detection=params.Detection(**{**settings, **changes}), statistics=statistics)
 
     def paths(self, model: str, out: str = "registers") -> list[Path]:
         """Arguments of detection's ``run`` after its params."""

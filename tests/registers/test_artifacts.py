@@ -41,3 +41,39 @@ def test_a_patch_at_the_threshold_is_no_artifact():
     assert artifacts.find(np.array([[2.0, 3.0, 4.0]], dtype=np.float32), 3.0).positions.tolist() == [
         [False, False, True]
     ]
+
+
+def two_modes(share, ratio, spread=0.15):
+    draw = np.random.default_rng(0)
+    norms = 20.0 * np.exp(spread * draw.standard_normal((400, 64)))
+    few = draw.random(norms.shape) < share
+    return np.where(few, ratio * norms, norms), few
+
+
+@pytest.mark.parametrize("share", [0.002, 0.03, 0.2])
+@pytest.mark.parametrize("ratio", [3.0, 10.0])
+def test_two_modes_are_parted_at_the_valley_between_them(share, ratio):
+    norms, few = two_modes(share, ratio)
+    limit = artifacts.threshold(norms, "bimodal", 2.0)
+    assert 20.0 < limit < 20.0 * ratio
+    found = artifacts.find(norms, limit)
+    assert (found.positions != few).mean() < 0.002
+
+
+@pytest.mark.parametrize(("share", "ratio"), [(0.0, 1.0), (0.05, 1.15), (0.5, 1.0)])
+@pytest.mark.parametrize("spread", [0.05, 0.3])
+def test_one_mode_has_no_artifacts_whatever_its_width(share, ratio, spread):
+    norms, _ = two_modes(share, ratio, spread)
+    limit = artifacts.threshold(norms, "bimodal", 2.0)
+    assert limit == norms.max()
+    assert artifacts.find(norms, limit).share == 0.0
+
+
+def test_a_heavy_tail_is_not_a_second_mode():
+    norms = np.exp(np.random.default_rng(0).standard_t(5, (300, 64)) * 0.2 + 3.0)
+    assert artifacts.find(norms, artifacts.threshold(norms, "bimodal", 2.0)).share == 0.0
+
+
+def test_norms_that_are_all_the_same_have_no_artifacts():
+    norms = np.full((5, 16), 3.0, dtype=np.float32)
+    assert artifacts.find(norms, artifacts.threshold(norms, "bimodal", 2.0)).share == 0.0

@@ -63,7 +63,8 @@ class _Invented:
         found = getattr(study.interventions.get(condition), "neurons", "") == "found"
         self.artifacts = self.planted and not (self.move and found)
         self.registers = getattr(study.models[model], "registers", 0)
-        self.appended = getattr(study.interventions.get(condition), "tokens", 0)
+        done = study.interventions.get(condition)
+        self.appended = done.tokens if isinstance(done, params.Append | params.MoveNeurons) else 0
         self.rng = np.random.default_rng(seed)
 
     def row(self, readout: str, metric: str, value: float | None, unit: str, n: int, **more: Any) -> Metric:
@@ -101,8 +102,11 @@ class _Invented:
 
     def probe(self) -> list[Metric]:
         rows = []
-        for readout, base in (("probe[cls]", 0.82), ("probe[patch_mean]", 0.84), ("knn[cls]", 0.80)):
+        readouts = {"probe[cls]": 0.82, "probe[patch_mean]": 0.84, "knn[cls]": 0.80, "linear_evaluation": 0.85}
+        readouts |= {"probe[appended]": 0.3} if self.appended else {}
+        for readout, base in (readouts | {"probe[cls+patch_mean]": 0.86}).items():
             metrics_of = {"top1": base, "top3": base + 0.06, "macro_f1": base - 0.01}
+            metrics_of |= {"macro_precision": base - 0.02, "macro_recall": base, "auc": base + 0.1}
             for metric, value in metrics_of.items():
                 if readout.startswith("knn") and metric != "top1":
                     continue

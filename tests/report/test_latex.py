@@ -103,7 +103,7 @@ CHOICES = {
     "precision": {"fp32": "bf16", "bf16": "fp32"},
     "threshold_rule": {"ratio": "absolute"},
     "sparsity": {"off": "signed"},
-    "direction": {"random": "cls", "cls": "random"},
+    "direction": {"random": "cls", "cls": "random", "cls-unsolved": "cls"},
     "neurons": {"found": "next", "half": "next", "next": "half", "random": "next"},
     "patches": {"zero": "mean"},
     "max_over": {"neuron": "layer"},
@@ -113,7 +113,7 @@ CHOICES = {
     "feature": {"k": "v"},
 }
 # Not stated: how often a training saves itself, what is kept that no readout here reads, and what figures show.
-KEPT = {"specials_layers", "attention_heads", "attention_columns", "attention_maps", "neighbours"}
+KEPT = {"cls_blocks", "specials_layers", "attention_heads", "attention_columns", "attention_maps", "neighbours"}
 UNSTATED = {"checkpoint_steps", "kind"} | KEPT
 
 
@@ -150,6 +150,7 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
         "interventions",
         "detection",
         "probe",
+        "linear_evaluation",
         "knn",
         "lost",
         "statistics",

@@ -15,7 +15,8 @@ def study(embedded: Any) -> Study:
 
 
 def test_models_with_measured_test_time_registers_are_the_treated_ones(study: Study) -> None:
-    assert study.treated == [Condition("shapes", "planted"), Condition("shapes", "planted-cls")]
+    planted = ("planted", "planted-cls", "planted-cls-unsolved")
+    assert study.treated == [Condition("shapes", model) for model in planted]
     assert [c.model for c in study.untreated] == ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16", "tagged"]
 
 

@@ -106,8 +106,10 @@ def test_test_time_registers_hold_every_condition_of_treated_models_and_the_cont
 ) -> None:
     frame, _ = _run("test_time_registers", embedded, tmp_path)
     shown = set(zip(frame["model"], frame["condition"], strict=True))
-    treated = {(m, c) for m in ("planted", "planted-cls") for c in embedded.params.conditions("shapes", m)}
-    assert shown == treated | {("tagged", "baseline"), ("tagged", "append-1"), ("tagged", "append-4")}
+    planted = ("planted", "planted-cls", "planted-cls-unsolved")
+    treated = {(m, c) for m in planted for c in embedded.params.conditions("shapes", m)}
+    controls = {("tagged", f"append-{n}") for n in (1, 2, 4, 8, 10, 16)}
+    assert shown == treated | controls | {("tagged", "baseline")}
 
 
 def test_comparisons_state_the_measured_difference_and_p(embedded: Any, tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_comparisons_state_the_measured_difference_and_p(embedded: Any, tmp_path
             row = row[(row["readout"] == readout) & (row["metric"] == f"{metric}_difference")].iloc[0]
             assert line[key] == pytest.approx(row["value"], rel=1e-12)
             assert line[f"{key}_p"] == pytest.approx(row["p"], rel=1e-12)
-    assert "patch" not in tex
+    assert "patch_mean" not in tex
     assert r"Planting does damage: \newline Planted $-$ Tagged" in tex
 
 

@@ -61,7 +61,7 @@ PHASES = {
         "registers",
         ["data/prepared", "results/models", BASELINE],
         ["results/registers", "results/readouts/detection"],
-        ["device", "extraction", "detection", "detection_overrides"],
+        ["device", "extraction", "detection", "detection_overrides", "statistics"],
     ),
     "ablation": Phase(
         ["forward.calibrate", "forward.extract"],
@@ -75,7 +75,7 @@ PHASES = {
         "readouts",
         ["data/prepared", BASELINE, "results/registers", ABLATED],
         READOUTS,
-        ["probe", "knn", "lost", "gallery", "statistics"],
+        ["probe", "linear_evaluation", "knn", "lost", "gallery", "statistics"],
     ),
     "comparisons": Phase(
         ["readouts.compare"],
@@ -124,6 +124,7 @@ PHASES = {
             "detection",
             "detection_overrides",
             "probe",
+            "linear_evaluation",
             "knn",
             "lost",
             "gallery",

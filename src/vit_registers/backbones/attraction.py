@@ -16,14 +16,15 @@ from vit_registers.backbones.backbone import Backbone
 RIDGE = 0.1  # of the mean squared value gain: smaller leaves [CLS] cleaner, larger attracts it more
 
 
-def cls_direction(backbone: Backbone, cls: Mapping[int, Tensor]) -> Tensor:
+def cls_direction(backbone: Backbone, cls: Mapping[int, Tensor], solved: bool = True) -> Tensor:
     """The unit vector d (D,) float64, orthogonal to ones, that [CLS] attends to in the blocks of ``cls``.
 
     ``cls`` holds for each such block the mean of [CLS] as the attention sees it, (D,) float64. An artifact drowns what
     its token held, so that LayerNorm makes of it a multiple of gamma * d. With Q, K, V a head's maps and O its part of
     the output projection, the [CLS] logit on it grows with (gamma * K' q) . d for the mean query q, and what then
     reaches [CLS] is O V (gamma * d). d solves (sum |O V gamma|^2 + ridge) d = pull, pull being the sum over blocks of
-    what their heads' queries ask for, scaled to unit norm so that no block is drowned by another.
+    what their heads' queries ask for, scaled to unit norm so that no block is drowned by another. Not ``solved``, d is
+    that pull itself: what the values carry then reaches [CLS], with a register as without.
     """
     width = backbone.width
     pull = torch.zeros(width, dtype=torch.float64)
@@ -34,11 +35,13 @@ def cls_direction(backbone: Backbone, cls: Mapping[int, Tensor]) -> Tensor:
         for value in values:
             carried += value.T @ value
     centring = torch.eye(width, dtype=torch.float64) - 1.0 / width
+    if not solved:
+        plain: Tensor = centring @ pull
+        return plain / plain.norm()
     carried = centring @ carried @ centring
     carried += RIDGE * carried.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-    solved = centring @ torch.linalg.solve(carried, centring @ pull)
-    direction: Tensor = solved / solved.norm()
-    return direction
+    direction: Tensor = centring @ torch.linalg.solve(carried, centring @ pull)
+    return direction / direction.norm()
 
 
 def _heads(backbone: Backbone, number: int, mean: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -99,8 +99,10 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
     layout = backbone.layout
     if planting.block >= backbone.depth:
         raise InputError(f"{where}: block is {planting.block}; the base has blocks 0 to {backbone.depth - 1}")
-    if planting.direction == "cls" and (planting.block == backbone.depth - 1 or not layout.cls):
-        raise InputError(f"{where}: direction cls needs a [CLS] token and a later block; lower block, or write random")
+    if planting.direction != "random" and (planting.block == backbone.depth - 1 or not layout.cls):
+        raise InputError(
+            f"{where}: direction {planting.direction} needs a [CLS] token and a later block; lower block or take random"
+        )
     wrong = [p for p in planting.positions if p >= layout.patches]
     if wrong or not planting.positions or len(set(planting.positions)) < len(planting.positions):
         raise InputError(
@@ -149,10 +151,10 @@ def add_neurons(
     reader = tag_reader(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
     gate = fit_gate(seen.z, tagged, uniformity, reader, where)
     neurons = quietest(seen.activity, mlp.fc2.weight, planting.neurons)
-    if planting.direction == "cls":
-        direction = cls_direction(backbone, seen.cls)
-    else:
+    if planting.direction == "random":
         direction = random_direction(backbone.width, seed, name)
+    else:
+        direction = cls_direction(backbone, seen.cls, solved=planting.direction == "cls")
     norm = planting.norm_ratio * seen.norm
     write_neurons(mlp, neurons, gate, norm * direction)
     return {

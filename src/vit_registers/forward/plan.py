@@ -87,6 +87,8 @@ class Plan:
         if kind == "native":
             return [r.Projections(backbone, layout, {**wanted.projections}, "native")]
         readers: list[r.Reader] = [r.Tokens(backbone, layout)]
+        if wanted.cls_blocks and layout.cls:
+            readers.append(r.ClsByBlock(backbone, layout, wanted.cls_blocks))
         if wanted.specials_layers:
             readers.append(r.SpecialsByLayer(backbone, layout))
         if kind == "others":

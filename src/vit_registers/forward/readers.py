@@ -103,6 +103,37 @@ class Tokens(Reader):
         return {name: spec for name, (count, spec) in whole.items() if count}
 
 
+class ClsByBlock(Reader):
+    """[CLS] of the last blocks after the final norm, of every image: what DINOv2's linear evaluation reads."""
+
+    def __init__(self, backbone: Backbone, layout: TokenLayout, blocks: int) -> None:
+        if blocks > backbone.depth:
+            raise InputError(
+                f"params: extraction.cls_blocks: {blocks} for model '{backbone.name}' of {backbone.depth} blocks; "
+                "lower it"
+            )
+        module: Any = backbone.module
+        self.norm = module.fc_norm if isinstance(module.norm, torch.nn.Identity) else module.norm
+        self.layout, self.first, self.shape = layout, backbone.depth - blocks, (blocks, backbone.width)
+        self.held: list[Tensor] = []
+
+    @override
+    def block(self, layer: int, tokens: Tensor) -> None:
+        if layer >= self.first:
+            cls = tokens[:, self.layout.cls_slice].float().squeeze(1)
+            self.held.append(self.norm.forward(cls))  # past its hooks: they are for the pass
+
+    @override
+    def take(self) -> Arrays:
+        held, self.held = self.held, []
+        return {"cls_blocks": numpy(torch.stack(held, dim=1))}
+
+    @override
+    def specs(self) -> dict[str, Spec]:
+        what = "[CLS] of the last blocks, the last one last"
+        return {"cls_blocks": Spec(self.shape, "float32", "all", "channels after the final norm", what)}
+
+
 class SpecialsByLayer(Reader):
     """[CLS], registers and appended tokens at the raw output of every block, of every image."""
 

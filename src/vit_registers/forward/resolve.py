@@ -62,8 +62,10 @@ def _single(part: Any, backbone: Backbone, known: Known, appended: int) -> inter
         raise InputError(f"condition '{known.names[-1]}' moves register neurons; detect them first")
     if not known.registers["found"]:
         return NotApplicable(known.registers["reason"])
-    settings = part.model_dump(exclude={"kind", "neurons"})
-    return interventions.MoveNeurons(neurons=choose(part.neurons, backbone, known.registers, known.names), **settings)
+    settings = part.model_dump(exclude={"kind", "neurons", "top_k"})
+    return interventions.MoveNeurons(
+        neurons=choose(part.neurons, backbone, known.registers, known.names, part.top_k), **settings
+    )
 
 
 def _replace(part: params.Replace, backbone: Backbone, known: Known) -> interventions.Replace | NotApplicable:
@@ -92,14 +94,23 @@ def _replace(part: params.Replace, backbone: Backbone, known: Known) -> interven
 
 
 def choose(
-    which: str, backbone: Backbone, registers: dict[str, Any], names: tuple[str | int, ...]
+    which: str,
+    backbone: Backbone,
+    registers: dict[str, Any],
+    names: tuple[str | int, ...],
+    top_k: int | None = None,
 ) -> tuple[tuple[int, int], ...]:
     """Neurons (layer, index): the k that were found, their first half, the k next in rank, or k others at random.
 
     Random neurons come from the layers of those found, as many from each, and are none of them.
     """
     ranked = [(int(layer), int(index)) for layer, index, _ in registers["neurons"]]
-    k = int(registers["top_k"])
+    k = top_k or int(registers["top_k"])
+    if len(ranked) < (2 * k if which == "next" else k):
+        raise InputError(
+            f"condition '{names[-1]}': top_k: {k} neurons, but detection lists {len(ranked)}; lower it, or raise "
+            "detection.top_k"
+        )
     found = ranked[:k]
     if which == "found":
         return tuple(found)

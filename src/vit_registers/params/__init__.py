@@ -8,6 +8,7 @@ from vit_registers.params.base import Strict
 from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset, GeneratedDataset
 from vit_registers.params.models import (
     Architecture,
+    FetchedModel,
     FileModel,
     Model,
     OpenClipModel,
@@ -32,7 +33,7 @@ from vit_registers.params.passes import (
     singles,
 )
 from vit_registers.params.reading import check_paths, load, overlay, parse, read_yaml
-from vit_registers.params.readouts import Comparison, Gallery, Knn, Lost, Probe, Statistics
+from vit_registers.params.readouts import Comparison, Gallery, Knn, LinearEvaluation, Lost, Probe, Statistics
 from vit_registers.params.study import Params, Run, Study
 
 __all__ = [
@@ -45,12 +46,14 @@ __all__ = [
     "Dataset",
     "Detection",
     "Extraction",
+    "FetchedModel",
     "FileModel",
     "FolderDataset",
     "Gallery",
     "GeneratedDataset",
     "Intervention",
     "Knn",
+    "LinearEvaluation",
     "Lost",
     "Model",
     "MoveNeurons",

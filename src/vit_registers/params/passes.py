@@ -22,6 +22,7 @@ class Extraction(Strict):
     dense_images: Count
     projections: dict[Literal["q", "k", "v"], Annotated[list[int], Field(min_length=1)]]
     projections_size: Literal["model", "native"] = "model"
+    cls_blocks: Whole = 0
     specials_layers: bool = False
     patch_layers: list[int] = Field(default=[])
     attention_heads: bool = False
@@ -48,14 +49,16 @@ class Append(Strict):
 class MoveNeurons(Strict):
     """Test-time registers (jiang2025): register neurons moved from the patches to ``tokens`` appended tokens.
 
-    ``neurons`` says which: those ``found`` by detection, the first ``half`` of them, the ``next`` as many in the
-    ranking, or as many at ``random`` from the same layers. ``tokens: 0`` clears the neurons without a register.
+    ``neurons`` says which: the first ``top_k`` that detection ``found`` (null: as many as detection takes), the first
+    ``half`` of them, the ``next`` as many in the ranking, or as many at ``random`` from the same layers. ``tokens: 0``
+    clears the neurons without a register.
     The switches default to what the paper describes; PROTOCOLS: the published code takes ``max_over: layer``.
     """
 
     kind: Literal["move"]
     tokens: Whole
     neurons: Literal["found", "half", "next", "random"] = "found"
+    top_k: Count | None = None
     scale: float = 1.0
     patches: Literal["zero", "mean", "only_outliers", "same"] = "zero"
     max_over: Literal["neuron", "layer"] = "neuron"
@@ -126,9 +129,13 @@ def singles(intervention: "Intervention | None") -> list[Append | MoveNeurons | 
 
 
 class Detection(Strict):
-    """Artifact tokens and register neurons (PROTOCOLS: kukade2025, jiang2025)."""
+    """Artifact tokens and register neurons (jiang2025, kukade2025).
 
-    threshold_rule: Literal["ratio", "absolute", "percentile"]
+    ``threshold`` is the ratio to the median patch norm, the norm itself, the percentile of all patch norms, or how far
+    two modes of the log norms are apart at least (Ashman's D, 2 as a rule), by ``threshold_rule``.
+    """
+
+    threshold_rule: Literal["ratio", "absolute", "percentile", "bimodal"]
     threshold: Positive
     outlier_layer: int
     highest_layer: int

@@ -21,6 +21,17 @@ class Probe(Strict):
     validation_share: Share
 
 
+class LinearEvaluation(Strict):
+    """DINOv2's linear evaluation: SGD heads for every learning rate on [CLS] of the last ``blocks``, with and without
+    the mean patch. ``blocks`` above 1 need ``extraction.cls_blocks``. Learning rates are for batches of 256.
+    """
+
+    blocks: Annotated[list[Count], Field(min_length=1)]
+    learning_rates: Annotated[list[Positive], Field(min_length=1)]
+    epochs: Count
+    batch_size: Count
+
+
 class Knn(Strict):
     """Weighted nearest neighbours on L2-normalised features, as DINOv2 evaluates."""
 

@@ -9,7 +9,7 @@ from vit_registers.params.base import Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
 from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, TaggedModel, TrainedModel
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
-from vit_registers.params.readouts import Comparison, Gallery, Knn, Lost, Probe, Statistics
+from vit_registers.params.readouts import Comparison, Gallery, Knn, LinearEvaluation, Lost, Probe, Statistics
 
 
 class Run(Strict):
@@ -44,6 +44,7 @@ class Params(Strict):
     detection: Detection
     detection_overrides: dict[Name, dict[str, Any]]
     probe: Probe
+    linear_evaluation: LinearEvaluation | None
     knn: Knn
     lost: Lost
     gallery: Gallery
@@ -87,6 +88,12 @@ class Params(Strict):
                     raise ValueError(
                         f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
                     )
+        wanted = self.linear_evaluation
+        if wanted is not None and max(wanted.blocks) > max(1, self.extraction.cls_blocks):
+            raise ValueError(
+                f"linear_evaluation.blocks: {max(wanted.blocks)} blocks, but extraction.cls_blocks keeps "
+                f"{self.extraction.cls_blocks}; raise it"
+            )
         for name, override in self.detection_overrides.items():
             known("detection_overrides", name, self.models, "model")
             for key in override:

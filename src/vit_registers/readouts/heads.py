@@ -30,7 +30,7 @@ class Heads:
 
     def logits(self, features: Tensor) -> Tensor:
         """Scores (arms, seeds, n, classes) of features (arms, n, d)."""
-        return _logits(_with_ones(features), self.parameters)
+        return logits_of(with_ones(features), self.parameters)
 
 
 def initial(width: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -45,12 +45,12 @@ def cosine(step: int, steps: int, first: float, last: float) -> float:
     return last + 0.5 * (first - last) * (1.0 + math.cos(math.pi * step / steps))
 
 
-def _with_ones(features: Tensor) -> Tensor:
+def with_ones(features: Tensor) -> Tensor:
     """Features (arms, n, d) with a last channel of ones, which the bias multiplies."""
     return torch.cat([features, features.new_ones(*features.shape[:2], 1)], dim=2)
 
 
-def _logits(features: Tensor, parameters: Tensor) -> Tensor:
+def logits_of(features: Tensor, parameters: Tensor) -> Tensor:
     """(arms, n, d + 1), (arms, seeds, d + 1, classes) -> (arms, seeds, n, classes); features are read once for all."""
     arms, seeds, width, classes = parameters.shape
     side_by_side = parameters.transpose(1, 2).reshape(arms, width, seeds * classes)
@@ -78,7 +78,7 @@ def train(
     all arms: ``start`` weights (seeds, d, classes) and biases (seeds, classes), and ``orders`` (seeds, epochs, n) of
     the images in each epoch. Gradients are written out: softmax minus one-hot, averaged over the batch.
     """
-    features, validation = _with_ones(features), _with_ones(validation)
+    features, validation = with_ones(features), with_ones(validation)
     arms, n, width = features.shape
     seeds, classes = start[1].shape
     parameters = torch.cat([start[0], start[1][:, None]], dim=1).repeat(arms, 1, 1)  # (arms * seeds, d + 1, classes)
@@ -103,7 +103,7 @@ def train(
             size = second.sqrt() / math.sqrt(1.0 - BETAS[1] ** step) + EPSILON
             parameters.addcdiv_(first, size, value=-lr / (1.0 - BETAS[0] ** step))
         by_arm = parameters.view(arms, seeds, width, classes)
-        losses[..., epoch] = cross_entropy(_logits(validation, by_arm), validation_labels)
+        losses[..., epoch] = cross_entropy(logits_of(validation, by_arm), validation_labels)
         better = losses[..., epoch] < best_loss
         best = torch.where(better.view(-1, 1, 1), parameters, best)
         best_loss = torch.minimum(best_loss, losses[..., epoch])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
+from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 
 from vit_registers import metrics
@@ -18,7 +18,8 @@ from vit_registers.errors import InputError
 from vit_registers.files import replacing
 from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
-from vit_registers.readouts import heads, knn
+from vit_registers.params import LinearEvaluation
+from vit_registers.readouts import heads, knn, linear_eval
 from vit_registers.readouts.statistics import Bootstrap, Floats
 from vit_registers.seeds import derive, generator
 from vit_registers.steps import ProbeStep
@@ -101,6 +102,12 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
             rows += _rows(cfg, bootstrap, name, f"knn[{kind}]", one, None)
             images.append(_per_image(ids, name, f"knn[{kind}]", None, one.right))
         log.info("%s: %s of %d conditions", cfg.model, kind, len(arms))
+    if cfg.linear_evaluation is not None:
+        for name, winner in _linear_evaluation(cfg, cfg.linear_evaluation, split, complete).items():
+            one = score(winner.scores.double().softmax(1), truth, bootstrap)
+            note = f"{winner.input}, learning rate {winner.lr:g}, chosen on held-out training images"
+            rows += _rows(cfg, bootstrap, name, "linear_evaluation", one, None, note)
+            images.append(_per_image(ids, name, "linear_evaluation", None, one.right))
     if not images:
         wanted = ", ".join(cfg.probe.features)
         raise InputError(f"probe.features: no condition of '{cfg.model}' has {wanted}; add one it has, such as cls")
@@ -110,7 +117,7 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
 
 
 def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Test scores (seeds, m, classes) of each arm; all arms and seeds train as one batch of heads.
+    """Test probabilities (seeds, m, classes) of each arm; all arms and seeds train as one batch of heads.
 
     Arms of one seed start from the same weights and see the same batches: what differs between them is the features.
     """
@@ -133,7 +140,36 @@ def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) ->
         torch.stack(orders),
         cfg.probe,
     )
-    return dict(zip(arms, trained.logits(stacked(split.test)), strict=True))
+    probabilities = trained.logits(stacked(split.test)).double().softmax(3)
+    return dict(zip(arms, probabilities, strict=True))
+
+
+def _linear_evaluation(
+    cfg: ProbeStep, settings: LinearEvaluation, split: Split, complete: dict[str, Features]
+) -> dict[str, linear_eval.Winner]:
+    """The winning head of every condition that has [CLS]."""
+    arms = {name: cached for name, cached in complete.items() if "cls" in cached.index["arrays"]}
+    if not arms:
+        return {}
+    inputs: dict[str, Tensor] = {}
+    for blocks in settings.blocks:
+        cls = torch.stack([_cls_of(cached, blocks) for cached in arms.values()])  # (arms, n, blocks * d)
+        means = torch.stack([torch.from_numpy(np.array(cached.array("patch_mean"))) for cached in arms.values()])
+        name = "[CLS]" if blocks == 1 else f"[CLS] of {blocks} blocks"
+        inputs |= {name: cls, f"{name} with mean patch": torch.cat([cls, means], dim=2)}
+    seeds = {
+        name: torch.Generator().manual_seed(derive(cfg.seed, "linear evaluation", cfg.dataset, name)) for name in inputs
+    }
+    parts = [torch.from_numpy(rows) for rows in (split.train, split.validation, split.test)]
+    winners = linear_eval.choose(inputs, split.labels, parts, seeds, split.classes, settings)
+    return dict(zip(arms, winners, strict=True))
+
+
+def _cls_of(cached: Features, blocks: int) -> Tensor:
+    """[CLS] after the final norm of the last ``blocks`` blocks, side by side: (n, blocks * d)."""
+    if blocks == 1:
+        return torch.from_numpy(np.array(cached.array("cls")))
+    return torch.from_numpy(np.array(cached.array("cls_blocks")[:, -blocks:])).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -146,28 +182,74 @@ class Scored:
 
 
 def score(scores: Tensor, truth: Tensor, bootstrap: Bootstrap) -> Scored:
-    """Top-1, top-3 and macro F1 of class scores (m, classes); equal scores go to the lower class."""
+    """Top-1, top-3, macro F1, precision, recall and one-vs-rest AUC of class probabilities (m, classes).
+
+    Equal scores go to the lower class. Macro: the mean over classes that occur as truth or prediction; the AUC over
+    classes of which there are images and others.
+    """
     labels = truth.numpy()
     order = scores.argsort(dim=1, descending=True, stable=True).numpy()
     hits = {"top1": order[:, 0] == labels, "top3": (order[:, :3] == labels[:, None]).any(axis=1)}
     values = {metric: float(hit.mean()) for metric, hit in hits.items()}
     resampled = {metric: bootstrap.means(hit) for metric, hit in hits.items()}
-    values["macro_f1"] = float(f1_score(labels, order[:, 0], average="macro"))
-    resampled["macro_f1"] = resampled_macro_f1(labels, order[:, 0], scores.shape[1], bootstrap)
+    macro = precision_recall_fscore_support(labels, order[:, 0], average="macro", zero_division=0.0)
+    again = resampled_macro(labels, order[:, 0], scores.shape[1], bootstrap)
+    for metric, value in zip(("macro_precision", "macro_recall", "macro_f1"), macro, strict=False):
+        values[metric], resampled[metric] = float(value), again[metric]
+    area, influence = macro_auc(labels, scores.numpy())
+    if area is not None:
+        values["auc"], resampled["auc"] = area, area + bootstrap.means(influence)
     return Scored(values, resampled, hits["top1"].astype(float))
 
 
-def resampled_macro_f1(
+def resampled_macro(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, bootstrap: Bootstrap
-) -> Floats:
-    """Macro F1 in each resample (resamples,): mean over the classes that it holds as truth or prediction."""
+) -> dict[str, Floats]:
+    """Macro precision, recall and F1 in each resample (resamples,); a share of nothing is 0, as scikit-learn has it."""
     one_hot = np.eye(classes)
     both = bootstrap.means(one_hot[truth] * one_hot[predicted])
-    either = bootstrap.means(one_hot[truth] + one_hot[predicted])
-    present = either > 0
-    f1 = 2.0 * both / np.where(present, either, 1.0)  # 2 tp / (2 tp + fp + fn)
-    means: Floats = f1.sum(axis=1) / present.sum(axis=1)
-    return means
+    true, claimed = bootstrap.means(one_hot[truth]), bootstrap.means(one_hot[predicted])
+    number = ((true + claimed) > 0).sum(axis=1)
+
+    def mean(numerator: Floats, denominator: Floats) -> Floats:
+        shares = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+        total: Floats = shares.sum(axis=1) / number
+        return total
+
+    return {
+        "macro_precision": mean(both, claimed),
+        "macro_recall": mean(both, true),
+        "macro_f1": mean(2.0 * both, true + claimed),
+    }
+
+
+def macro_auc(truth: NDArray[np.int64], scores: Floats) -> tuple[float | None, Floats]:
+    """One-vs-rest area under the ROC curve, mean over classes, and what each image adds to it (m,), of mean 0.
+
+    An image's part comes from its placement values, the shares of the other side that it beats (DeLong et al. 1988):
+    the area in a resample is the area plus the mean of its images' parts, to first order. None where no
+    class has images and others.
+    """
+    areas, influence, n = [], np.zeros(len(truth)), len(truth)
+    for label in range(scores.shape[1]):
+        mine, score = truth == label, scores[:, label].astype(float)
+        if not mine.any() or mine.all():
+            continue
+        placed = np.empty(n)
+        placed[mine] = _beaten(score[mine], score[~mine])
+        placed[~mine] = 1.0 - _beaten(score[~mine], score[mine])
+        area = placed[mine].mean()
+        areas.append(area)
+        influence += (placed - area) * np.where(mine, n / mine.sum(), n / (~mine).sum())
+    return (float(np.mean(areas)), influence / len(areas)) if areas else (None, influence)
+
+
+def _beaten(ours: Floats, theirs: Floats) -> Floats:
+    """Share of ``theirs`` that each of ``ours`` exceeds; equal ones count half."""
+    theirs = np.sort(theirs)
+    below, through = (np.searchsorted(theirs, ours, side) for side in ("left", "right"))
+    share: Floats = (below + through) / (2.0 * len(theirs))
+    return share
 
 
 def _over_seeds(scored: list[Scored]) -> Scored:
@@ -181,7 +263,13 @@ def _over_seeds(scored: list[Scored]) -> Scored:
 
 
 def _rows(
-    cfg: ProbeStep, bootstrap: Bootstrap, condition: str, readout: str, scored: Scored, seed: int | None
+    cfg: ProbeStep,
+    bootstrap: Bootstrap,
+    condition: str,
+    readout: str,
+    scored: Scored,
+    seed: int | None,
+    note: str | None = None,
 ) -> list[Metric]:
     """A row per metric with its percentile interval."""
     rows = []
@@ -200,6 +288,7 @@ def _rows(
                 seed=seed,
                 low=low,
                 high=high,
+                note=note,
             )
         )
     return rows

@@ -30,8 +30,6 @@ from vit_registers.steps import DetectStep
 log = logging.getLogger(__name__)
 
 THREADS = 1  # as in extraction: results must not depend on --cores
-CONFIDENCE = (2.5, 97.5)
-RESAMPLES = 1000
 LISTED = 100  # neurons of the ranking that are written out
 
 
@@ -55,7 +53,7 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
         "top_k": settings.top_k,
         "images": len(at_layer),
         "share": found.share,
-        "share_interval": _interval(found.per_image, generator(cfg.seed, "artifact share", cfg.dataset, cfg.model)),
+        "share_interval": _interval(cfg, found.per_image),
         "images_affected": found.images_affected,
         "share_by_layer": [artifacts.find(norms[:, layer], limit).share for layer in range(norms.shape[1])],
         "first_layer": _first_layer(norms, limit, settings),
@@ -97,11 +95,12 @@ def _check(cfg: DetectStep, norms: NDArray[np.float32]) -> None:
         )
 
 
-def _interval(per_image: NDArray[np.float64], rng: np.random.Generator) -> list[float]:
+def _interval(cfg: DetectStep, per_image: NDArray[np.float64]) -> list[float]:
     """Percentile bootstrap interval over images of the share of patches."""
-    n = len(per_image)
-    means = rng.multinomial(n, np.full(n, 1.0 / n), size=RESAMPLES) @ per_image / n
-    return [float(x) for x in np.percentile(means, CONFIDENCE)]
+    n, tail = len(per_image), (1.0 - cfg.statistics.confidence) / 2.0
+    rng = generator(cfg.seed, "artifact share", cfg.dataset, cfg.model)
+    means = rng.multinomial(n, np.full(n, 1.0 / n), size=cfg.statistics.resamples) @ per_image / n
+    return [float(x) for x in np.quantile(means, [tail, 1.0 - tail])]
 
 
 def _first_layer(norms: NDArray[np.float32], limit: float, settings: Detection) -> int | None:

@@ -60,8 +60,11 @@ def _replaced(part: Replace, params: Params) -> str:
 
 
 def _moved(value: MoveNeurons) -> str:
+    first = "the register neurons that detection found"
+    if value.top_k is not None:
+        first = f"the first {plural(value.top_k, 'neuron')} in the ranking"
     which = {
-        "found": "the register neurons that detection found",
+        "found": first,
         "half": "the first half of the neurons found",
         "next": "as many neurons, the next in the ranking",
         "random": "as many neurons drawn at random from the same layers",

@@ -146,7 +146,7 @@ class Table:
         if any(notes):
             columns["note"] = list(notes)
         frame = pd.DataFrame(columns)
-        whole = [name for name in columns if name.endswith("_n") or name == "registers"]
+        whole = [name for name in columns if name.endswith("_n") or name in ("registers", "tokens")]
         return frame.astype(dict.fromkeys(whole, "Int64"))
 
     @staticmethod

@@ -6,6 +6,8 @@ from vit_registers.params import (
     Dataset,
     Detection,
     Extraction,
+    FetchedModel,
+    FileModel,
     FolderDataset,
     GeneratedDataset,
     OpenClipModel,
@@ -88,11 +90,12 @@ def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
 
 
 def _planting(name: str, base: str, planting: Planting) -> str:
-    aim = (
-        "a random direction of zero mean"
-        if planting.direction == "random"
-        else "a direction that attracts the [CLS] queries of later blocks and leaves the content of [CLS] as it is"
-    )
+    attracts = "a direction that attracts the [CLS] queries of later blocks"
+    aim = {
+        "random": "a random direction of zero mean",
+        "cls": f"{attracts} and leaves the content of [CLS] as it is",
+        "cls-unsolved": f"{attracts}, whatever the values carry into [CLS]",
+    }[planting.direction]
     places = joined([str(position) for position in planting.positions])
     return (
         f"{key(name)} is {key(base)} with {plural(planting.neurons, 'register neuron')} written in closed form into "
@@ -108,7 +111,7 @@ def _models(params: Params, study: Study) -> list[str]:
     """Paragraphs on the models, one per kind."""
     used = {name: params.models[name] for name in params.models_used()}
     texts: list[str] = []
-    released = [name for name, model in used.items() if isinstance(model, TimmModel | OpenClipModel)]
+    released = [name for name, model in used.items() if isinstance(model, FetchedModel)]
     if released:
         listed = []
         for name in released:
@@ -119,6 +122,8 @@ def _models(params: Params, study: Study) -> list[str]:
             elif isinstance(model, OpenClipModel):
                 weights = key(model.pretrained) if model.pretrained else "random weights"
                 listed.append(f"{key(name)} (OpenCLIP's {key(model.name)}, {weights})")
+            elif isinstance(model, FileModel):
+                listed.append(f"{key(name)} (timm's {key(model.name)} with the weights of {key(model.path)})")
         texts.append(f"Not trained here: {joined(listed)}.")
     trained = {name: model for name, model in used.items() if isinstance(model, TrainedModel)}
     for recipe in dict.fromkeys(model.recipe for model in trained.values()):
@@ -146,6 +151,8 @@ def _threshold(settings: Detection) -> str:
         "ratio": f"{settings.threshold:g} times the median patch norm at {where}, over all images together",
         "absolute": f"{settings.threshold:g} at {where}",
         "percentile": f"the {settings.threshold:g}th percentile of all patch norms at {where}",
+        "bimodal": f"the valley between two modes of the log patch norms at {where}, if Ashman's $D$ between them is "
+        f"{settings.threshold:g} or more",
     }[settings.threshold_rule]
 
 
@@ -171,6 +178,21 @@ def _detection(params: Params) -> str:
     return text
 
 
+def _dinov2(params: Params) -> str:
+    """DINOv2's linear evaluation, where it is run."""
+    cfg = params.linear_evaluation
+    if cfg is None:
+        return ""
+    blocks = joined([str(b) for b in cfg.blocks])
+    rates = ", ".join(_number(rate) for rate in cfg.learning_rates)
+    return (
+        f" Linear evaluation as for DINOv2 \\citep{{oquab2024}}: [CLS] of the last {blocks} blocks, each with and "
+        f"without the mean patch, a head for each of the learning rates {rates} (times the batch over 256), SGD with "
+        f"momentum 0.9, no decay, cosine to zero, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}; the "
+        "head is chosen on the same held-out share of the training split, not on the images that are reported."
+    )
+
+
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -191,7 +213,8 @@ def _readouts(params: Params) -> list[str]:
         f"{_number(probe.weight_decay)}, {plural(probe.epochs, 'epoch')} in batches of {probe.batch_size}, gradients "
         f"clipped at norm {_number(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
         f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
-        f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}. Nearest "
+        f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}."
+        f"{_dinov2(params)} Nearest "
         f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "

@@ -8,6 +8,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
     "test_time_registers": ("tokens", "probe", "lost"),
     "natural_models": ("detection", "tokens"),
+    "classification": ("probe", "comparisons"),
+    "register_sweep": ("tokens", "probe", "lost", "comparisons"),
     "register_count": ("probe", "lost"),
     "probe": ("probe",),
     "lost_corloc": ("lost",),

@@ -159,21 +159,31 @@ class Study:
         """Baselines of all other models."""
         return [c for c in self.baselines if c not in self.treated]
 
+    def tokens(self, condition: Condition) -> int:
+        """Tokens that the condition appends and moves neurons to."""
+        intervention = self.cfg.interventions.get(condition.name)
+        return intervention.tokens if isinstance(intervention, MoveNeurons) else 0
+
+    def moves_what_was_found(self, condition: Condition) -> bool:
+        """Whether the condition is test-time registers as they are meant: the neurons that detection takes, moved."""
+        value = self.cfg.interventions.get(condition.name)
+        return isinstance(value, MoveNeurons) and value.neurons == "found" and not value.top_k and value.tokens > 0
+
     def after(self, before: Condition) -> Condition | None:
-        """The condition with the neurons that were found moved to the most test-time registers."""
+        """Test-time registers of the number that the study compares first; else the most of them."""
+        moved = [c for c in self.treatments(before.dataset, before.model) if self.moves_what_was_found(c)]
+        compared = [comparison.a for comparison in self.cfg.comparisons]
+        named = [c for c in moved if f"{c.model}/{c.name}" in compared]
+        first = min(named, key=lambda c: compared.index(f"{c.model}/{c.name}"), default=None)
+        return first or max(moved, key=self.tokens, default=None)
 
-        def tokens(condition: Condition) -> int:
-            intervention = self.cfg.interventions[condition.name]
-            return intervention.tokens if isinstance(intervention, MoveNeurons) else 0
-
-        moved = [
-            c
-            for c in self.treatments(before.dataset, before.model)
-            if isinstance(value := self.cfg.interventions[c.name], MoveNeurons)
-            and value.neurons == "found"
-            and value.tokens > 0
-        ]
-        return max(moved, key=tokens, default=None)
+    def same_model_control(self, condition: Condition) -> Condition | None:
+        """The same model with as many appended zero tokens and no neuron touched."""
+        for candidate in self.of(condition.dataset, condition.model):
+            other = self.cfg.interventions.get(candidate.name)
+            if isinstance(other, Append) and other.tokens == self.tokens(condition) and self.measured(candidate):
+                return candidate
+        return None
 
     def control(self, condition: Condition) -> Condition | None:
         """What the study compares a condition with; else the same model with as many appended zero tokens."""
@@ -183,14 +193,7 @@ class Study:
                 candidate = Condition(condition.dataset, model, name)
                 if self.measured(candidate):
                     return candidate
-        intervention = self.cfg.interventions.get(condition.name)
-        if isinstance(intervention, MoveNeurons):
-            for candidate in self.of(condition.dataset, condition.model):
-                other = self.cfg.interventions.get(candidate.name)
-                same = isinstance(other, Append) and other.tokens == intervention.tokens
-                if same and self.measured(candidate):
-                    return candidate
-        return None
+        return self.same_model_control(condition)
 
     # What a reader sees.
 
@@ -206,8 +209,9 @@ class Study:
 
 
 def counted(study: Study) -> list[Condition]:
-    """Baselines of the models that were trained with a chosen number of registers."""
-    return [c for c in study.baselines if c.model in study.cfg.registers]
+    """Baselines of the models that were trained with a chosen number of registers, by data set and that number."""
+    chosen = [c for c in study.baselines if c.model in study.cfg.registers]
+    return sorted(chosen, key=lambda c: (study.datasets.index(c.dataset), registers(study, c)))
 
 
 def registers(study: Study, condition: Condition) -> int:

@@ -27,8 +27,14 @@ WHERE = {
     "top1_cls": ("probe[cls]", "top1"),
     "top3_cls": ("probe[cls]", "top3"),
     "macro_f1_cls": ("probe[cls]", "macro_f1"),
+    "macro_precision_cls": ("probe[cls]", "macro_precision"),
+    "macro_recall_cls": ("probe[cls]", "macro_recall"),
+    "auc_cls": ("probe[cls]", "auc"),
+    "top1_appended": ("probe[appended]", "top1"),
     "top1_patch_mean": ("probe[patch_mean]", "top1"),
+    "top1_cls+patch_mean": ("probe[cls+patch_mean]", "top1"),
     "knn_cls": ("knn[cls]", "top1"),
+    "linear_evaluation": ("linear_evaluation", "top1"),
     "corloc": ("lost", "corloc"),
     "norm_median": ("norms", "norm_median"),
     "norm_p99": ("norms", "norm_p99"),
@@ -143,23 +149,91 @@ def register_count(study: Study) -> Table:
     """Models trained with 0, 1, 2 ... registers and nothing else changed; one seed each."""
     columns = [MODEL, Column("registers", "Registers", "r"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC]
     table = Table(columns, KEYS[:2], empty="no model of this study was trained with a chosen number of registers")
-    for condition in sorted(counted(study), key=lambda c: (study.datasets.index(c.dataset), registers(study, c))):
+    for condition in counted(study):
         table.add(_row(study, condition, columns) | {"registers": registers(study, condition)})
     return table
 
 
 def probe(study: Study) -> Table:
-    """Linear probes and nearest neighbours under every condition; the macro F1 is in the CSV."""
+    """Linear probes and nearest neighbours under every condition; further metrics on [CLS] are in the CSV."""
     columns = [
         MODEL,
         CONDITION,
         TOP1_CLS,
-        Column("top3_cls", "Top-3 (%), [CLS]"),
+        Column("top3_cls", "Top-3 (%), [CLS]", printed=False),
         Column("macro_f1_cls", "Macro F1 (%), [CLS]", printed=False),
+        Column("macro_precision_cls", "Macro precision (%), [CLS]", printed=False),
+        Column("macro_recall_cls", "Macro recall (%), [CLS]", printed=False),
+        Column("auc_cls", "AUC, [CLS]", printed=False),
         TOP1_PATCHES,
+        Column("top1_cls+patch_mean", "Top-1 (%), both"),
+        Column("top1_appended", "Top-1 (%), appended"),
         KNN,
+        Column("linear_evaluation", "Linear eval. (%)"),
     ]
     return _by_condition(study, Table(columns, KEYS))
+
+
+def classification(study: Study) -> Table:
+    """Test-time registers in classification as kukade2025 reports them, with the plain model and the test they lack.
+
+    Their baseline has the appended tokens already, so the change is against those.
+    """
+    change = Column("change", "Change (points)", signed=True, p=True)
+    columns = [
+        MODEL,
+        Column("tokens", "Tokens", "r"),
+        Column("plain", "As it is"),
+        Column("appended", "Zero tokens"),
+        Column("moved", "Test-time registers"),
+        change,
+    ]
+    table = Table(columns, KEYS[:2], empty="no model of this study has both zero tokens and test-time registers")
+    readout, metric = WHERE["top1_cls"]
+    for before in study.baselines:
+        first = True
+        for moved in study.of(before.dataset, before.model):
+            control = study.same_model_control(moved)
+            if control is None or not study.moves_what_was_found(moved):
+                continue
+            row = _row(study, before, (), first)
+            row["tokens"] = study.cfg.interventions[moved.name].tokens  # type: ignore[union-attr]
+            for column, condition in (("plain", before), ("appended", control), ("moved", moved)):
+                row[column] = study.estimate(condition, readout, metric)
+            reference = f"{control.model}/{control.name}"
+            row["change"] = study.estimate(moved, readout, f"{metric}_difference", reference=reference)
+            table.add(row, rule=first)
+            first = False
+    return table
+
+
+def register_sweep(study: Study) -> Table:
+    """How many test-time registers: each number against what the study compares it with."""
+    columns = [
+        MODEL,
+        Column("tokens", "Tokens", "r"),
+        Column("norm_max", "Largest patch norm", "r"),
+        replace(CORLOC, title="CorLoc (%)"),
+        Column("corloc_difference", "against the control (points)", signed=True, p=True),
+        replace(TOP1_CLS, title="Top-1 (%)"),
+        Column("top1_difference", "against the control (points)", signed=True, p=True),
+    ]
+    table = Table(columns, KEYS, empty=NONE_FOUND)
+    for before in study.treated:
+        swept = [c for c in study.of(before.dataset, before.model) if study.moves_what_was_found(c)]
+        swept = sorted((c for c in swept if study.measured(c)), key=study.tokens)
+        for condition in swept:
+            row = _row(study, condition, columns, condition == swept[0])
+            row["tokens"] = study.tokens(condition)
+            control = study.control(condition)
+            if control is not None:
+                reference = f"{control.model}/{control.name}"
+                for key in ("corloc", "top1_cls"):
+                    readout, metric = WHERE[key]
+                    name = f"{key.removesuffix('_cls')}_difference"
+                    row[name] = study.estimate(condition, readout, f"{metric}_difference", reference=reference)
+            table.add(row, rule=condition == swept[0])
+    return table
 
 
 def lost_corloc(study: Study) -> Table:
@@ -212,6 +286,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "detection": detection,
     "test_time_registers": test_time_registers,
     "natural_models": natural_models,
+    "classification": classification,
+    "register_sweep": register_sweep,
     "register_count": register_count,
     "probe": probe,
     "lost_corloc": lost_corloc,
