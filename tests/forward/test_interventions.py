@@ -304,3 +304,16 @@ def test_the_activation_of_a_neuron_is_what_enters_the_second_linear_layer(make,
     expected = by_hand(backbone, pixels[3].double()).activations
     for found, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(found[3], other, rtol=0, atol=1e-10)
+
+
+def test_the_published_code_changes_the_first_image_of_a_batch_alone(make, pixels):
+    backbone = make("dinov2", torch.float64)
+    with applied(backbone, MoveNeurons(NEURONS, 2)):
+        every = passed(backbone, pixels.double())[0]
+    with applied(backbone, MoveNeurons(NEURONS, 2, images="first")):
+        first = passed(backbone, pixels.double())[0]
+    with applied(backbone, Append(2)):
+        untouched = passed(backbone, pixels.double())[0]
+    torch.testing.assert_close(first[:1], every[:1], rtol=0, atol=1e-10)
+    torch.testing.assert_close(first[1:], untouched[1:], rtol=0, atol=1e-10)
+    assert (every[1:] - untouched[1:]).abs().amax(dim=(1, 2)).min() > 1e-3

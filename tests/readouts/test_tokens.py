@@ -187,17 +187,19 @@ def test_a_model_without_cls_and_registers_has_no_rows_about_them(tmp_path):
     assert appended == {"norm_appended", *flows}
 
 
-def test_the_histogram_counts_every_token_of_the_last_block_once(made):
-    table = pd.read_parquet(made.run() / "m.histogram.parquet")
+@pytest.mark.parametrize("quantity", ["norm", "attention"])
+def test_the_histogram_counts_every_token_of_the_last_block_once(made, quantity):
+    table = pd.read_parquet(made.run() / "m.histogram.parquet").query("quantity == @quantity")
     assert set(table["intervention"]) == {"baseline", "append-2"}
     for condition, layout in made.layouts.items():
-        norms = made.arrays[condition]["norms"][:, -1]
+        found = made.arrays[condition]
+        values_of = found["norms"][:, -1] if quantity == "norm" else found["attention"][:, -1, 0].astype(np.float32)
         for kind, at in parts(layout).items():
             mine = table[(table["intervention"] == condition) & (table["token"] == kind)]
             if kind == "cls":
                 assert mine.empty
                 continue
-            values = [float(norms[i, t]) for i in range(M) for t in at]
+            values = [float(values_of[i, t]) for i in range(M) for t in at]
             assert mine["count"].sum() == len(values)
             for left, right, count in mine[["bin_left", "bin_right", "count"]].itertuples(index=False):
                 assert sum(left <= value < right for value in values) == count > 0
@@ -210,7 +212,9 @@ def test_zeroed_and_huge_tokens_are_in_the_outermost_bins(tmp_path):
     arrays["norms"][0, -1, 2] = 1e7
     folder = store.condition_folder(tmp_path / "features", "tiny", "m", "baseline")
     write_features(folder, arrays, made.layouts["baseline"], np.arange(3, 3 + M))
-    table = pd.read_parquet(made.run() / "m.histogram.parquet").query("intervention == 'baseline'")
+    table = pd.read_parquet(made.run() / "m.histogram.parquet").query(
+        "intervention == 'baseline' and quantity == 'norm'"
+    )
     registers, patches = (table[table["token"] == kind].sort_values("bin_left") for kind in ("registers", "patches"))
     assert registers[["bin_left", "count"]].to_numpy().tolist() == [[pytest.approx(0.1), M]]
     assert patches["count"].sum() == 6 * M

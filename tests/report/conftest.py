@@ -163,10 +163,12 @@ class _Invented:
         if self.appended:
             draws["appended"] = self.rng.lognormal(np.log(180 if self.move else 20), 0.1, 4000)
         tables = []
-        for token, values in draws.items():
-            counts, _ = np.histogram(values, edges)
-            table = pd.DataFrame({"token": token, "bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
-            tables.append(table[table["count"] > 0])
+        for quantity, scale in (("norm", 1.0), ("attention", 1e-3)):
+            for token, values in draws.items():
+                counts, _ = np.histogram(values, edges)
+                table = pd.DataFrame({"token": token, "bin_left": scale * edges[:-1], "bin_right": scale * edges[1:]})
+                table = table.assign(count=counts, quantity=quantity)
+                tables.append(table[table["count"] > 0])
         return pd.concat(tables).assign(intervention=self.key["intervention"])
 
     def maps(self, images: np.ndarray) -> dict[str, np.ndarray]:

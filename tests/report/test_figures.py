@@ -73,7 +73,10 @@ def test_figures_are_legible_at_the_width_of_the_page(name: str, embedded: Any, 
     assert len(np.unique(pixels)) > 10
 
 
-@pytest.mark.parametrize("name", ["norms_by_layer", "cls_attention_by_layer", "norm_distributions", "register_count"])
+@pytest.mark.parametrize(
+    "name",
+    ["norms_by_layer", "cls_attention_by_layer", "norm_distributions", "attention_distributions", "register_count"],
+)
 def test_no_legend_lies_over_data(name: str, embedded: Any) -> None:
     figure = _draw(name, embedded)
     figure.draw_without_rendering()
@@ -107,7 +110,7 @@ def test_distributions_are_shares_of_all_tokens_with_the_threshold(embedded: Any
     figure = _draw("norm_distributions", embedded)
     axes = next(a for a in figure.axes if a.get_title() == "Planted\nbaseline")
     values, edges, _ = axes.patches[0].get_data()
-    table = arrays.histogram(embedded.readouts, Condition("shapes", "planted"))
+    table = arrays.histogram(embedded.readouts, Condition("shapes", "planted"), "norm")
     table = table[table["token"] == "patches"]
     assert (table["bin_left"].to_numpy()[1:] > table["bin_right"].to_numpy()[:-1]).any()  # bins without tokens
     total = 0.0
@@ -117,6 +120,22 @@ def test_distributions_are_shares_of_all_tokens_with_the_threshold(embedded: Any
         total += value
     assert total == pytest.approx(1.0)
     assert axes.get_lines()[0].get_xdata()[0] == 51.0
+
+
+def test_attention_by_block_shows_every_block_of_each_side_on_one_scale(embedded: Any) -> None:
+    figure = _draw("attention_by_block", embedded)
+    sides = [Condition("shapes", "tagged", "append-4"), Condition("shapes", "planted"),
+             Condition("shapes", "planted", "ttr-4")]  # fmt: skip
+    depth = arrays.maps(embedded.readouts, sides[0])["cls"].shape[1]
+    assert len(figure.axes) == 3 * 2 * (1 + depth)
+    for side, condition in enumerate(sides):
+        content = arrays.maps(embedded.readouts, condition)["cls"]
+        for row in range(2):
+            for layer in range(depth):
+                shown = figure.axes[(2 * side + row) * (1 + depth) + 1 + layer].get_images()[0]
+                np.testing.assert_allclose(shown.get_array(), content[row, layer])
+                others = [arrays.maps(embedded.readouts, c)["cls"][row, layer].max() for c in sides]
+                assert shown.get_clim() == (0, pytest.approx(max(others)))
 
 
 def test_maps_of_one_kind_share_a_scale_within_a_row(embedded: Any) -> None:

@@ -1,12 +1,15 @@
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vit_registers import metrics, steps
 from vit_registers.params import Params
-from vit_registers.report import latex, methods
+from vit_registers.report import conditions, latex, methods
 from vit_registers.report.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -108,13 +111,27 @@ CHOICES = {
     "patches": {"zero": "mean"},
     "max_over": {"neuron": "layer"},
     "dense_split": {"test": "train"},
+    "images": {"every": "first"},
+    "tokens": {"registers": "cls", "patches": "cls"},
+    "by": {"zero": "mean", "mean": "noise", "noise": "shuffled", "shuffled": "zero"},
+    "at": {"every": "last"},
+    "to": {"patches": "nothing", "registers": "nothing"},
     "batch_size": {"auto": 8},
     "projections_size": {"model": "native"},
     "feature": {"k": "v"},
 }
 # Not stated: how often a training saves itself, what is kept that no readout here reads, and what figures show.
-KEPT = {"cls_blocks", "specials_layers", "attention_heads", "attention_columns", "attention_maps", "neighbours"}
-UNSTATED = {"checkpoint_steps", "kind"} | KEPT
+KEPT = {
+    "cls_blocks",
+    "patch_layers",
+    "specials_layers",
+    "attention_heads",
+    "attention_columns",
+    "attention_maps",
+    "neighbours",
+}
+# And what only some replacements have, which a test of its own states.
+UNSTATED = {"checkpoint_steps", "kind", "only", "count", "donors"} | KEPT
 
 
 # Where nothing is appended, what would be written there does not matter.
@@ -124,6 +141,10 @@ WITHOUT_EFFECT = {("interventions", "cleared", key) for key in ("scale", "max_ov
 def _changed(key: str, value: Any) -> Any:
     if key == "confidence":
         return 0.9
+    if key == "top_k" and value is None:
+        return 2
+    if key == "blocks":
+        return [1, 2]
     if key in CHOICES:
         other = CHOICES[key]
         return other[value] if isinstance(value, str) else value + 2
@@ -171,3 +192,27 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
             assert text != stated, f"{'.'.join(map(str, path))} is not stated"
             tried += 1
     assert tried > 80
+
+
+@pytest.mark.parametrize(
+    ("intervention", "expected"),
+    [
+        ({"kind": "replace", "tokens": "registers", "only": [1]}, "register 1 (from 0) replaced by zeros"),
+        ({"kind": "replace", "tokens": "registers", "only": [0, 2]}, "registers 0, 2 (from 0) replaced by zeros"),
+        ({"kind": "replace", "tokens": "patches", "count": 3}, "3 random patches, drawn per image, replaced by zeros"),
+        ({"kind": "replace", "tokens": "patches"}, "as many random patches, drawn per image, as there are registers"),
+        ({"kind": "replace", "tokens": "cls", "by": "shuffled"}, "[CLS] replaced by those of another image of the"),
+        (
+            {"kind": "replace", "tokens": "cls", "by": "shuffled", "donors": "calibration"},
+            "those of a calibration image, as they are in it untouched",
+        ),
+        (
+            {"kind": "chain", "of": [{"kind": "append", "tokens": 2}, {"kind": "replace", "tokens": "cls"}]},
+            "2 zero tokens appended and nothing else touched; [CLS] replaced by zeros at the output of every block",
+        ),
+    ],
+)
+def test_a_condition_is_said_in_words(embedded: Any, intervention: dict[str, Any], expected: str) -> None:
+    content = embedded.params.model_dump(mode="json")
+    content["interventions"]["append-4"] = intervention
+    assert expected in conditions.text(Params.model_validate_json(json.dumps(content)))

@@ -19,6 +19,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "test_time_registers",
         "natural_models",
         "register_count",
+        "register_sweep",
+        "classification",
         "probe",
         "lost_corloc",
         "comparisons",
@@ -27,7 +29,9 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "norms_by_layer",
         "cls_attention_by_layer",
         "norm_distributions",
+        "attention_distributions",
         "attention_maps",
+        "attention_by_block",
         "lost_steps",
         "register_count",
     ]
@@ -61,14 +65,35 @@ def test_detection_finds_exactly_the_planted_neurons(finished):
         assert rows[natural, "found"] == 0
 
 
-def test_test_time_registers_bring_the_norms_back_and_the_controls_do_not(finished):
+DAMAGED = ("baseline", "append-4", "half-4", "random-4")
+
+
+def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_controls_do_not(finished):
     rows = table(finished, "tokens")
-    last = rows[(rows.readout == "norms") & (rows.metric == "norm_max") & (rows.layer == rows.layer.max())]
-    maximum = last.set_index(["model", "intervention"])["value"]
-    control = maximum["tagged", "append-4"]
-    assert abs(maximum["planted", "ttr-4"] / control - 1) < 0.1
-    for damaged in ("baseline", "append-4", "half-4", "random-4"):
-        assert maximum["planted", damaged] > 3 * control, damaged
+    norms = rows[rows.readout == "norms"].set_index(["metric", "model", "intervention", "layer"])["value"].sort_index()
+    maximum = norms["norm_max"]
+    control, repaired = maximum["tagged", "append-4"], maximum["planted", "ttr-4"]
+    assert ((repaired / control - 1).abs() < 0.1).all()
+    for damaged in DAMAGED:
+        assert maximum["planted", damaged].iloc[-1] > 3 * control.iloc[-1], damaged
+    carried, empty = (norms["norm_appended", "planted", name].iloc[-1] for name in ("ttr-4", "append-4"))
+    assert carried > 3 * max(control.iloc[-1], empty)  # the appended tokens hold what the patches held
+
+
+def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_registers_alone(finished):
+    rows = table(finished, "comparisons")
+    corloc = rows[rows.metric == "corloc_difference"].set_index(["intervention", "reference"])
+    control = "tagged/append-4"
+    for damaged in DAMAGED:
+        row = corloc.loc[damaged, "tagged/baseline" if damaged == "baseline" else control]
+        assert row["value"] < -0.1, damaged
+        assert row["p"] < 0.01, damaged
+    repaired = corloc.loc["ttr-4", control]
+    assert repaired["p"] > 0.05
+    assert repaired["low"] <= 0 <= repaired["high"]
+    accuracy = rows[(rows.metric == "top1_difference") & (rows.readout == "probe[cls]")]
+    accuracy = accuracy.set_index(["intervention", "reference"]).loc["ttr-4", control]
+    assert accuracy["high"] >= 0  # not harmed
 
 
 def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(finished):

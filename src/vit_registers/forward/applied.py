@@ -74,7 +74,10 @@ def _append(backbone: Backbone, tokens: int, keep: Keep) -> None:
 
 def moved(activations: Tensor, indices: Tensor, layout: TokenLayout, how: MoveNeurons) -> Tensor:
     """Activations (b, t, h) with the neurons ``indices`` moved as ``how`` says; the input is not changed."""
-    out = activations.clone()
+    whole = activations.clone()
+    if how.images == "first":
+        activations = activations[:1]
+    out = whole[: len(activations)]
     chosen = activations[..., indices]  # (b, t, k)
     patches = chosen[:, layout.patch_slice]
     source = torch.cat([chosen[:, layout.cls_slice], patches], dim=1) if how.max_includes_cls else patches
@@ -93,7 +96,7 @@ def moved(activations: Tensor, indices: Tensor, layout: TokenLayout, how: MoveNe
     if how.clear_cls:
         out[:, layout.cls_slice, indices] = cleared(chosen[:, layout.cls_slice])
     out[:, layout.appended_slice, indices] = (how.scale * maximum).expand(-1, layout.appended, -1).to(out.dtype)
-    return out
+    return whole
 
 
 def _move(backbone: Backbone, how: MoveNeurons, layout: TokenLayout, keep: Keep) -> None:

@@ -31,7 +31,8 @@ class MoveNeurons:
     Right before the MLP's second linear layer, each appended token takes ``scale`` times the signed maximum of each
     neuron over the patches, and the patches take 0 (``zero``), the neuron's mean (``mean``), its mean where they exceed
     mean + sd (``only_outliers``), or stay (``same``). ``max_over: layer`` is the published code: one maximum over all
-    selected neurons of a layer. ``max_includes_cls`` and ``clear_cls`` treat [CLS] as a patch.
+    selected neurons of a layer, and ``images: first``: only the first image of a batch is changed.
+    ``max_includes_cls`` and ``clear_cls`` treat [CLS] as a patch.
     """
 
     neurons: tuple[tuple[int, int], ...]
@@ -41,6 +42,7 @@ class MoveNeurons:
     max_over: str = "neuron"
     max_includes_cls: bool = False
     clear_cls: bool = False
+    images: str = "every"
 
 
 Target = Literal["cls", "registers", "patches"]

@@ -52,7 +52,8 @@ class MoveNeurons(Strict):
     ``neurons`` says which: the first ``top_k`` that detection ``found`` (null: as many as detection takes), the first
     ``half`` of them, the ``next`` as many in the ranking, or as many at ``random`` from the same layers. ``tokens: 0``
     clears the neurons without a register.
-    The switches default to what the paper describes; PROTOCOLS: the published code takes ``max_over: layer``.
+    The switches default to what the paper describes; the published code takes ``max_over: layer`` and
+    ``images: first``, as it changes the first image of a batch only.
     """
 
     kind: Literal["move"]
@@ -64,6 +65,7 @@ class MoveNeurons(Strict):
     max_over: Literal["neuron", "layer"] = "neuron"
     max_includes_cls: bool = False
     clear_cls: bool = False
+    images: Literal["every", "first"] = "every"
 
 
 class Replace(Strict):

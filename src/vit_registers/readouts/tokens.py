@@ -18,7 +18,8 @@ from vit_registers.seeds import generator
 from vit_registers.steps import TokensStep
 
 GROUPS = ("cls", "registers", "patches")
-EDGES = np.logspace(-1, 5, 121)  # of the histogram of norms, the same for every condition and model
+# Of the histograms, the same for every condition and model.
+EDGES = {"norm": np.logspace(-1, 5, 121), "attention": np.logspace(-5, 0, 101)}
 
 
 def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path) -> None:
@@ -46,7 +47,10 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
         if cached.layout.cls:
             rows += _attention(cfg, condition, attention, cached.layout, bootstrap)
         rows += _flow(cfg, condition, np.asarray(cached.array("flow")))
-        histograms.append(_histogram(condition, norms[:, -1], cached.layout))
+        histograms.append(_histogram(condition, "norm", norms[:, -1], cached.layout))
+        if cached.layout.cls:
+            received = np.asarray(attention[:, -1, 0], dtype=np.float32)
+            histograms.append(_histogram(condition, "attention", received, cached.layout))
         chosen = gallery.choose(manifest, cached.dense_rows, cfg.gallery.images)
         if condition == "baseline":
             shown = cached.dense_rows[chosen]
@@ -140,14 +144,18 @@ def _flow(cfg: TokensStep, condition: str, flow: np.ndarray) -> list[Metric]:
     ]
 
 
-def _histogram(condition: str, norms: np.ndarray, layout: TokenLayout) -> pd.DataFrame:
-    """Counts of token norms (m, t) in log-spaced bins; the outermost hold what lies beyond, as zeroed tokens do."""
+def _histogram(condition: str, quantity: str, values: np.ndarray, layout: TokenLayout) -> pd.DataFrame:
+    """Counts of tokens by norm, or by the attention [CLS] gives them (m, t), in log-spaced bins.
+
+    The outermost bins hold what lies beyond, as zeroed tokens do.
+    """
+    edges = EDGES[quantity]
     kinds = {"patches": layout.patch_slice, "registers": layout.register_slice, "appended": layout.appended_slice}
     tables = []
     for kind, where in kinds.items():
-        counts, _ = np.histogram(np.clip(norms[:, where], EDGES[0], EDGES[-1]), bins=EDGES)
-        table = pd.DataFrame({"bin_left": EDGES[:-1], "bin_right": EDGES[1:], "count": counts})
-        tables.append(table[table["count"] > 0].assign(intervention=condition, token=kind))
+        counts, _ = np.histogram(np.clip(values[:, where], edges[0], edges[-1]), bins=edges)
+        table = pd.DataFrame({"bin_left": edges[:-1], "bin_right": edges[1:], "count": counts})
+        tables.append(table[table["count"] > 0].assign(intervention=condition, quantity=quantity, token=kind))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -17,11 +17,14 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def histogram(readouts: Path, condition: Condition) -> pd.DataFrame:
-    """Counts of token norms at the last block: columns token, bin_left, bin_right, count."""
+def histogram(readouts: Path, condition: Condition, quantity: str) -> pd.DataFrame:
+    """Counts of tokens by ``norm`` or by the ``attention`` [CLS] gives them at the last block.
+
+    Columns token, bin_left, bin_right, count.
+    """
     path = _existing(readouts / "tokens" / condition.dataset / f"{condition.model}.histogram.parquet")
     table = pd.read_parquet(path)
-    return table[table["intervention"] == condition.name]
+    return table[(table["intervention"] == condition.name) & (table["quantity"] == quantity)]
 
 
 def _load(path: Path, condition: Condition) -> Arrays:

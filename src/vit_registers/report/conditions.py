@@ -60,15 +60,14 @@ def _replaced(part: Replace, params: Params) -> str:
 
 
 def _moved(value: MoveNeurons) -> str:
-    first = "the register neurons that detection found"
-    if value.top_k is not None:
-        first = f"the first {plural(value.top_k, 'neuron')} in the ranking"
     which = {
-        "found": first,
+        "found": "the register neurons that detection found",
         "half": "the first half of the neurons found",
         "next": "as many neurons, the next in the ranking",
         "random": "as many neurons drawn at random from the same layers",
     }[value.neurons]
+    if value.top_k is not None:
+        which += f" (counting the first {plural(value.top_k, 'neuron')} of the ranking as found)"
     patches = {
         "zero": "zero",
         "mean": "the mean over patches",
@@ -76,12 +75,13 @@ def _moved(value: MoveNeurons) -> str:
         "same": "left as it is",
     }[value.patches]
     cleared = "; on [CLS]: zero" if value.clear_cls else ""
+    only = "" if value.images == "every" else "; only in the first image of every batch"
     if value.tokens == 0:
-        return f"{which} are cleared (on patches: {patches}{cleared}) and nothing is appended"
+        return f"{which} are cleared (on patches: {patches}{cleared}) and nothing is appended{only}"
     seen = "patches and [CLS]" if value.max_includes_cls else "patches"
     own = "each its own" if value.max_over == "neuron" else "one for all neurons of a layer"
     scale = "" if value.scale == 1.0 else f"{value.scale:g} times "
     return (
         f"{plural(value.tokens, 'zero token')} appended; {which} take there {scale}the signed maximum "
-        f"over {seen}, {own}, and on patches: {patches}{cleared}"
+        f"over {seen}, {own}, and on patches: {patches}{cleared}{only}"
     )

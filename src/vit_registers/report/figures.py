@@ -8,8 +8,13 @@ from matplotlib.figure import Figure
 from vit_registers.errors import InputError
 from vit_registers.report import style
 from vit_registers.report.figures_counts import register_count
-from vit_registers.report.figures_layers import cls_attention_by_layer, norm_distributions, norms_by_layer
-from vit_registers.report.figures_maps import attention_maps, lost_figure
+from vit_registers.report.figures_layers import (
+    attention_distributions,
+    cls_attention_by_layer,
+    norm_distributions,
+    norms_by_layer,
+)
+from vit_registers.report.figures_maps import attention_by_block, attention_maps, lost_figure
 from vit_registers.report.study import Study
 from vit_registers.steps import ViewStep
 
@@ -17,7 +22,9 @@ FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "norms_by_layer": norms_by_layer,
     "cls_attention_by_layer": cls_attention_by_layer,
     "norm_distributions": norm_distributions,
+    "attention_distributions": attention_distributions,
     "attention_maps": attention_maps,
+    "attention_by_block": attention_by_block,
     "lost_steps": lost_figure,
     "register_count": register_count,
 }

@@ -166,28 +166,51 @@ def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
     )
 
 
-def norm_distributions(study: Study, readouts: Path) -> Figure:
-    """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
-    tables = {c: histogram(readouts, c) for section in sections(study) for c in section}
+def _distributions(study: Study, readouts: Path, quantity: str) -> tuple[Figure, dict[Condition, Axes]] | None:
+    """Histograms of the types of tokens at the last block, a panel per condition; None where nothing was measured."""
+    tables = {c: histogram(readouts, c, quantity) for section in sections(study) for c in section}
     shown = [[c for c in section if len(tables[c])] for section in sections(study)]
     shown = [section for section in shown if section]
     if not shown:
-        return style.message("no norms were measured")
+        return None
     figure, axes = grid([len(section) for section in shown], 1.45, sharex=True)
-    for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
+    panels = dict(zip(itertools.chain(*shown), axes, strict=True))
+    for condition, panel in panels.items():
         table = tables[condition]
         for name, (_, color) in TOKENS.items():
             counts = table[table["token"] == name]
             if counts["count"].sum():
                 _steps(panel, counts, color, filled=name == "patches")
+        panel.set(title=_title(study, condition), xscale="log", yscale="log")
+    figure.supylabel("share of tokens", fontsize=7)
+    return figure, panels
+
+
+def norm_distributions(study: Study, readouts: Path) -> Figure:
+    """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
+    drawn = _distributions(study, readouts, "norm")
+    if drawn is None:
+        return style.message("no norms were measured")
+    figure, panels = drawn
+    for condition, panel in panels.items():
         threshold = study.estimate(Condition(condition.dataset, condition.model), "detection", "threshold").value
         if threshold is not None:
             panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
-        panel.set(title=_title(study, condition), xscale="log", yscale="log")
         style.plain_log(panel.xaxis, (1.0, 3.0))
     figure.supxlabel("L2 norm at the last block", fontsize=7)
-    figure.supylabel("share of tokens", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="threshold"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def attention_distributions(study: Study, readouts: Path) -> Figure:
+    """Histograms of the attention that [CLS] gives to single tokens at the last block, by type of token."""
+    drawn = _distributions(study, readouts, "attention")
+    if drawn is None:
+        return style.message("no attention of a [CLS] token was measured")
+    figure, _ = drawn
+    figure.supxlabel("share of the attention of [CLS] on one token at the last block", fontsize=7)
+    handles = [Patch(color=color, label=text) for text, color in TOKENS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

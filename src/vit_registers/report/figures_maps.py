@@ -122,6 +122,35 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
     return figure
 
 
+def attention_by_block(study: Study, readouts: Path) -> Figure:
+    """Attention of [CLS] over the patches block by block, two gallery images: control, before and after.
+
+    Of the first model with artifacts; a study without one shows its first model as it is.
+    """
+    before = (study.treated or study.baselines)[0]
+    sides: list[tuple[str, Condition | None]] = [("", before)]
+    if study.treated:
+        after = study.after(before)
+        sides = [("control", study.control(after) if after else None), ("before", before), ("after", after)]
+    found = [(side, maps(readouts, c)) for side, c in sides if c is not None]
+    found = [(side, arrays) for side, arrays in found if "cls" in arrays]
+    if not found:
+        return style.message("no attention of a [CLS] token was measured")
+    images, depth = found[0][1]["images"][:2], found[0][1]["cls"].shape[1]
+    shapes = [(side, len(images), 1 + depth) for side, _ in found]
+    figure, blocks = _blocks(shapes, min(style.WIDTH / (1 + depth), 0.9), 1)
+    for (_, arrays), block in zip(found, blocks, strict=True):
+        for row, line in enumerate(block):
+            _picture(line[0], images[row])
+            for layer, panel in enumerate(line[1:]):
+                # one scale per image and block: the sides can be compared by eye
+                top = max(float(other["cls"][row, layer].max()) for _, other in found)
+                _heat(panel, arrays["cls"][row, layer], images[row].shape[:2], top)
+        for panel, heading in zip(block[0], ["input", *(f"block {i}" for i in range(depth))], strict=True):
+            panel.set_title(heading)
+    return figure
+
+
 def _frame(axes: Axes, box: np.ndarray, color: str, dashed: bool = False) -> None:
     """A box [x0, y0, x1, y1] in pixels; nothing where it is absent (NaN)."""
     if np.isfinite(box).all():

@@ -20,7 +20,9 @@ FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "norms_by_layer": (("tokens",), ()),
     "cls_attention_by_layer": (("tokens",), ()),
     "norm_distributions": (("detection", "tokens"), ("tokens/{dataset}/{model}.histogram.parquet",)),
+    "attention_distributions": (("tokens",), ("tokens/{dataset}/{model}.histogram.parquet",)),
     "attention_maps": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
+    "attention_by_block": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "lost_steps": (("lost",), ("lost/{dataset}/{model}.steps.npz",)),
     "register_count": (("probe", "lost"), ()),
 }
