@@ -12,6 +12,7 @@ rule extract:
         "logs/extract/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/extract/{dataset}/{model}.tsv"
+    priority: 1
     conda:
         "../envs/study.yaml"
     threads: 1
@@ -34,6 +35,7 @@ rule calibrate:
         "logs/calibrate/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/calibrate/{dataset}/{model}.tsv"
+    priority: 1
     conda:
         "../envs/study.yaml"
     threads: 1
@@ -58,6 +60,7 @@ rule ablate:
         "logs/ablate/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/ablate/{dataset}/{model}.tsv"
+    priority: 1
     conda:
         "../envs/study.yaml"
     threads: 1

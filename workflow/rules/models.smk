@@ -24,6 +24,7 @@ rule fetch:
         "vit-registers fetch --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+# All cores: two trainings at once are each more than five times slower. Priorities: what most waits for goes first.
 rule train:
     input:
         lambda w: f"data/prepared/{STUDY.models[w.model].dataset}/dataset.json",
@@ -37,7 +38,7 @@ rule train:
         "logs/benchmarks/train/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("trained")),
-    # All cores: two trainings at once are each more than five times slower.
+    priority: 3
     conda:
         "../envs/study.yaml"
     threads: workflow.cores or 8
@@ -63,6 +64,7 @@ rule plant:
         "logs/benchmarks/plant/{model}.tsv"
     wildcard_constraints:
         model=one_of(models_of("tagged", "planted")),
+    priority: 2
     conda:
         "../envs/study.yaml"
     threads: 1

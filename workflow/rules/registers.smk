@@ -14,6 +14,7 @@ rule detect:
         "logs/detect/{dataset}/{model}.log",
     benchmark:
         "logs/benchmarks/detect/{dataset}/{model}.tsv"
+    priority: 1
     conda:
         "../envs/study.yaml"
     threads: 1
