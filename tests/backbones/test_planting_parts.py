@@ -362,7 +362,7 @@ def test_cls_direction_equals_the_solution_from_probed_layers(backbone: Backbone
     assert (found @ penalty @ found) / (found @ pull) ** 2 < 0.9 * (plain @ penalty @ plain) / (plain @ pull) ** 2
 
 
-def test_the_unsolved_direction_is_what_the_queries_ask_for_itself(backbone: Backbone, pixels: Tensor) -> None:
+def test_the_raw_direction_is_what_the_queries_ask_for_itself(backbone: Backbone, pixels: Tensor) -> None:
     cls = observe.survey(backbone, 0, pixels).cls
     found = cls_direction(backbone, cls, solved=False)
     pull = torch.zeros(backbone.width, dtype=torch.float64)

@@ -106,7 +106,7 @@ CHOICES = {
     "precision": {"fp32": "bf16", "bf16": "fp32"},
     "threshold_rule": {"ratio": "absolute"},
     "sparsity": {"off": "signed"},
-    "direction": {"random": "cls", "cls": "random", "cls-unsolved": "cls"},
+    "direction": {"random": "cls", "cls": "random", "cls-raw": "cls"},
     "neurons": {"found": "next", "half": "next", "next": "half", "random": "next"},
     "patches": {"zero": "mean"},
     "max_over": {"neuron": "layer"},

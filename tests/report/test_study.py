@@ -15,7 +15,7 @@ def study(embedded: Any) -> Study:
 
 
 def test_models_with_measured_test_time_registers_are_the_treated_ones(study: Study) -> None:
-    planted = ("planted", "planted-cls", "planted-cls-unsolved")
+    planted = ("planted", "planted-cls", "planted-cls-raw")
     assert study.treated == [Condition("shapes", model) for model in planted]
     assert [c.model for c in study.untreated] == ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16", "tagged"]
 

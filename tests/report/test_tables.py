@@ -106,7 +106,7 @@ def test_test_time_registers_hold_every_condition_of_treated_models_and_the_cont
 ) -> None:
     frame, _ = _run("test_time_registers", embedded, tmp_path)
     shown = set(zip(frame["model"], frame["condition"], strict=True))
-    planted = ("planted", "planted-cls", "planted-cls-unsolved")
+    planted = ("planted", "planted-cls", "planted-cls-raw")
     treated = {(m, c) for m in planted for c in embedded.params.conditions("shapes", m)}
     controls = {("tagged", f"append-{n}") for n in (1, 2, 4, 8, 10, 16)}
     assert shown == treated | controls | {("tagged", "baseline")}

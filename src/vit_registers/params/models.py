@@ -134,4 +134,4 @@ class Planting(Strict):
     tag_strength: Positive
     images: Count
     norm_ratio: Positive
-    direction: Literal["random", "cls", "cls-unsolved"]
+    direction: Literal["random", "cls", "cls-raw"]

@@ -104,7 +104,8 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
     found = [(title, columns) for title, columns in found if columns]
     if not found:
         return style.message("no attention of a [CLS] token was measured")
-    rows = [min(ROWS, len(columns[0][1]["images"])) for _, columns in found]
+    most = max(1, min(ROWS, 2 * ROWS // len(found)))  # so that pictures stay large where there are many models
+    rows = [min(most, len(columns[0][1]["images"])) for _, columns in found]
     shapes = [(title, n, 1 + len(columns)) for (title, columns), n in zip(found, rows, strict=True)]
     cell = min(style.WIDTH / max(shape[2] for shape in shapes), 6.4 / sum(rows), 0.95)
     lines = max(heading.count("\n") + 1 for _, columns in found for heading, _, _ in columns)

@@ -94,7 +94,7 @@ def _planting(name: str, base: str, planting: Planting) -> str:
     aim = {
         "random": "a random direction of zero mean",
         "cls": f"{attracts} and leaves the content of [CLS] as it is",
-        "cls-unsolved": f"{attracts}, whatever the values carry into [CLS]",
+        "cls-raw": f"{attracts}, whatever the values carry into [CLS]",
     }[planting.direction]
     places = joined([str(position) for position in planting.positions])
     return (

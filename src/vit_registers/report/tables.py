@@ -166,7 +166,7 @@ def probe(study: Study) -> Table:
         Column("macro_recall_cls", "Macro recall (%), [CLS]", printed=False),
         Column("auc_cls", "AUC, [CLS]", printed=False),
         TOP1_PATCHES,
-        Column("top1_cls+patch_mean", "Top-1 (%), both"),
+        Column("top1_cls+patch_mean", "Top-1 (%), both", printed=False),
         Column("top1_appended", "Top-1 (%), appended"),
         KNN,
         Column("linear_evaluation", "Linear eval. (%)"),
