@@ -151,11 +151,18 @@ def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, l
         f"cls_to_{kind}": np.mean([sum(float(attention[i, layer, 0, t]) for t in at[kind]) for i in range(M)])
         for kind in at
     }
+    norms, places = made.arrays[condition]["norms"], list(at["patches"])
+    expected["cls_to_artifacts"] = np.mean(
+        [sum(float(attention[i, layer, 0, t]) for t in places if norms[i, L - 1, t] > LIMIT) for i in range(M)]
+    )
+    assert 0 < expected["cls_to_artifacts"] < expected["cls_to_patches"]
     expected["cls_peak"] = np.mean([max(float(attention[i, layer, 0, t]) for t in at["patches"]) for i in range(M)])
     found = rows.loc[(condition, "attention")].xs(layer, level="layer")
     mine = found[~found.index.str.startswith("flow")]
     assert mine["value"].to_dict() == pytest.approx(expected, abs=1e-6)
-    assert sum(value for name, value in expected.items() if name != "cls_peak") == pytest.approx(1.0, abs=2e-3)
+    assert sum(
+        value for name, value in expected.items() if name not in ("cls_peak", "cls_to_artifacts")
+    ) == pytest.approx(1.0, abs=2e-3)
     low, value, high = (mine[column].to_numpy(float, na_value=np.nan) for column in ("low", "value", "high"))
     assert ((low <= value + 1e-12) & (value <= high + 1e-12)).all()  # an absent bound is no bound: NaN fails
 

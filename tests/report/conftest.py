@@ -93,6 +93,7 @@ class _Invented:
             itself, registers = 0.1 + 0.05 * layer, 0.02 * self.registers
             appended = 0.03 * self.appended
             shares = {"cls_to_cls": itself, "cls_to_patches": 1 - itself - registers - appended, "cls_peak": 0.06}
+            shares["cls_to_artifacts"] = 0.11 if self.artifacts and layer >= 2 else 0.0
             if self.registers:
                 shares["cls_to_registers"] = registers
             if self.appended:

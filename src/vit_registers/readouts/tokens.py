@@ -45,7 +45,8 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             bootstrap = Bootstrap(len(norms), cfg.statistics.resamples, cfg.statistics.confidence, rng)
         rows += _norms(cfg, condition, norms, cached.layout, limit, bootstrap)
         if cached.layout.cls:
-            rows += _attention(cfg, condition, attention, cached.layout, bootstrap)
+            artifacts = np.asarray(norms[:, -1, cached.layout.patch_slice]) > limit
+            rows += _attention(cfg, condition, attention, artifacts, cached.layout, bootstrap)
         rows += _flow(cfg, condition, np.asarray(cached.array("flow")))
         histograms.append(_histogram(condition, "norm", norms[:, -1], cached.layout))
         if cached.layout.cls:
@@ -100,9 +101,17 @@ def _norms(
 
 
 def _attention(
-    cfg: TokensStep, condition: str, attention: np.ndarray, layout: TokenLayout, bootstrap: Bootstrap
+    cfg: TokensStep,
+    condition: str,
+    attention: np.ndarray,
+    artifacts: np.ndarray,
+    layout: TokenLayout,
+    bootstrap: Bootstrap,
 ) -> list[Metric]:
-    """Where [CLS] looks, layer by layer: mean mass on each kind of token, and on its strongest patch."""
+    """Where [CLS] looks, layer by layer: mean mass on each kind of token, on artifacts, and on its strongest patch.
+
+    ``artifacts`` (m, p): the condition's own, at the last block.
+    """
     rows: list[Metric] = []
     given = attention[:, :, 0].astype(np.float32)  # [CLS] is the first special token: (m, layers, t)
     parts = {
@@ -110,6 +119,7 @@ def _attention(
         "cls_to_registers": given[..., layout.register_slice].sum(-1),
         "cls_to_appended": given[..., layout.appended_slice].sum(-1),
         "cls_to_patches": given[..., layout.patch_slice].sum(-1),
+        "cls_to_artifacts": (given[..., layout.patch_slice] * artifacts[:, None]).sum(-1),
         "cls_peak": given[..., layout.patch_slice].max(-1),
     }
     for metric, values in parts.items():

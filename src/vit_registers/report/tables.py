@@ -39,6 +39,7 @@ WHERE = {
     "norm_median": ("norms", "norm_median"),
     "norm_p99": ("norms", "norm_p99"),
     "norm_max": ("norms", "norm_max"),
+    "cls_to_artifacts": ("attention", "cls_to_artifacts"),
 }
 
 
@@ -119,7 +120,8 @@ def natural_models(study: Study) -> Table:
 def test_time_registers(study: Study) -> Table:
     """The models with artifacts under every condition, with the controls that they are compared with."""
     share = replace(SHARE, title="Artifacts (%)")
-    columns = [MODEL, CONDITION, *NORMS, share, CORLOC, replace(TOP1_CLS, title="Top-1 (%)")]
+    seen = Column("cls_to_artifacts", "[CLS] on them (%)")
+    columns = [MODEL, CONDITION, *NORMS, share, seen, CORLOC, replace(TOP1_CLS, title="Top-1 (%)")]
     table = Table(columns, KEYS, empty=NONE_FOUND)
 
     def row(condition: Condition, first: bool) -> dict[str, Cell]:
