@@ -61,7 +61,7 @@ def assert_untouched(backbone, weights):
 
 
 def slow_move(a, neurons, layout, how):
-    """One image's activations (t, h) with neurons moved: a number at a time, as PROTOCOLS says it."""
+    """One image's activations (t, h) with neurons moved: a number at a time, as jiang2025 says it."""
     out = a.clone()
     patches = list(range(layout.length))[layout.patch_slice]
     cls = list(range(layout.length))[layout.cls_slice]

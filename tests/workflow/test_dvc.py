@@ -76,7 +76,9 @@ SLICES = {
     "models": lambda p: [steps.model(p, m) for m in p.models_used()],
     "features": lambda p: [steps.extract(p, d, m, ablated=False) for d, m in p.pairs()],
     "registers": lambda p: [steps.detect(p, d, m) for d, m in p.pairs()],
-    "ablation": lambda p: [steps.extract(p, d, m, ablated=True) for d, m in p.pairs()],
+    "ablation": lambda p: [
+        step for d, m in p.pairs() for step in (steps.calibrate(p, d, m), steps.extract(p, d, m, ablated=True))
+    ],
     "readouts": lambda p: [step(p, d, m) for d, m in p.pairs() for step in (steps.tokens, steps.probe, steps.lost)],
     "comparisons": lambda p: [steps.compare(p, d) for d in p.datasets_used()],
     "tables": lambda p: [steps.view(p)],
