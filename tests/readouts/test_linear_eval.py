@@ -59,7 +59,7 @@ def test_heads_trained_together_are_heads_trained_one_by_one(problem):
             torch.testing.assert_close(together[arm, number, D], head.bias, atol=1e-5, rtol=1e-5)
             scores = x[arm] @ together[arm, number, :D] + together[arm, number, D]
             loss, expected = (nn.functional.cross_entropy(s, y) for s in (scores, head(x[arm])))
-            assert abs(float(loss - expected)) < 1e-5
+            assert abs(float(loss) - expected.item()) < 1e-5
             assert (scores.argmax(1) == y).double().mean() == (head(x[arm]).argmax(1) == y).double().mean()
 
 
