@@ -16,7 +16,7 @@ from vit_registers.forward.interventions import Intervention, Replace, parts
 from vit_registers.forward.readers import Reader
 from vit_registers.forward.run import reading
 
-MOST = 128  # images: larger batches are no faster on any device tried, and lose more when a run is killed
+MOST = 128  # images: what a killed run may lose
 MIB = 1 << 20
 
 
