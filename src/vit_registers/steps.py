@@ -71,8 +71,8 @@ class PlantStep(Strict):
     planting: Planting
 
 
-class CalibrateStep(Strict):
-    """Moments of one model's block outputs on one data set."""
+class PassStep(Strict):
+    """One model over one data set, once."""
 
     seed: int
     device: str
@@ -81,6 +81,11 @@ class CalibrateStep(Strict):
     batch_size: int | Literal["auto"]
     memory_mb: int
     precision: str
+
+
+class CalibrateStep(PassStep):
+    """Moments of one model's block outputs on one data set."""
+
     calibration: Calibration
 
 
@@ -101,16 +106,9 @@ class ExtractStep(Strict):
         return any(isinstance(part, Replace) and part.calibrated for part in single)
 
 
-class DetectStep(Strict):
+class DetectStep(PassStep):
     """Artifact tokens and register neurons of one model on one data set."""
 
-    seed: int
-    device: str
-    dataset: str
-    model: str
-    batch_size: int | Literal["auto"]
-    memory_mb: int
-    precision: str
     detection: Detection
     statistics: Statistics
 

@@ -721,6 +721,29 @@ def test_automatic_batches_are_recorded_and_change_nothing(workshop):
         np.testing.assert_array_equal(automatic[name], values)
 
 
+SHUFFLED = {"other": params.Replace(kind="replace", tokens="registers", by="shuffled")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "image"),
+    [
+        ({"attention_maps": 1}, "i01"),
+        ({"dense_images": 1}, "i01"),
+        ({"batch_size": 1}, "i00"),
+        ({"projections_size": "native", "dense_images": 12}, "i14"),  # the one test image of 56 pixels in patches
+    ],
+)
+def test_an_image_that_would_be_alone_in_its_batch_is_refused_before_any_is_read(workshop, settings, image):
+    with pytest.raises(InputError, match=f"'tiny': image '{image}' is alone in its batch"):
+        workshop.run("vit-r2", SHUFFLED, **settings)
+    assert not list(workshop.features.rglob("*.npy"))
+
+
+def test_images_that_have_company_at_their_own_size_are_shuffled(workshop):
+    workshop.run("vit-r2", SHUFFLED, projections_size="native", dense_images=11)
+    assert Features.open(workshop.folder("other", "vit-r2")).status == "complete"
+
+
 # --- projections at native size, and all that can be kept ------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ def test_memory_is_linear_in_the_images(make, intervention):
 def test_the_batch_is_the_largest_that_fits(make, limit, monkeypatch):
     backbone, readers = make("dinov2_reg4"), all_readers(make("dinov2_reg4"))
     monkeypatch.setattr(memory, "MOST", 10**6)
-    size = batch_size(backbone, None, readers, "fp32", limit)
+    size = batch_size("auto", backbone, None, readers, "fp32", limit)
     weights = sum(t.nbytes for t in backbone.module.state_dict().values())
     pixels = 2 * 5 * 3 * 32 * 48
 
@@ -68,20 +68,20 @@ def test_the_batch_is_the_largest_that_fits(make, limit, monkeypatch):
 
 def test_it_is_the_same_every_time_and_never_more_than_the_most(make):
     backbone = make("dinov3")
-    sizes = {batch_size(backbone, None, all_readers(backbone), "fp32", 3) for _ in range(3)}
+    sizes = {batch_size("auto", backbone, None, all_readers(backbone), "fp32", 3) for _ in range(3)}
     assert len(sizes) == 1
-    assert batch_size(backbone, None, all_readers(backbone), "fp32", 4000) == memory.MOST
+    assert batch_size("auto", backbone, None, all_readers(backbone), "fp32", 4000) == memory.MOST
 
 
 def test_too_little_memory_is_refused_with_what_is_needed(make, monkeypatch):
     backbone = make("dinov2")
     monkeypatch.setattr(memory, "MIB", 1024)  # limits in KiB
     with pytest.raises(InputError, match=r"extraction\.memory_mb: 100 is too little for model 'dinov2'") as refused:
-        batch_size(backbone, None, all_readers(backbone), "fp32", 100)
+        batch_size("auto", backbone, None, all_readers(backbone), "fp32", 100)
     enough = int(str(refused.value).split("takes ")[1].split(";")[0])
-    assert batch_size(backbone, None, all_readers(backbone), "fp32", enough) == 1
+    assert batch_size("auto", backbone, None, all_readers(backbone), "fp32", enough) == 1
     with pytest.raises(InputError):
-        batch_size(backbone, None, all_readers(backbone), "fp32", enough - 2)
+        batch_size("auto", backbone, None, all_readers(backbone), "fp32", enough - 2)
     shuffled = Replace("cls", "shuffled")
     with pytest.raises(InputError, match="whose pass of 2 images takes"):  # one alone cannot be shuffled
-        batch_size(backbone, shuffled, all_readers(backbone), "fp32", enough)
+        batch_size("auto", backbone, shuffled, all_readers(backbone), "fp32", enough)

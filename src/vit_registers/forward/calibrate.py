@@ -42,12 +42,12 @@ def run(cfg: CalibrateStep, data: Path, model: Path, out: Path) -> None:
     backbone = backbones.load(model, cfg.device)
     settings: Calibration = cfg.calibration
     rows = choose(cfg, manifest)
-    size = cfg.batch_size
-    if not isinstance(size, int):
-        size = batch_size(
-            backbone, None, lambda: [MomentsReader(backbone, settings.donors)], cfg.precision, cfg.memory_mb
-        )
-    reader, batches = MomentsReader(backbone, settings.donors), batched(rows, size)
+
+    def fresh() -> MomentsReader:
+        return MomentsReader(backbone, settings.donors)
+
+    size = batch_size(cfg.batch_size, backbone, None, lambda: [fresh()], cfg.precision, cfg.memory_mb)
+    reader, batches = fresh(), batched(rows, size)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
     with exclusive(out.parent / f".{out.stem}"), reading(backbone, [reader], cfg.precision) as forward:
         for pixels in tqdm(images.batches(batches), total=len(batches), desc="calibration", disable=None):

@@ -91,7 +91,7 @@ def _condition(
         progress.update(sum(len(rows) for rows in phase.batches[:done]))
         if done == len(phase.batches):
             continue
-        todo, sized = phase.batches[done:], phase.backbone()
+        todo, sized = phase.batches[done:], phase.backbone
         readers = plan.readers(sized, phase.kind)
         pixels_of = images.native(todo, backbone.patch) if phase.kind == "native" else images.batches(todo)
         with applied(sized, intervention), reading(sized, readers, cfg.extraction.precision) as forward:

@@ -15,6 +15,7 @@ from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.layout import TokenLayout
 from vit_registers.errors import InputError
 from vit_registers.forward.moments import Moments
+from vit_registers.params import needs_calibration
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,6 @@ class Replace:
     seed: int = 0
     moments: Moments | None = None
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether it needs :attr:`moments`."""
-        return self.by in ("mean", "noise") or (self.by == "shuffled" and self.donors == "calibration")
-
 
 @dataclass(frozen=True)
 class RestrictClsAttention:
@@ -103,6 +99,12 @@ def parts(intervention: Intervention) -> tuple[Single, ...]:
     if intervention is None:
         return ()
     return intervention.parts if isinstance(intervention, Chain) else (intervention,)
+
+
+def shuffles(intervention: Intervention) -> bool:
+    """Whether images take tokens of others in their batch: a batch then needs two of them."""
+    replaced = [part for part in parts(intervention) if isinstance(part, Replace)]
+    return any(part.by == "shuffled" and part.donors == "batch" for part in replaced)
 
 
 def described(intervention: Intervention) -> Any:
@@ -165,7 +167,7 @@ def _misfit_replace(layout: TokenLayout, part: Replace) -> str:
         return f"has {there} patches; it cannot be that {part.count} of them are replaced"
     if part.tokens == "patches" and part.by == "shuffled" and part.donors == "calibration":
         return "has no patches among its calibration donors; take donors from the batch"
-    if part.calibrated and part.moments is None:
+    if needs_calibration(part.by, part.donors) and part.moments is None:
         return f"needs calibration before its {part.tokens} can be replaced by {part.by}"
     return ""
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.errors import InputError
 from vit_registers.forward.applied import applied
-from vit_registers.forward.interventions import Intervention, Replace, parts
+from vit_registers.forward.interventions import Intervention, shuffles
 from vit_registers.forward.readers import Reader
 from vit_registers.forward.run import reading
 
@@ -60,19 +60,23 @@ def peak_bytes(
 
 
 def batch_size(
+    asked: int | str,
     backbone: Backbone,
     intervention: Intervention,
     readers: Callable[[], Sequence[Reader]],
     precision: str,
     memory_mb: int,
 ) -> int:
-    """The most images, up to 128, whose pass fits into ``memory_mb`` MiB with the weights and two batches of input.
+    """The number that was ``asked`` for; or, for ``auto``, the most images that fit, up to 128.
 
-    The memory of a pass is linear in the images, so two passes tell it. What a fused kernel needs inside is not seen.
+    Their pass has to fit into ``memory_mb`` MiB with the weights and two batches of input. The memory of a pass is
+    linear in the images, so two passes tell it. What a fused kernel needs inside is not seen.
     """
+    if isinstance(asked, int):
+        return asked
     height, width = (grid * patch for grid, patch in zip(backbone.layout.grid, backbone.patch, strict=True))
     weights = sum(tensor.nbytes for tensor in backbone.module.state_dict().values())
-    least = 2 if any(isinstance(part, Replace) and part.by == "shuffled" for part in parts(intervention)) else 1
+    least = 2 if shuffles(intervention) else 1
     few = peak_bytes(backbone, intervention, readers, precision, least)
     more = peak_bytes(backbone, intervention, readers, precision, least + 1)
     image = more - few

@@ -1,6 +1,6 @@
 """What an extraction does in which order: the same batches on every run, so that a killed one goes on where it was."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,8 +12,9 @@ from vit_registers.backbones.backbone import Backbone
 from vit_registers.backbones.preprocess import whole_patches
 from vit_registers.data.geometry import Size
 from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
 from vit_registers.forward import readers as r
-from vit_registers.forward.interventions import Intervention, layout_under
+from vit_registers.forward.interventions import Intervention, layout_under, shuffles
 from vit_registers.forward.memory import batch_size
 from vit_registers.forward.store import Spec
 from vit_registers.params import Extraction
@@ -24,11 +25,11 @@ Kind = Literal["others", "maps", "dense", "native"]
 
 @dataclass(frozen=True)
 class Phase:
-    """Batches that share readers and input size; ``backbone()`` is the model at that size, made when it is needed."""
+    """Batches that share readers and input size, and the model at that size."""
 
     kind: Kind
     batches: list[Rows]
-    backbone: Callable[[], Backbone]
+    backbone: Backbone
 
 
 def batched(rows: Rows, size: int) -> list[Rows]:
@@ -52,13 +53,24 @@ class Plan:
         self.dense: Rows = manifest.rows(extraction.dense_split)[: extraction.dense_images]
         self.native = extraction.projections_size == "native"
         self.batch_size = self._size_of(backbone, "maps" if extraction.attention_maps else "dense")
+        self._refuse_lone_images()
 
     def _size_of(self, backbone: Backbone, kind: Kind) -> int:
-        asked = self.extraction.batch_size
-        if isinstance(asked, int):
-            return asked
+        asked, precision = self.extraction.batch_size, self.extraction.precision
         needs = lambda: self.readers(backbone, kind)  # noqa: E731
-        return batch_size(backbone, self.intervention, needs, self.extraction.precision, self.extraction.memory_mb)
+        return batch_size(asked, backbone, self.intervention, needs, precision, self.extraction.memory_mb)
+
+    def _refuse_lone_images(self) -> None:
+        """Shuffling wants two images in every batch: said before the first image is read, not at the lone one."""
+        if not shuffles(self.intervention):
+            return
+        for batch in (batch for phase in self.phases() for batch in phase.batches):
+            if len(batch) == 1:
+                image = self.manifest.table["image_id"].iloc[int(batch[0])]
+                raise InputError(
+                    f"'{self.manifest.name}': image '{image}' is alone in its batch, so its tokens cannot be shuffled "
+                    "with another's; take donors: calibration, or change what leaves it alone"
+                )
 
     @property
     def images(self) -> int:
@@ -67,19 +79,31 @@ class Plan:
 
     def phases(self) -> Iterator[Phase]:
         """In the order in which they are done."""
+        for kind, rows in self._rows():
+            if isinstance(kind, str):
+                yield Phase(kind, batched(rows, self.batch_size), self.backbone)
+            else:
+                yield Phase("native", batched(rows, self._native_batch), self.backbone.at_size(kind))
+
+    def _rows(self) -> list[tuple[Kind | Size, Rows]]:
+        """Rows that share readers and input size, by kind of phase, or by size where images keep their own."""
         others = np.setdiff1d(np.arange(len(self.manifest.table)), self.dense)
         maps = self.extraction.attention_maps
-        for kind, rows in (("others", others), ("maps", self.dense[:maps]), ("dense", self.dense[maps:])):
-            yield Phase(kind, batched(rows, self.batch_size), lambda: self.backbone)  # type: ignore[arg-type]
+        parts: list[tuple[Kind | Size, Rows]] = [
+            ("others", others),
+            ("maps", self.dense[:maps]),
+            ("dense", self.dense[maps:]),
+        ]
         if self.native:
-            sizes = [whole_patches(size, self.backbone.patch) for size in self._native_sizes]
-            for size in sorted(set(sizes)):
-                rows = self.dense[[i for i, other in enumerate(sizes) if other == size]]
-                yield self._native_phase(size, rows)
+            for size in sorted(set(self._padded_sizes)):
+                parts.append((size, self.dense[[i for i, other in enumerate(self._padded_sizes) if other == size]]))
+        return parts
 
-    def _native_phase(self, size: Size, rows: Rows) -> Phase:
-        sized = self.backbone.at_size(size)
-        return Phase("native", batched(rows, self._size_of(sized, "native")), lambda: sized)
+    @cached_property
+    def _native_batch(self) -> int:
+        """One for all sizes, by the largest: to measure each would cost as much as a good part of the pass."""
+        largest = max(self._padded_sizes, key=lambda size: size[0] * size[1])
+        return self._size_of(self.backbone.at_size(largest), "native")
 
     def readers(self, backbone: Backbone, kind: Kind) -> list[r.Reader]:
         """Fresh readers for a phase of ``kind`` on ``backbone``, which is at the phase's input size."""
@@ -135,15 +159,16 @@ class Plan:
         }
 
     @cached_property
-    def _native_sizes(self) -> list[Size]:
-        table = self.manifest.table.iloc[self.dense]
-        return [(int(h), int(w)) for h, w in zip(table["height"], table["width"], strict=True)]
+    def _padded_sizes(self) -> list[Size]:
+        """The dense images' own sizes, rounded up to whole patches."""
+        table, patch = self.manifest.table.iloc[self.dense], self.backbone.patch
+        sizes = zip(table["height"], table["width"], strict=True)
+        return [whole_patches((int(height), int(width)), patch) for height, width in sizes]
 
     @cached_property
     def _native_grids(self) -> NDArray[np.int64]:
-        patch = self.backbone.patch
-        sizes = [whole_patches(size, patch) for size in self._native_sizes]
-        return np.array([(h // patch[0], w // patch[1]) for h, w in sizes], dtype=np.int64).reshape(-1, 2)
+        grids = np.array(self._padded_sizes, dtype=np.int64).reshape(-1, 2) // np.array(self.backbone.patch)
+        return np.asarray(grids, dtype=np.int64)
 
     def placed(
         self, phase: Phase, rows: Rows, values: Mapping[str, NDArray[Any]]

@@ -30,6 +30,7 @@ from vit_registers.params.passes import (
     MoveNeurons,
     Replace,
     RestrictClsAttention,
+    needs_calibration,
     singles,
 )
 from vit_registers.params.reading import check_paths, load, overlay, parse, read_yaml
@@ -75,6 +76,7 @@ __all__ = [
     "TrainedModel",
     "check_paths",
     "load",
+    "needs_calibration",
     "overlay",
     "parse",
     "read_yaml",

@@ -68,6 +68,11 @@ class MoveNeurons(Strict):
     images: Literal["every", "first"] = "every"
 
 
+def needs_calibration(by: str, donors: str) -> bool:
+    """Whether a replacement draws from calibration images."""
+    return by in ("mean", "noise") or (by == "shuffled" and donors == "calibration")
+
+
 class Replace(Strict):
     """Other values in place of some tokens at ``every`` block output (parodi2026), or at the ``last`` only.
 
@@ -96,7 +101,7 @@ class Replace(Strict):
     @property
     def calibrated(self) -> bool:
         """Whether calibration has to come first."""
-        return self.by in ("mean", "noise") or (self.by == "shuffled" and self.donors == "calibration")
+        return needs_calibration(self.by, self.donors)
 
 
 class RestrictClsAttention(Strict):

@@ -124,9 +124,8 @@ def _rank(
         layers = settings.outlier_layer, settings.highest_layer
         return NeuronScores(backbone, *layers, limit, settings.sparsity, counts)
 
-    size = cfg.batch_size
-    if not isinstance(size, int):  # a batch's activations of all ranked layers are held at once
-        size = batch_size(backbone, None, lambda: [scorer()], cfg.precision, cfg.memory_mb)
+    # A batch's activations of all ranked layers are held at once.
+    size = batch_size(cfg.batch_size, backbone, None, lambda: [scorer()], cfg.precision, cfg.memory_mb)
     reader, batches = scorer(), batched(chosen, size)
     images = Images(Manifest.load(data), backbone.preprocess, pinned=backbone.device.type == "cuda")
     with reading(backbone, [reader], cfg.precision) as forward:
