@@ -124,6 +124,18 @@ def detect(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg:
 
 
 @app.command()
+def neurons(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """The register neurons of a model, and whether other data sets find the same ones."""
+    from vit_registers.registers import overlap as step
+
+    step.run(
+        _slice(steps.NeuronsStep, cfg, params, lambda p: steps.neurons(p, model)),
+        RESULTS / "registers",
+        RESULTS / "readouts" / "neurons" / f"{model}.csv",
+    )
+
+
+@app.command()
 def tokens(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Norms and attention of tokens, layer by layer and condition by condition."""
     from vit_registers.readouts import tokens as step

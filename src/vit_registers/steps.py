@@ -113,6 +113,13 @@ class DetectStep(PassStep):
     statistics: Statistics
 
 
+class NeuronsStep(Strict):
+    """The register neurons of one model on every data set it was looked at on."""
+
+    model: str
+    datasets: list[str]
+
+
 class ReadoutStep(Strict):
     """What every readout of cached features needs to know; ``conditions`` are names of interventions."""
 
@@ -158,6 +165,7 @@ class ViewStep(Strict):
 
     title: str
     runs: list[dict[str, Any]]
+    detections: list[dict[str, Any]]
     comparisons: list[Comparison]
     interventions: dict[str, Intervention]
     kinds: dict[str, str]
@@ -246,6 +254,14 @@ def detect(params: Params, dataset: str, model: str) -> DetectStep:
     )
 
 
+def neurons(params: Params, model: str) -> NeuronsStep:
+    """Slice of ``vit-registers neurons``: every data set that the model's neurons are looked for on."""
+    datasets = [dataset for dataset, name in params.detected_pairs() if name == model]
+    if not datasets:
+        raise InputError(f"study.runs: no run has model '{model}'")
+    return NeuronsStep(model=model, datasets=datasets)
+
+
 def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:
     conditions = params.conditions(dataset, model)
     return {
@@ -290,6 +306,7 @@ def view(params: Params) -> ViewStep:
     return ViewStep(
         title=params.study.title,
         runs=[run.model_dump() for run in params.study.runs],
+        detections=[further.model_dump() for further in params.study.detections],
         comparisons=params.study.comparisons,
         interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
         kinds={name: params.models[name].kind for name in used},

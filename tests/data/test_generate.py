@@ -67,3 +67,10 @@ def test_the_pair_matrix_carries_the_mask_onto_the_warped_mask(images):
 def test_the_identity_warps_nothing(images):
     matrix = np.tile(np.array([[1.0, 0, 0], [0, 1.0, 0]]), (3, 1, 1))
     assert np.array_equal(generate.warp(images.rgb[:3], matrix), images.rgb[:3])
+
+
+def test_grey_pictures_keep_their_brightness_and_lose_their_colour(images):
+    grey = generate.grey(images.rgb)
+    assert (grey == grey[..., :1]).all()
+    pixel = images.rgb[3, 20, 30].astype(float)
+    assert abs(grey[3, 20, 30, 0] - (0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])) <= 0.5

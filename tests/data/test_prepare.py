@@ -34,6 +34,19 @@ def test_a_smaller_generated_data_set_is_the_beginning_of_a_larger_one(tmp_path)
     assert small.table.iloc[small.rows("train")]["pair"].isna().all()
 
 
+def test_a_grey_data_set_is_the_same_without_colour(tmp_path):
+    prepare.run(step(kind="generated", train=100, test=4), tmp_path / "colour")
+    prepare.run(step(kind="generated", train=100, test=4, grey=True), tmp_path / "grey")
+    colour, grey = Manifest.load(tmp_path / "colour"), Manifest.load(tmp_path / "grey")
+    assert grey.table["label"].tolist() == colour.table["label"].tolist()
+    for row in range(104):
+        with Image.open(grey.file(row)) as picture, Image.open(colour.file(row)) as original:
+            pixels = np.asarray(picture)
+            assert (pixels == pixels[..., :1]).all()
+            assert np.abs(pixels[..., 0].astype(int) - np.asarray(original.convert("L"))).max() <= 1
+        assert grey.file(row, "mask").read_bytes() == colour.file(row, "mask").read_bytes()
+
+
 def test_a_folder_gets_a_stratified_split_or_keeps_its_own(tmp_path):
     for i in range(10):
         paint(tmp_path / "drawn" / "ab"[i % 2] / "nested" / f"{i}.png", i)
@@ -75,7 +88,11 @@ def test_a_csv_keeps_its_split_its_nested_paths_and_its_boxes(tmp_path):
         ("path,label,split\nno.png,a,train\n", r"row 1: .*no\.png: no such image"),
         ("path,label,split\n", "no images"),
         ("", "not a CSV file with a header"),
-        ("path,label,split\n0.png,a,train\n", "split 'test' is empty"),
+        ("path,label,split,image_id\n0.png,a,train,1\n0.png,a,train,2\n", "split 'test' is empty"),
+        (
+            "path,label,split,image_id\n0.png,b,test,1\n0.png,a,train,2\n0.png,a,train,3\n0.png,b,train,4\n",
+            "row 4: class 'b' has this training image alone",
+        ),
     ],
 )
 def test_a_bad_csv_leaves_the_older_data_set_as_it_was(tmp_path, text, expected):
@@ -95,6 +112,11 @@ def test_a_bad_csv_leaves_the_older_data_set_as_it_was(tmp_path, text, expected)
         ([], "no images in class folders"),
         (["a/0.png"], "class 'a' has one image"),
         (["train/a/0.png"], "holds 'train' but not the other"),
+        (
+            ["train/a/0.png", "train/a/1.png", "train/b/0.png", "test/b/0.png"],
+            "class 'b' has this training image alone",
+        ),
+        (["a/0.png", "a/1.png"], "class 'a' has this training image alone"),
     ],
 )
 def test_a_bad_folder_is_refused(tmp_path, files, expected):

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, bootstrap, norm
 
 from vit_registers.readouts.statistics import Bootstrap, mcnemar_exact, sign_flip, wilson
 
@@ -39,6 +39,13 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_wide():
     assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error)
     narrow = Bootstrap(2000, 2000, 0.8, np.random.default_rng(1)).interval(values)
     assert low < narrow[0] < narrow[1] < high
+
+
+def test_the_interval_of_a_share_is_that_of_scipys_percentile_bootstrap():
+    hits = (np.random.default_rng(0).random(366) < 0.7).astype(float)  # as many images as kukade2025's largest test
+    ours = Bootstrap(366, 4000, 0.95, np.random.default_rng(1)).interval(hits)
+    theirs = bootstrap((hits,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2))
+    assert ours == pytest.approx(theirs.confidence_interval, abs=2.1 / 366)  # means are multiples of one image
 
 
 def test_differences_stay_paired():

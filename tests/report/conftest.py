@@ -19,7 +19,7 @@ from vit_registers.metrics import Metric
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
-READOUTS = ("detection", "tokens", "probe", "lost", "comparisons")
+READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "comparisons")
 
 
 @dataclass
@@ -154,6 +154,22 @@ class _Invented:
                 rows.append(self.row("detection", metric, value, unit, 600))
         return rows
 
+    def neurons(self, elsewhere: list[str]) -> list[Metric]:
+        """Eight neurons of block 2, the first four planted; on every other data set they are one rank later."""
+        if not self.planted:
+            return [self.row("neurons", "none", None, "", 0, note=REASON)]
+        rows = []
+        for i in range(8):
+            values = {"rank": (i + 1.0, "count"), "score": (30.0 - 3 * i, "mean |activation|")}
+            values |= {"frequency": (float(i < 4), "share of resamples"), "planted": (float(i < 4), "yes=1")}
+            rows += [self.row("neurons", f"{m}[{40 + i}]", v, u, 600, layer=2) for m, (v, u) in values.items()]
+            for other in elsewhere:
+                later = {"layer": 2, "reference": other, "note": None if i else "not among the first 100 there"}
+                rows.append(self.row("neurons", f"rank[{40 + i}]", i + 2.0 if i else None, "count", 600, **later))
+        for other in elsewhere:
+            rows.append(self.row("neurons", "overlap", 0.75, "overlap of top k", 4, reference=other, p=1e-6))
+        return rows
+
     def histogram(self) -> pd.DataFrame:
         edges = np.geomspace(5, 500, 41)
         draws = {"patches": self.rng.lognormal(np.log(18), 0.15, 64000)}
@@ -245,6 +261,8 @@ def _write(study: params.Params, root: Path) -> MadeUp:
             rows["lost"] += invented.lost()
             if condition == "baseline":
                 rows["detection"] += invented.detection()
+                looked = [each for each, name in study.detected_pairs() if name == model]
+                rows["neurons"] += invented.neurons([each for each in looked if each != dataset])
             if invented.applies:
                 maps |= invented.maps(images)
                 lost |= invented.steps(images, truth)
@@ -255,6 +273,9 @@ def _write(study: params.Params, root: Path) -> MadeUp:
             np.savez(path, **arrays)
         path = root / "readouts" / "tokens" / dataset / f"{model}.histogram.parquet"
         pd.concat(histograms).to_parquet(path)
+    for further in study.study.detections:
+        for model in further.models:
+            rows["detection"] += _Invented(study, further.dataset, model, "baseline", 0).detection()
     rows["comparisons"] = _comparisons(study, 7)
     for readout, of_readout in rows.items():
         path = root / "metrics" / f"{readout}.csv"

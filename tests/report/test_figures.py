@@ -17,7 +17,7 @@ from vit_registers.report.study import Condition, Study
 
 NATURAL_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
-              "comparisons": []},
+              "detections": [], "comparisons": []},
     "gallery": {"images": 4}}  # fmt: skip
 
 
@@ -190,6 +190,7 @@ def test_maps_of_several_data_sets_stand_beside_their_own_images(make_study: Cal
                 {"dataset": "photos", "models": [model, "vit-r0"], "interventions": []},
                 {"dataset": "shapes", "models": [model], "interventions": []},
             ],
+            "detections": [],
             "comparisons": [],
         },
         "gallery": {"images": 4},
@@ -206,7 +207,7 @@ def test_maps_of_several_data_sets_stand_beside_their_own_images(make_study: Cal
 
 def test_nothing_measured_is_said_in_words(make_study: Callable[..., Any]) -> None:
     made = make_study({"study": {"runs": [{"dataset": "shapes", "models": ["tagged"], "interventions": []}],
-                                 "comparisons": []}, "gallery": {"images": 4}})  # fmt: skip
+                                 "detections": [], "comparisons": []}, "gallery": {"images": 4}})  # fmt: skip
     figure = _draw("register_count", made)
     assert "no model of this study" in next(_texts(figure)).get_text()
 

@@ -17,7 +17,7 @@ SOURCE = (ROOT / "report" / "report.tex").read_text()
 BODY = re.sub(r"(?<!\\)%.*", "", SOURCE[SOURCE.index(r"\begin{document}") :])
 NATURAL_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
-              "comparisons": []},
+              "detections": [], "comparisons": []},
     "gallery": {"images": 4}}  # fmt: skip
 
 

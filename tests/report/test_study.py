@@ -43,7 +43,7 @@ def test_control_is_what_the_study_compares_with(study: Study) -> None:
 def test_without_a_comparison_the_control_is_the_model_with_as_many_zero_tokens(
     make_study: Callable[..., Any],
 ) -> None:
-    made = make_study({"study": {"comparisons": []}})
+    made = make_study({"study": {"detections": [], "comparisons": []}})
     study = Study(made.view, made.rows)
     assert study.control(Condition("shapes", "planted", "ttr-4")) == Condition("shapes", "planted", "append-4")
     assert study.control(Condition("shapes", "planted", "ttr-1")) is None
@@ -101,7 +101,7 @@ def test_two_conditions_with_one_meaning_are_told_apart_by_their_keys(make_study
     change = {
         "interventions": {"same": {"kind": "move", "tokens": 4, "neurons": "found", "max_over": "layer"}},
         "study": {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": ["ttr-4", "same"]}],
-                  "comparisons": []},
+                  "detections": [], "comparisons": []},
     }  # fmt: skip
     made = make_study(change)
     labels = Study(made.view, made.rows).conditions

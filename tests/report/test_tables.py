@@ -10,10 +10,10 @@ from vit_registers.report import needs, tables
 
 PLANTED_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": ["append-4", "ttr-4"]}],
-              "comparisons": []}}  # fmt: skip
+              "detections": [], "comparisons": []}}  # fmt: skip
 NATURAL_ONLY = {
     "study": {"runs": [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": ["ttr-4"]}],
-              "comparisons": []},
+              "detections": [], "comparisons": []},
     "gallery": {"images": 4}}  # fmt: skip
 RELEASED = {
     "datasets": {"photos": {"kind": "generated", "train": 100, "test": 100, "size": 64}},
@@ -23,6 +23,7 @@ RELEASED = {
             {"dataset": "photos", "models": ["dinov2-vitb14_reg4"], "interventions": ["append-1", "ttr-1"]},
             {"dataset": "shapes", "models": ["dinov2-vitb14_reg4"], "interventions": []},
         ],
+        "detections": [],
         "comparisons": [],
     },
     "gallery": {"images": 4},
@@ -85,7 +86,9 @@ def test_every_number_is_the_row_that_was_measured(name: str, embedded: Any, tmp
 
 def test_detection_table(embedded: Any, tmp_path: Path) -> None:
     frame, tex = _run("detection", embedded, tmp_path)
-    frame = frame.set_index("model")
+    assert frame.loc[frame["dataset"] == "shapes-grey", "model"].tolist() == ["planted", "planted-cls"]
+    assert "Planted on shapes-grey" in tex
+    frame = frame[frame["dataset"] == "shapes"].set_index("model")
     assert frame.loc["planted", ["precision", "recall", "first_layer"]].tolist() == [1.0, 1.0, 2.0]
     assert pd.isna(frame.loc["vit-r0", "precision"])
     assert tex.count("no artifacts found") == 6
@@ -171,3 +174,27 @@ def test_same_rows_same_bytes(embedded: Any, tmp_path: Path) -> None:
 def test_an_unknown_table_is_refused(embedded: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table 'modles'; tables are models, detection"):
         tables.run("modles", embedded.view, embedded.tables, tmp_path)
+
+
+def test_neurons_table_lists_them_by_rank_with_their_ranks_elsewhere(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("neurons", embedded, tmp_path)
+    planted = frame[frame["model"] == "planted"]
+    assert planted["rank"].tolist() == list(range(1, 9))
+    assert planted["neuron"].tolist() == list(range(40, 48))
+    assert planted["score"].tolist() == [30.0 - 3 * i for i in range(8)]
+    assert planted["planted"].tolist() == ["yes"] * 4 + ["no"] * 4
+    assert planted["elsewhere"].tolist() == ["shapes-grey: --", *[f"shapes-grey: {i + 2}" for i in range(1, 8)]]
+    assert set(frame["model"]) == {"planted", "planted-cls", "planted-cls-raw"}
+    assert frame.loc[frame["model"] == "planted-cls-raw", "elsewhere"].isna().all()
+    assert tex.count("yes") == 12
+
+
+def test_overlap_table_pairs_data_sets(embedded: Any, make_study: Callable[..., Any], tmp_path: Path) -> None:
+    frame, tex = _run("neuron_overlap", embedded, tmp_path / "two")
+    assert frame[["model", "found_on", "against", "overlap"]].to_numpy().tolist() == [
+        [model, "shapes", "shapes-grey", 0.75] for model in ("planted", "planted-cls")
+    ]
+    assert "75.0" in tex
+    assert "<" in tex  # p
+    alone = make_study({"study": {"detections": []}})
+    assert "one data set per model" in _run("neuron_overlap", alone, tmp_path / "one")[1]

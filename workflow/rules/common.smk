@@ -103,6 +103,11 @@ def per_pair(pattern):
     return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.pairs()]
 
 
+def per_detected(pattern):
+    """The pattern for every (data set, model) on which register neurons are looked for."""
+    return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.detected_pairs()]
+
+
 def models_on(wildcards):
     """Models that the study runs on the data set of the wildcards."""
     return [model for dataset, model in STUDY.pairs() if dataset == wildcards.dataset]

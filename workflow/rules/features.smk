@@ -74,5 +74,5 @@ rule ablate:
         " --cfg {params.cfg:q} 2> {log}"
 
 
-PHASES["features"] = per_pair("results/features/baseline/{dataset}/{model}/index.json")
+PHASES["features"] = per_detected("results/features/baseline/{dataset}/{model}/index.json")
 PHASES["ablation"] = per_pair("results/features/ablated/{dataset}/{model}/ablated.json")

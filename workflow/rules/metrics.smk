@@ -1,7 +1,8 @@
 # The tidy table: one per readout, so that a table or figure depends only on what it shows, and one of all.
 
 READOUTS = {
-    "detection": per_pair("results/readouts/detection/{dataset}/{model}.csv"),
+    "detection": per_detected("results/readouts/detection/{dataset}/{model}.csv"),
+    "neurons": expand("results/readouts/neurons/{model}.csv", model=sorted({model for _, model in STUDY.pairs()})),
     "tokens": per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
     "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),

@@ -27,7 +27,29 @@ rule detect:
         "vit-registers detect --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule neurons:
+    input:
+        lambda w: [f"results/registers/{dataset}/{w.model}.json" for dataset in steps.neurons(STUDY, w.model).datasets],
+    output:
+        "results/readouts/neurons/{model}.csv",
+    log:
+        "logs/neurons/{model}.log",
+    benchmark:
+        "logs/benchmarks/neurons/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        cfg=lambda w: cfg(steps.neurons, w.model),
+        code=code("registers.overlap"),
+    shell:
+        "vit-registers neurons --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
 PHASES["registers"] = [
-    *per_pair("results/registers/{dataset}/{model}.json"),
-    *per_pair("results/readouts/detection/{dataset}/{model}.csv"),
+    *per_detected("results/registers/{dataset}/{model}.json"),
+    *per_detected("results/readouts/detection/{dataset}/{model}.csv"),
+    *expand("results/readouts/neurons/{model}.csv", model=sorted({model for _, model in STUDY.pairs()})),
 ]

@@ -20,7 +20,7 @@ from vit_registers.report import needs
 TARGET = Path("dvc.yaml")
 HEADER = "# Written by workflow/scripts/dvc_stages.py, from the imports of each step; run it after adding a module.\n"
 # What decides which jobs a phase has: in every stage, or a removed model would leave its outputs unnoticed.
-AXES = ["seed", "datasets", "models", "study.runs"]
+AXES = ["seed", "datasets", "models", "study.runs", "study.detections"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Phase:
 BASELINE, ABLATED = "results/features/baseline", "results/features/ablated"
 VIEWS = [
     "results/metrics/detection.csv",
+    "results/metrics/neurons.csv",
     "results/metrics/tokens.csv",
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
@@ -57,10 +58,10 @@ PHASES = {
         ["forward.extract"], "features", ["data/prepared", "results/models"], [BASELINE], ["device", "extraction"]
     ),
     "registers": Phase(
-        ["registers.detect"],
+        ["registers.detect", "registers.overlap"],
         "registers",
         ["data/prepared", "results/models", BASELINE],
-        ["results/registers", "results/readouts/detection"],
+        ["results/registers", "results/readouts/detection", "results/readouts/neurons"],
         ["device", "extraction", "detection", "detection_overrides", "statistics"],
     ),
     "ablation": Phase(
@@ -87,7 +88,7 @@ PHASES = {
     "metrics": Phase(
         ["readouts.collect"],
         "metrics",
-        ["results/readouts/detection", *READOUTS, "results/readouts/comparisons"],
+        ["results/readouts/detection", "results/readouts/neurons", *READOUTS, "results/readouts/comparisons"],
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),

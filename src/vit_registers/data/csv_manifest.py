@@ -37,6 +37,7 @@ def prepare(source: CsvDataset, name: str, out: Path) -> None:
         }
     )
     table = manifest.check(table, classes, root, str(path))
+    manifest.two_to_train(table, classes, str(path))
     manifest.write(out, table, classes, name, str(root.resolve()), f"CSV {source.csv}", source.licence)
 
 

@@ -30,6 +30,7 @@ def prepare(source: FolderDataset, name: str, seed: int, out: Path) -> None:
         test = manifest.stratified(table["label"].to_numpy(), source.test_share, draw, classes, str(root))
         table["split"] = np.where(test, "test", "train")
     table = manifest.check(table, classes, root, str(root))
+    manifest.two_to_train(table, classes, str(root))
     manifest.write(out, table, classes, name, str(root.resolve()), f"folder {source.path}", source.licence)
 
 

@@ -127,6 +127,12 @@ def generate(rng: np.random.Generator, n: int, size: int) -> Images:
     return Images((np.clip(rgb, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), label, mask, boxes_of(mask), depth)
 
 
+def grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (..., 3) without their colour: luma by ITU-R BT.601 in all three channels."""
+    luma = rgb @ np.array([0.299, 0.587, 0.114])
+    return np.repeat((luma + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
+
+
 def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Tight half-open boxes (n, 4) of masks (n, h, w) that are not empty."""
     columns, rows = np.asarray(mask.any(axis=1)), np.asarray(mask.any(axis=2))

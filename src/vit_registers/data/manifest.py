@@ -113,6 +113,18 @@ def check(table: pd.DataFrame, classes: list[str], root: Path, source: str, read
     return table
 
 
+def two_to_train(table: pd.DataFrame, classes: list[str], source: str) -> None:
+    """Refuse a class with a single training image, by its row: probes hold out a share of every class to choose on."""
+    training = table[table["split"] == "train"]
+    alone = training[~training["label"].duplicated(keep=False)]
+    if len(alone):
+        row, label = int(alone.index[0]), int(alone["label"].iloc[0])
+        raise InputError(
+            f"{source}: row {row + 1}: class '{classes[label]}' has this training image alone; validation needs "
+            "another: add one or drop the class"
+        )
+
+
 def _check_box(box: np.ndarray, size: tuple[int, int], where: str) -> None:
     if box.shape != (4,) or not np.isfinite(box).all():
         raise InputError(f"{where}: box {box.tolist()} is not four finite numbers x0, y0, x1, y1")

@@ -1,6 +1,7 @@
 """The generated data set, written once as ordinary images with all that is known of them."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ def prepare(source: GeneratedDataset, name: str, seed: int, out: Path) -> None:
             rng = np.random.default_rng([SPLIT_SEEDS[split] + seed, chunk])
             # A chunk is always drawn whole, so that a smaller data set is the beginning of a larger one.
             images = generate.generate(rng, generate.CHUNK, source.size)
+            if source.grey:
+                images = replace(images, rgb=generate.grey(images.rgb))
             kept = min(generate.CHUNK, count - start)
             matrices = generate.similarities(rng, generate.CHUNK, source.size)[:kept]
             tables.append(_write_chunk(out, split, start, images, kept, matrices if split == "test" else None))

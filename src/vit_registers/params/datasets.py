@@ -8,12 +8,16 @@ from vit_registers.params.base import Count, Strict
 
 
 class GeneratedDataset(Strict):
-    """Shapes on a textured ground: class, box, mask, depth and correspondence pair of every image are known."""
+    """Shapes on a textured ground: class, box, mask, depth and correspondence pair of every image are known.
+
+    ``grey`` takes the colour away, and with it what tells most classes apart: the same pictures, another data set.
+    """
 
     kind: Literal["generated"]
     train: Count
     test: Count
     size: Annotated[int, Field(ge=32)] = 64
+    grey: bool = False
 
 
 class FolderDataset(Strict):

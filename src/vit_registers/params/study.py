@@ -20,11 +20,19 @@ class Run(Strict):
     interventions: list[Name]
 
 
+class Further(Strict):
+    """Models of the runs whose register neurons are looked for on a further data set as well."""
+
+    dataset: Name
+    models: Annotated[list[Name], Field(min_length=1)]
+
+
 class Study(Strict):
     """What the report is called and what it runs."""
 
     title: str
     runs: Annotated[list[Run], Field(min_length=1)]
+    detections: list[Further]
     comparisons: list[Comparison]
 
 
@@ -79,6 +87,17 @@ class Params(Strict):
                 seen.add((run.dataset, model_name))
             for intervention in run.interventions:
                 known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
+        ran = {model for _, model in seen}
+        for i, further in enumerate(self.study.detections):
+            known(f"study.detections[{i}].dataset", further.dataset, self.datasets, "data set")
+            for model_name in further.models:
+                where = f"study.detections[{i}].models"
+                known(where, model_name, self.models, "model")
+                if (further.dataset, model_name) in seen:
+                    raise ValueError(f"{where}: '{model_name}' is looked at on '{further.dataset}' already; drop it")
+                if model_name not in ran:
+                    raise ValueError(f"{where}: no run has '{model_name}'; add it to study.runs or drop it here")
+                seen.add((further.dataset, model_name))
         for i, comparison in enumerate(self.study.comparisons):
             for side in (comparison.a, comparison.b):
                 model_name, intervention = side.split("/")
@@ -112,6 +131,12 @@ class Params(Strict):
         """Every (data set, model) of the study, in the order of the runs."""
         return [(run.dataset, model) for run in self.study.runs for model in run.models]
 
+    def detected_pairs(self) -> list[tuple[str, str]]:
+        """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""
+        return self.pairs() + [
+            (further.dataset, model) for further in self.study.detections for model in further.models
+        ]
+
     def conditions(self, dataset: str, model: str) -> list[str]:
         """Names of the interventions on this pair, ``baseline`` first."""
         for run in self.study.runs:
@@ -122,7 +147,7 @@ class Params(Strict):
     def datasets_used(self) -> list[str]:
         """Data sets that a run or a training of the study reads."""
         trained = [self.models[m] for m in self.models_used()]
-        names = [run.dataset for run in self.study.runs]
+        names = [dataset for dataset, _ in self.detected_pairs()]
         names += [m.dataset for m in trained if isinstance(m, TrainedModel)]
         return list(dict.fromkeys(names))
 

@@ -133,6 +133,7 @@ def _rank(
             forward(pixels)
     scores, resampled = reader.scores()
     order = ranking(scores)
+    result |= {"ranked": len(order), "images_ranked": len(chosen)}
     k = settings.top_k
     firing = int((scores > 0.0).sum())
     if firing < k:

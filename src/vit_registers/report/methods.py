@@ -62,7 +62,7 @@ def _data(name: str, dataset: Dataset) -> str:
             f"${dataset.size} \\times {dataset.size}$ pixels, each one object of a simple shape before a sky gradient, "
             "often with textured ground, with plain distractors and pixel noise. Hue and brightness of the object make "
             "the class, with which shape and texture agree most of the time. Class, box and mask of every image are "
-            "known."
+            f"known.{' The pictures are without colour, which tells most classes apart.' if dataset.grey else ''}"
         )
     if isinstance(dataset, FolderDataset):
         split = (
@@ -172,6 +172,9 @@ def _detection(params: Params) -> str:
         f"Stability is the mean overlap of the first {settings.top_k} over {count(settings.bootstrap)} resamples of "
         "the images."
     )
+    for further in params.study.detections:
+        names = joined([key(model) for model in further.models])
+        text += f" For {names} neurons are looked for on {key(further.dataset)} as well, with a threshold of its own."
     for name in params.detection_overrides:
         own = params.detection_of(name)
         text += f" For {key(name)} the threshold is {_threshold(own)} and the first {own.top_k} neurons are taken."

@@ -8,6 +8,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
     "test_time_registers": ("tokens", "probe", "lost"),
     "natural_models": ("detection", "tokens"),
+    "neurons": ("neurons",),
+    "neuron_overlap": ("neurons",),
     "classification": ("probe", "comparisons"),
     "register_sweep": ("tokens", "probe", "lost", "comparisons"),
     "register_count": ("probe", "lost"),

@@ -81,6 +81,11 @@ class Study:
         """Every model of every data set, untouched."""
         return [c for c in self.planned if c.name == BASELINE]
 
+    @property
+    def detected(self) -> list[Condition]:
+        """Every model of every data set on which register neurons were looked for."""
+        return self.baselines + [Condition(each["dataset"], m) for each in self.cfg.detections for m in each["models"]]
+
     def of(self, dataset: str, model: str) -> list[Condition]:
         """The conditions of one model on one data set."""
         return [c for c in self.planned if (c.dataset, c.model) == (dataset, model)]
@@ -115,14 +120,17 @@ class Study:
         rows = rows[rows["value"].notna()].sort_values("layer")
         return pd.Series(rows["value"].astype(float).to_numpy(), index=rows["layer"].astype(int).to_numpy())
 
-    def estimate(self, condition: Condition, readout: str, metric: str, reference: str | None = None) -> Estimate:
-        """The number of a metric over all layers and seeds, or at the last layer where it goes by layer.
+    def estimate(
+        self, condition: Condition, readout: str, metric: str, reference: str | None = None, layer: int | None = None
+    ) -> Estimate:
+        """The number of a metric over all layers and seeds, or at ``layer`` (the last) where it goes by layer.
 
         Rows of single seeds are passed over where there is one over all seeds.
         """
         rows = self.measured_rows(condition)
         rows = rows[(rows["readout"] == readout) & (rows["metric"] == metric)]
         rows = rows[rows["reference"].isna() if reference is None else rows["reference"] == reference]
+        rows = rows if layer is None else rows[rows["layer"] == layer]
         if rows.empty:
             return Estimate(None, note=self.note(condition))
         over_seeds = rows[rows["seed"].isna()]
@@ -200,7 +208,7 @@ class Study:
     def model_label(self, condition: Condition) -> str:
         """Name of the model, with the data set where there are several."""
         name = self.models[condition.model]
-        return name if len(self.datasets) == 1 else f"{name} on {condition.dataset}"
+        return name if self.datasets == [condition.dataset] else f"{name} on {condition.dataset}"
 
     def label(self, condition: Condition) -> str:
         """Name of the model, and of the condition where something was done to it."""

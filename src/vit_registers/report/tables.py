@@ -7,58 +7,29 @@ from pathlib import Path
 from vit_registers.errors import InputError
 from vit_registers.report import names
 from vit_registers.report.latex_tables import Cell, Column, Table
+from vit_registers.report.rows import (
+    CONDITION,
+    CORLOC,
+    KEYS,
+    KNN,
+    MODEL,
+    NORMS,
+    SHARE,
+    TOP1_CLS,
+    TOP1_PATCHES,
+    WHERE,
+    row_of,
+)
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
+from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
 from vit_registers.steps import ViewStep
-
-KEYS = ("dataset", "model", "condition")
-MODEL = Column("model_label", "Model")
-CONDITION = Column("condition_label", "Condition")
-TOP1_CLS = Column("top1_cls", "Top-1 (%), [CLS]")
-TOP1_PATCHES = Column("top1_patch_mean", "Top-1 (%), mean patch")
-KNN = Column("knn_cls", "kNN (%), [CLS]")
-CORLOC = Column("corloc", "CorLoc (%)")
-SHARE = Column("artifact_share", "Artifact patches (%)", decimals=2)
-NORMS = [
-    Column("norm_median", "Median", "r", group="Patch norm at the last block"),
-    Column("norm_p99", "99th pct.", "r", group="Patch norm at the last block"),
-    Column("norm_max", "Largest", "r", group="Patch norm at the last block"),
-]
-WHERE = {
-    "top1_cls": ("probe[cls]", "top1"),
-    "top3_cls": ("probe[cls]", "top3"),
-    "macro_f1_cls": ("probe[cls]", "macro_f1"),
-    "macro_precision_cls": ("probe[cls]", "macro_precision"),
-    "macro_recall_cls": ("probe[cls]", "macro_recall"),
-    "auc_cls": ("probe[cls]", "auc"),
-    "top1_appended": ("probe[appended]", "top1"),
-    "top1_patch_mean": ("probe[patch_mean]", "top1"),
-    "top1_cls+patch_mean": ("probe[cls+patch_mean]", "top1"),
-    "knn_cls": ("knn[cls]", "top1"),
-    "linear_evaluation": ("linear_evaluation", "top1"),
-    "corloc": ("lost", "corloc"),
-    "norm_median": ("norms", "norm_median"),
-    "norm_p99": ("norms", "norm_p99"),
-    "norm_max": ("norms", "norm_max"),
-    "cls_to_artifacts": ("attention", "cls_to_artifacts"),
-}
-
-
-def _row(study: Study, condition: Condition, columns: Iterable[Column], first: bool = True) -> dict[str, Cell]:
-    """Keys, labels and what was measured of one condition; the model's name only where ``first``."""
-    row: dict[str, Cell] = {"dataset": condition.dataset, "model": condition.model, "condition": condition.name}
-    row["model_label"] = study.model_label(condition) if first else ""
-    row["condition_label"] = study.conditions[condition.name]
-    for column in columns:
-        if column.key in WHERE:
-            row[column.key] = study.estimate(condition, *WHERE[column.key])
-    return row
 
 
 def _by_condition(study: Study, table: Table) -> Table:
     """All conditions of all models, a thin rule between models."""
     for condition in study.planned:
         first = condition in study.baselines
-        table.add(_row(study, condition, table.columns, first), rule=first)
+        table.add(row_of(study, condition, table.columns, first), rule=first)
     return table
 
 
@@ -66,54 +37,8 @@ def models(study: Study) -> Table:
     """Every model as it is: how it was made, classification, object discovery."""
     table = Table([MODEL, Column("made", "Weights"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC], KEYS)
     for condition in study.baselines:
-        row = _row(study, condition, table.columns)
+        row = row_of(study, condition, table.columns)
         table.add(row | {"made": names.KINDS[study.cfg.kinds[condition.model]]})
-    return table
-
-
-def _found(study: Study, condition: Condition) -> bool:
-    return bool(study.estimate(condition, "detection", "found").value)
-
-
-def detection(study: Study) -> Table:
-    """Artifact patches and register neurons of every model; where the truth is known, precision and recall."""
-    neurons = "Register neurons (%)"
-    columns = [
-        MODEL,
-        SHARE,
-        Column("threshold", "Threshold", "r"),
-        Column("images_affected", "Images (%)", "r"),
-        Column("first_layer", "Block", "r"),
-        Column("precision", "Precision", "r", group=neurons),
-        Column("recall", "Recall", "r", group=neurons),
-        Column("stability", "Stability", "r", group=neurons),
-        Column("next_ratio", "Score ratio", "r"),
-    ]
-    table = Table(columns, KEYS[:2])
-    for condition in study.baselines:
-        row = _row(study, condition, ())
-        found = _found(study, condition)
-        for column in columns[1:]:
-            cell = study.estimate(condition, "detection", column.key)
-            # one n for the row is said in the caption: cells beside the share rest on the same images
-            plain = cell if column is SHARE else replace(cell, n=None, low=None, high=None)
-            row[column.key] = plain if found or cell.value is not None else replace(plain, note=NONE_FOUND)
-        table.add(row)
-    return table
-
-
-def natural_models(study: Study) -> Table:
-    """Norms of the models that nothing was planted in, and whether they have artifacts."""
-    columns = [MODEL, *NORMS, Column("threshold", "Threshold", "r"), SHARE, Column("verdict", "Detection")]
-    table = Table(columns, KEYS[:2], empty="no model of this study is free of planting")
-    for condition in study.baselines:
-        if study.cfg.kinds[condition.model] in ("tagged", "planted"):
-            continue
-        row = _row(study, condition, columns)
-        row["threshold"] = replace(study.estimate(condition, "detection", "threshold"), n=None)
-        row["artifact_share"] = study.estimate(condition, "detection", "artifact_share")
-        row["verdict"] = "artifacts found" if _found(study, condition) else NONE_FOUND
-        table.add(row)
     return table
 
 
@@ -125,7 +50,7 @@ def test_time_registers(study: Study) -> Table:
     table = Table(columns, KEYS, empty=NONE_FOUND)
 
     def row(condition: Condition, first: bool) -> dict[str, Cell]:
-        cells = _row(study, condition, columns, first)
+        cells = row_of(study, condition, columns, first)
         cells["artifact_share"] = study.estimate(condition, "norms", "artifact_share")
         return cells
 
@@ -152,7 +77,7 @@ def register_count(study: Study) -> Table:
     columns = [MODEL, Column("registers", "Registers", "r"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC]
     table = Table(columns, KEYS[:2], empty="no model of this study was trained with a chosen number of registers")
     for condition in counted(study):
-        table.add(_row(study, condition, columns) | {"registers": registers(study, condition)})
+        table.add(row_of(study, condition, columns) | {"registers": registers(study, condition)})
     return table
 
 
@@ -198,7 +123,7 @@ def classification(study: Study) -> Table:
             control = study.same_model_control(moved)
             if control is None or not study.moves_what_was_found(moved):
                 continue
-            row = _row(study, before, (), first)
+            row = row_of(study, before, (), first)
             row["tokens"] = study.cfg.interventions[moved.name].tokens  # type: ignore[union-attr]
             for column, condition in (("plain", before), ("appended", control), ("moved", moved)):
                 row[column] = study.estimate(condition, readout, metric)
@@ -225,7 +150,7 @@ def register_sweep(study: Study) -> Table:
         swept = [c for c in study.of(before.dataset, before.model) if study.moves_what_was_found(c)]
         swept = sorted((c for c in swept if study.measured(c)), key=study.tokens)
         for condition in swept:
-            row = _row(study, condition, columns, condition == swept[0])
+            row = row_of(study, condition, columns, condition == swept[0])
             row["tokens"] = study.tokens(condition)
             control = study.control(condition)
             if control is not None:
@@ -288,6 +213,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "detection": detection,
     "test_time_registers": test_time_registers,
     "natural_models": natural_models,
+    "neurons": neurons,
+    "neuron_overlap": neuron_overlap,
     "classification": classification,
     "register_sweep": register_sweep,
     "register_count": register_count,
