@@ -168,6 +168,16 @@ def lost(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: C
 
 
 @app.command()
+def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """LOST under every setting, in one pass; the best is chosen on one part of the images, reported on the other."""
+    from vit_registers.readouts import sweep as step
+
+    slice_ = _slice(steps.SweepStep, cfg, params, lambda p: steps.sweep(p, dataset, model))
+    out = RESULTS / "readouts" / "sweep" / dataset / f"{model}.csv"
+    step.run(slice_, DATA / dataset, RESULTS / "models" / model, out)
+
+
+@app.command()
 def compare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Paired differences between conditions, image by image."""
     from vit_registers.readouts import compare as step
@@ -178,8 +188,8 @@ def compare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> N
 
 @app.command()
 def collect(
-    inputs: Annotated[list[Path], typer.Argument(help="Tidy tables.")],
     out: Annotated[Path, typer.Option(help="The table of all their rows.")],
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Tidy tables; none where a readout was left out.")] = None,
     summary: Annotated[
         Path | None, typer.Option(help="Also the headline numbers as nested JSON, for dvc metrics.")
     ] = None,
@@ -187,7 +197,7 @@ def collect(
     """Several tidy tables as one."""
     from vit_registers.readouts import collect as step
 
-    step.run(inputs, out, summary)
+    step.run(inputs or [], out, summary)
 
 
 @app.command()
@@ -239,6 +249,7 @@ def main() -> None:
     """Entry point: an :class:`InputError` becomes one line and exit status 2."""
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # which tells of every glyph that a PDF takes in
     try:
         app()
     except InputError as error:

@@ -70,5 +70,5 @@ def read(path: Path | str) -> pd.DataFrame:
 
 def concatenate(paths: Iterable[Path | str]) -> pd.DataFrame:
     """The tables of several readouts as one, sorted by key."""
-    tables = [read(path) for path in paths]
+    tables = [read(path) for path in paths] or [frame([])]
     return pd.concat(tables).astype(_DTYPES).sort_values(KEY, kind="stable", ignore_index=True)

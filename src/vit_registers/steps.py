@@ -12,12 +12,14 @@ from vit_registers.params import (
     Comparison,
     Dataset,
     Detection,
+    DinoSeg,
     Extraction,
     Gallery,
     Intervention,
     Knn,
     LinearEvaluation,
     Lost,
+    LostSweep,
     Model,
     Params,
     PlantedModel,
@@ -139,10 +141,24 @@ class ProbeStep(ReadoutStep):
 
 
 class LostStep(ReadoutStep):
-    """LOST boxes and CorLoc."""
+    """Boxes without labels and their CorLoc: LOST, and the attention of [CLS]."""
 
     lost: Lost
+    dino_seg: DinoSeg
     gallery: Gallery
+
+
+class SweepStep(Strict):
+    """LOST of one model on one data set under every setting."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    extraction: Extraction
+    lost: Lost
+    sweep: LostSweep
+    statistics: Statistics
 
 
 class TokensStep(ReadoutStep):
@@ -285,7 +301,25 @@ def probe(params: Params, dataset: str, model: str) -> ProbeStep:
 
 def lost(params: Params, dataset: str, model: str) -> LostStep:
     """Slice of ``vit-registers lost``."""
-    return LostStep(**_readout(params, dataset, model), lost=params.lost, gallery=params.gallery)
+    return LostStep(
+        **_readout(params, dataset, model), lost=params.lost, dino_seg=params.dino_seg, gallery=params.gallery
+    )
+
+
+def sweep(params: Params, dataset: str, model: str) -> SweepStep:
+    """Slice of ``vit-registers sweep``."""
+    if params.lost_sweep is None:
+        raise InputError("lost_sweep: null; say which settings to sweep over")
+    return SweepStep(
+        seed=params.seed,
+        device=params.device,
+        dataset=dataset,
+        model=model,
+        extraction=params.extraction,
+        lost=params.lost,
+        sweep=params.lost_sweep,
+        statistics=params.statistics,
+    )
 
 
 def tokens(params: Params, dataset: str, model: str) -> TokensStep:

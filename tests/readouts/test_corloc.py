@@ -6,7 +6,7 @@ from PIL import Image
 from vit_registers import metrics, params
 from vit_registers.errors import InputError
 from vit_registers.forward import store
-from vit_registers.readouts import compare, corloc, lost
+from vit_registers.readouts import compare, corloc, dino_seg, lost
 from vit_registers.readouts.boxes import random_boxes
 from vit_registers.readouts.statistics import wilson
 from vit_registers.seeds import generator
@@ -19,7 +19,7 @@ SCALE = 20 / 24  # the shorter side is resized to 20, the longer one to 33
 OFFSET = np.array([8.0, 2.0, 8.0, 2.0])  # (33 - 16) / 2 is 8.5 and goes to the even one, as in torchvision
 
 
-def step(conditions=CONDITIONS, images=2, **changes):
+def step(conditions=CONDITIONS, images=2, head=None, **changes):
     settings = {"feature": "k", "layer": -1, "k": 3, "normalise": False, "centre": True, "bias": 0.0, **changes}
     return LostStep(
         seed=0,
@@ -28,6 +28,7 @@ def step(conditions=CONDITIONS, images=2, **changes):
         conditions=list(conditions),
         statistics=params.Statistics(confidence=0.9, resamples=100),
         lost=params.Lost(**settings),
+        dino_seg=params.DinoSeg(mass=0.6, head=head, skip_last_component=False),
         gallery=params.Gallery(images=images),
     )
 
@@ -42,11 +43,26 @@ def keys_of(dense, seed):
     return (3.0 + keys + 0.1 * rng.standard_normal(keys.shape)).reshape(len(dense), 16, 3).astype(np.float16)
 
 
+def attention_of(dense, seed):
+    """Attention (m, layers, [CLS], tokens): the last layer's is on a block of four patches."""
+    rng = np.random.default_rng([seed, 1])
+    given = rng.random((len(dense), 3, 1, 17)).astype(np.float16) / 100
+    for image in given:
+        image[2, 0, 1 + 4 * rng.integers(0, 2) + 1 + np.array([0, 1, 4, 5])] = 0.2
+    return given
+
+
+def metrics_of(out, readout="lost"):
+    table = metrics.read(out / "m.csv")
+    return table[table["readout"] == readout]
+
+
 @pytest.fixture
 def made(study):
     dense = study.rows("test")[:25]
     for i, condition in enumerate(CONDITIONS[:2]):
-        study.write_features(condition, {"k_02": keys_of(dense, i), "k_00": keys_of(dense, 9)}, dense)
+        arrays = {"k_02": keys_of(dense, i), "k_00": keys_of(dense, 9), "attention": attention_of(dense, i)}
+        study.write_features(condition, arrays, dense)
     store.write_not_applicable(study.folder("ttr-4"), "key", REASON)
     return study
 
@@ -72,8 +88,10 @@ def slow_box(patches):
 def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
     out = run(made, step())
     boxes = pd.read_parquet(out / "m.boxes.parquet").set_index(["intervention", "image_id"])
-    images = pd.read_parquet(out / "m.images.parquet").set_index(["intervention", "image_id"])
-    rows = metrics.read(out / "m.csv").set_index(["intervention", "metric"])
+    images = pd.read_parquet(out / "m.images.parquet")
+    assert images["readout"].value_counts().to_dict() == {"lost": 50, "dino_seg": 50}
+    images = images[images["readout"] == "lost"].set_index(["intervention", "image_id"])
+    rows = metrics_of(out).set_index(["intervention", "metric"])
     dense = made.rows("test")[:25]
     for i, condition in enumerate(CONDITIONS[:2]):
         keys = keys_of(dense, i).astype(np.float32)
@@ -91,14 +109,44 @@ def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
         assert 0 < sum(hits) < 25
         assert (found["value"], found["n"]) == (pytest.approx(np.mean(hits)), 25)
         assert (found["low"], found["high"]) == pytest.approx(wilson(sum(hits), 25, 0.9))
-    assert set(images["readout"]) == {"lost"}
     assert set(images["metric"]) == {"corloc"}
     assert images["seed"].isna().all()
 
 
+@pytest.mark.parametrize("head", [None, 1])
+def test_attended_boxes_are_those_of_dino_seg_image_by_image(made, head):
+    dense = made.rows("test")[:25]
+    for i, condition in enumerate(CONDITIONS[:2]):
+        heads = np.stack([attention_of(dense, 7), attention_of(dense, 8 + i)], axis=2)
+        arrays = {"k_02": keys_of(dense, i), "attention": attention_of(dense, i), "attention_heads": heads}
+        made.write_features(condition, arrays, dense)
+    out = run(made, step(head=head))
+    rows = metrics_of(out, "dino_seg").set_index("intervention")
+    assert rows["metric"].eq("corloc").all()
+    for i, condition in enumerate(CONDITIONS[:2]):
+        given = attention_of(dense, i if head is None else 8 + i)[:, 2, 0, 1:].astype(np.float32)
+        found = dino_seg.discover(given, (4, 4), 0.6, False)
+        hits = [
+            max(slow_iou(slow_box(box), truth) for truth in made.table["boxes"][row]) >= 0.5
+            for box, row in zip(found, dense, strict=True)
+        ]
+        assert 0 < sum(hits) < 25
+        assert rows.loc[condition, "value"] == pytest.approx(np.mean(hits))
+        assert (rows.loc[condition, "low"], rows.loc[condition, "high"]) == pytest.approx(wilson(sum(hits), 25, 0.9))
+    assert rows.loc["ttr-4", "note"] == REASON
+
+
+def test_a_head_that_the_model_lacks_is_refused(made):
+    dense = made.rows("test")[:25]
+    arrays = {"k_02": keys_of(dense, 0), "attention_heads": np.stack([attention_of(dense, 7)] * 2, axis=2)}
+    made.write_features("baseline", arrays, dense)
+    with pytest.raises(InputError, match=r"dino_seg\.head: 2 of a model with 2 heads; lower it"):
+        run(made, step(conditions=["baseline"], head=2))
+
+
 def test_a_condition_that_does_not_apply_has_one_row_with_the_reason(made):
     out = run(made, step())
-    rows = metrics.read(out / "m.csv")
+    rows = metrics_of(out)
     absent = rows[rows["intervention"] == "ttr-4"]
     assert absent["note"].tolist() == [REASON]
     assert absent["value"].isna().all()
@@ -106,7 +154,7 @@ def test_a_condition_that_does_not_apply_has_one_row_with_the_reason(made):
 
 
 def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(made):
-    rows = metrics.read(run(made, step()) / "m.csv").set_index(["intervention", "metric"])
+    rows = metrics_of(run(made, step())).set_index(["intervention", "metric"])
 
     def hits(share, split):
         w, h = share * WIDTH / 2, share * HEIGHT / 2
@@ -143,7 +191,7 @@ def test_random_boxes_are_the_same_for_every_model_of_a_data_set(made, monkeypat
 def test_a_training_split_without_boxes_chooses_no_centre_box(made):
     made.table["boxes"] = made.table["boxes"].where(made.table["split"] == "test", None)
     made.write_manifest()
-    rows = metrics.read(run(made, step()) / "m.csv").set_index(["intervention", "metric"])
+    rows = metrics_of(run(made, step())).set_index(["intervention", "metric"])
     assert rows.loc["baseline", "corloc_centre_box"]["note"] == "no training image has a box to choose it on"
     assert pd.isna(rows.loc["baseline", "corloc_centre_box"]["value"])
     assert rows.loc["baseline", "corloc"]["value"] > 0
@@ -153,8 +201,8 @@ def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made):
     made.table = made.table.drop(columns="boxes")
     made.write_manifest()
     out = run(made, step())
-    rows = metrics.read(out / "m.csv").set_index("intervention")
-    assert rows["value"].isna().all()
+    assert metrics.read(out / "m.csv")["value"].isna().all()
+    rows = metrics_of(out).set_index("intervention")
     assert rows["note"].to_dict() == {
         "baseline": "the data set has no boxes",
         "append-4": "the data set has no boxes",
@@ -214,20 +262,21 @@ def test_a_layer_without_k_is_refused(made, layer, reason):
 
 def test_an_image_without_a_box_is_a_miss(made):
     dense = made.rows("test")[:25]
-    made.write_features("append-4", {"k_02": np.zeros((25, 16, 3), dtype=np.float16)}, dense)
+    arrays = {"k_02": np.zeros((25, 16, 3), dtype=np.float16), "attention": attention_of(dense, 0)}
+    made.write_features("append-4", arrays, dense)
     out = run(made, step(conditions=["baseline", "append-4"]))
     boxes = pd.read_parquet(out / "m.boxes.parquet")
     boxes = boxes[boxes["intervention"] == "append-4"]
     assert boxes[["x0", "y0", "x1", "y1"]].isna().all().all()
     assert boxes["iou"].eq(0).all()
-    rows = metrics.read(out / "m.csv").set_index(["intervention", "metric"])
+    rows = metrics_of(out).set_index(["intervention", "metric"])
     assert rows.loc["append-4", "corloc"]["value"] == 0
 
 
 def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made):
     out = run(made, step(images=3))
     dense = made.rows("test")[:25]
-    steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True, 0.0), (4, 4), 3)
+    steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True), (4, 4), 3)
     with np.load(out / "m.steps.npz") as arrays:
         names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "degree", "kept", "mask", "seed")]
         assert sorted(arrays) == sorted([*names, "grids", "image_id", "images", "sizes", "truth"])
@@ -251,7 +300,8 @@ def test_truth_that_is_found_whole_has_overlap_one(made):
     dense = made.rows("test")[:25]
     keys = np.tile([1.0, 0.0], (25, 4, 4, 1))
     keys[:, 1:3, 2:4] = [-1.0, 0.0]
-    made.write_features("baseline", {"k_02": keys.reshape(25, 16, 2).astype(np.float16)}, dense)
+    arrays = {"k_02": keys.reshape(25, 16, 2).astype(np.float16), "attention": attention_of(dense, 0)}
+    made.write_features("baseline", arrays, dense)
     box = slow_box([2, 1, 4, 3]).tolist()
     made.table["boxes"] = [[box]] * len(made.table)
     made.write_manifest()

@@ -41,7 +41,7 @@ def slow(features, grid, k, centre=False, bias=0):
 
 
 def run(features, grid, k, centre=False, bias=0.0):
-    return lost.discover(lost.similarity(features, False, centre, bias), grid, k)
+    return lost.discover(lost.similarity(features, False, centre), grid, k, bias)
 
 
 def check(features, grid, k, centre=False, bias=0.0):
@@ -149,15 +149,15 @@ def test_similarity_of_normalised_and_centred_patches():
     for i, image in enumerate(features.astype(float)):
         centred = image - image.mean(axis=0)
         unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-        raw = lost.similarity(features, normalise=False, centre=False, bias=0.5)[i]
-        both = lost.similarity(features, normalise=True, centre=True, bias=-0.25)[i]
-        np.testing.assert_allclose(raw, image @ image.T + 0.5, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(both, unit @ unit.T - 0.25, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(np.diag(both), 0.75, rtol=1e-5)
+        raw = lost.similarity(features, normalise=False, centre=False)[i]
+        both = lost.similarity(features, normalise=True, centre=True)[i]
+        np.testing.assert_allclose(raw, image @ image.T, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(both, unit @ unit.T, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(np.diag(both), 1.0, rtol=1e-5)
 
 
 def test_patches_that_are_all_zero_can_be_normalised():
-    assert np.isfinite(lost.similarity(np.zeros((1, 4, 3), dtype=np.float16), True, True, 0.0)).all()
+    assert np.isfinite(lost.similarity(np.zeros((1, 4, 3), dtype=np.float16), True, True)).all()
 
 
 def test_lost_and_its_step_need_no_torch():

@@ -132,9 +132,20 @@ def test_arms_of_one_seed_share_start_batches_and_split(made, monkeypatch):
 def test_a_condition_does_not_depend_on_those_beside_it(made):
     rows, images = read(run(made, step()))
     _, alone = read(run(made, step(conditions=["append-2"]), "alone"))
-    mine = images[images["intervention"] == "append-2"].reset_index(drop=True)
+    own = ~images["readout"].str.startswith("kept")  # a kept head is the baseline's
+    mine = images[(images["intervention"] == "append-2") & own].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, mine)
     assert rows["intervention"].nunique() == len(CONDITIONS)
+
+
+def test_a_kept_head_is_the_baselines_on_the_features_of_each_condition(made):
+    _, images = read(run(made, step()))
+    of = images.set_index(["intervention", "readout"])["value"]
+    for condition in ("baseline", "same"):
+        assert of[condition, "kept[cls]"].tolist() == of["baseline", "probe[cls]"].tolist()
+    # the third arm is the first with its sign turned: what the head liked best it likes least
+    assert of["append-2", "probe[cls]"].mean() > of["append-2", "kept[cls]"].mean() + 0.4
+    assert not images["readout"].eq("kept[appended]").any()  # the baseline has none
 
 
 def test_neighbours_are_sought_in_the_whole_training_split(made):

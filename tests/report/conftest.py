@@ -19,7 +19,7 @@ from vit_registers.metrics import Metric
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
-READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "comparisons")
+READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "comparisons")
 
 
 @dataclass
@@ -103,7 +103,13 @@ class _Invented:
 
     def probe(self) -> list[Metric]:
         rows = []
-        readouts = {"probe[cls]": 0.82, "probe[patch_mean]": 0.84, "knn[cls]": 0.80, "linear_evaluation": 0.85}
+        readouts = {
+            "probe[cls]": 0.82,
+            "kept[cls]": 0.81,
+            "probe[patch_mean]": 0.84,
+            "knn[cls]": 0.80,
+            "linear_evaluation": 0.85,
+        }
         readouts |= {"probe[appended]": 0.3} if self.appended else {}
         for readout, base in (readouts | {"probe[cls+patch_mean]": 0.86}).items():
             metrics_of = {"top1": base, "top3": base + 0.06, "macro_f1": base - 0.01}
@@ -125,8 +131,10 @@ class _Invented:
     def lost(self) -> list[Metric]:
         corloc = (0.19 if self.artifacts else 0.385) + 0.01 * self.rng.standard_normal()
         if not self.applies:
-            return [self.row("lost", "corloc", None, "share of images", 1000, note=REASON)]
+            methods = ("lost", "dino_seg")
+            return [self.row(method, "corloc", None, "share of images", 1000, note=REASON) for method in methods]
         rows = [self.row("lost", "corloc", corloc, "share of images", 1000, **_interval(corloc, 1000))]
+        rows.append(self.row("dino_seg", "corloc", 0.12, "share of images", 1000, **_interval(0.12, 1000)))
         if self.key["intervention"] == "baseline":
             for kind, value in (("centre", 0.085), ("random", 0.012)):
                 rows.append(
@@ -169,6 +177,25 @@ class _Invented:
         for other in elsewhere:
             rows.append(self.row("neurons", "overlap", 0.75, "overlap of top k", 4, reference=other, p=1e-6))
         return rows
+
+    def sweep(self) -> list[Metric]:
+        """Twelve settings in each of two blocks; the last of them is the best."""
+        rows = []
+        for layer in (4, 5):
+            for feature in "kqv":
+                for words, extra in (("", 0.0), ("centred, ", 0.1)):
+                    for bias in ("0", "normalised, -0.2"):
+                        value = 0.2 + 0.02 * layer + extra
+                        metric = f"corloc[{feature}, {words}{bias}]"
+                        rows.append(
+                            self.row("lost_sweep", metric, value, "fraction", 500, layer=layer, **_interval(value, 500))
+                        )
+        for metric, value in (("corloc", 0.41), ("corloc_on_choice", 0.44), ("corloc_default", 0.39)):
+            interval = _interval(value, 500)
+            note = "block 5: v, centred, normalised, -0.2"
+            rows.append(self.row("lost_sweep", metric, value, "fraction", 500, note=note, **interval))
+        gain = {"low": -0.01, "high": 0.05, "p": 0.2}
+        return [*rows, self.row("lost_sweep", "corloc_gain", 0.02, "fraction", 500, **gain)]
 
     def histogram(self) -> pd.DataFrame:
         edges = np.geomspace(5, 500, 41)
@@ -261,6 +288,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
             rows["lost"] += invented.lost()
             if condition == "baseline":
                 rows["detection"] += invented.detection()
+                rows["sweep"] += invented.sweep()
                 looked = [each for each, name in study.detected_pairs() if name == model]
                 rows["neurons"] += invented.neurons([each for each in looked if each != dataset])
             if invented.applies:

@@ -18,11 +18,15 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "detection",
         "test_time_registers",
         "natural_models",
+        "neurons",
+        "neuron_overlap",
         "register_count",
         "register_sweep",
         "classification",
         "probe",
         "lost_corloc",
+        "lost_sweep",
+        "lost_grid",
         "comparisons",
     ]
     figures = [
@@ -33,13 +37,13 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "attention_maps",
         "attention_by_block",
         "lost_steps",
+        "lost_settings",
         "register_count",
     ]
     expected = {f"results/tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
     expected |= {f"results/figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")}
-    expected |= {
-        f"results/metrics/{name}.csv" for name in ("detection", "tokens", "probe", "lost", "comparisons", "metrics")
-    }
+    readouts = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "comparisons", "metrics")
+    expected |= {f"results/metrics/{name}.csv" for name in readouts}
     assert names == expected | {"results/metrics/summary.json", "report/report.pdf"}
     assert finished.planned() == []
 
@@ -57,12 +61,14 @@ def test_every_condition_has_its_numbers_or_says_why_not(finished):
 
 
 def test_detection_finds_exactly_the_planted_neurons(finished):
-    rows = table(finished, "detection").set_index(["model", "metric"])["value"]
-    assert rows["planted", "found"] == 1
-    assert rows["planted", "precision"] == 1
-    assert rows["planted", "recall"] == 1
+    rows = table(finished, "detection").set_index(["dataset", "model", "metric"])["value"].sort_index()
+    for dataset in ("shapes", "shapes-grey"):
+        for metric in ("found", "precision", "recall"):
+            assert rows[dataset, "planted", metric] == 1, (dataset, metric)
     for natural in ("vit-r0", "vit-r4", "tagged"):
-        assert rows[natural, "found"] == 0
+        assert rows["shapes", natural, "found"] == 0
+    neurons = table(finished, "neurons").set_index(["dataset", "model", "metric"])
+    assert neurons.loc[("shapes", "planted", "overlap"), "value"].tolist() == [1.0]
 
 
 DAMAGED = ("baseline", "append-4", "half-4", "random-4")
@@ -82,7 +88,7 @@ def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_control
 
 def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_registers_alone(finished):
     rows = table(finished, "comparisons")
-    corloc = rows[rows.metric == "corloc_difference"].set_index(["intervention", "reference"])
+    corloc = rows[(rows.readout == "lost") & (rows.metric == "corloc_difference")].set_index(["intervention", "reference"])
     control = "tagged/append-4"
     for damaged in DAMAGED:
         row = corloc.loc[damaged, "tagged/baseline" if damaged == "baseline" else control]
@@ -122,8 +128,8 @@ def edited(project, file, old, new):
 
 def test_edited_lost_code_redoes_lost_and_what_follows(finished):
     rules = edited(finished, "readouts/lost.py", "\n\n\ndef ", "\n\nEDITED = True\n\n\ndef ")
-    assert set(rules) == {"lost", "compare", "collect", "table", "figure"} | ALWAYS_LAST
-    assert rules.count("collect") == 2  # lost and comparisons
+    assert set(rules) == {"lost", "sweep", "compare", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("collect") == 3  # lost, its sweep, and comparisons
 
 
 def test_an_edited_comment_redoes_nothing(finished):

@@ -6,6 +6,7 @@ READOUTS = {
     "tokens": per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
     "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),
+    "sweep": PHASES["sweep"],
     "comparisons": PHASES["comparisons"],
 }
 

@@ -77,6 +77,29 @@ rule lost:
         "vit-registers lost --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+# What a sweep reads of an image is too much to keep, so it has a pass of its own.
+rule sweep:
+    input:
+        "data/prepared/{dataset}/dataset.json",
+        "results/models/{model}/model.json",
+    output:
+        "results/readouts/sweep/{dataset}/{model}.csv",
+    log:
+        "logs/sweep/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/sweep/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=PASS_MB,
+    params:
+        cfg=lambda w: cfg(steps.sweep, w.dataset, w.model),
+        code=code("readouts.sweep"),
+    shell:
+        "vit-registers sweep --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
 rule compare:
     input:
         lambda w: expand("results/readouts/probe/{{dataset}}/{model}.images.parquet", model=models_on(w)),
@@ -104,4 +127,5 @@ PHASES["readouts"] = [
     *per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
 ]
+PHASES["sweep"] = per_pair("results/readouts/sweep/{dataset}/{model}.csv") if STUDY.lost_sweep else []
 PHASES["comparisons"] = [f"results/readouts/comparisons/{name}.csv" for name in {d: 0 for d, _ in STUDY.pairs()}]

@@ -42,6 +42,7 @@ VIEWS = [
     "results/metrics/tokens.csv",
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
+    "results/metrics/sweep.csv",
     "results/metrics/comparisons.csv",
 ]
 READOUTS = ["results/readouts/tokens", "results/readouts/probe", "results/readouts/lost"]
@@ -76,7 +77,14 @@ PHASES = {
         "readouts",
         ["data/prepared", BASELINE, "results/registers", ABLATED],
         READOUTS,
-        ["probe", "linear_evaluation", "knn", "lost", "gallery", "statistics"],
+        ["probe", "linear_evaluation", "knn", "lost", "dino_seg", "gallery", "statistics"],
+    ),
+    "sweep": Phase(
+        ["readouts.sweep"],
+        "readouts",
+        ["data/prepared", "results/models"],
+        ["results/readouts/sweep"],
+        ["device", "extraction", "lost", "lost_sweep", "statistics"],
     ),
     "comparisons": Phase(
         ["readouts.compare"],
@@ -88,7 +96,7 @@ PHASES = {
     "metrics": Phase(
         ["readouts.collect"],
         "metrics",
-        ["results/readouts/detection", "results/readouts/neurons", *READOUTS, "results/readouts/comparisons"],
+        [f"results/readouts/{name}" for name in ("detection", "neurons", "sweep", "comparisons")] + READOUTS,
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),
@@ -128,6 +136,8 @@ PHASES = {
             "linear_evaluation",
             "knn",
             "lost",
+            "lost_sweep",
+            "dino_seg",
             "gallery",
             "statistics",
         ],

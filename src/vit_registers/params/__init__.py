@@ -34,7 +34,17 @@ from vit_registers.params.passes import (
     singles,
 )
 from vit_registers.params.reading import check_paths, load, overlay, parse, read_yaml
-from vit_registers.params.readouts import Comparison, Gallery, Knn, LinearEvaluation, Lost, Probe, Statistics
+from vit_registers.params.readouts import (
+    Comparison,
+    DinoSeg,
+    Gallery,
+    Knn,
+    LinearEvaluation,
+    Lost,
+    LostSweep,
+    Probe,
+    Statistics,
+)
 from vit_registers.params.study import Params, Run, Study
 
 __all__ = [
@@ -46,6 +56,7 @@ __all__ = [
     "CsvDataset",
     "Dataset",
     "Detection",
+    "DinoSeg",
     "Extraction",
     "FetchedModel",
     "FileModel",
@@ -56,6 +67,7 @@ __all__ = [
     "Knn",
     "LinearEvaluation",
     "Lost",
+    "LostSweep",
     "Model",
     "MoveNeurons",
     "OpenClipModel",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vit_registers.params.base import Count, Positive, Share, Strict
+from vit_registers.params.base import Count, Positive, Share, Strict, Whole
 
 
 class Probe(Strict):
@@ -48,6 +48,33 @@ class Lost(Strict):
     normalise: bool
     centre: bool
     bias: float
+
+
+class LostSweep(Strict):
+    """LOST under every combination of what decides its similarities, in one pass over the images of every model.
+
+    Raw similarities go without a bias, those of L2-normalised patches with each of ``bias``. The setting is chosen on
+    ``chosen_on``, a share of the dense images, and reported on the others.
+    """
+
+    features: Annotated[list[Literal["q", "k", "v"]], Field(min_length=1)]
+    layers: Annotated[list[int], Field(min_length=1)]
+    centre: Annotated[list[bool], Field(min_length=1)]
+    bias: Annotated[list[Annotated[float, Field(ge=-1.0, le=1.0)]], Field(min_length=1)]
+    chosen_on: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class DinoSeg(Strict):
+    """One box per image from the attention of [CLS] at the last block (the second method of simeoni2021).
+
+    The patches that hold ``mass`` of the attention make a mask; the box is that of its largest component. ``head``:
+    one head, which needs ``extraction.attention_heads``, or null for their mean. ``skip_last_component`` is
+    what the published code does.
+    """
+
+    mass: Share
+    head: Whole | None
+    skip_last_component: bool
 
 
 class Gallery(Strict):

@@ -9,7 +9,17 @@ from vit_registers.params.base import Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
 from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, TaggedModel, TrainedModel
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
-from vit_registers.params.readouts import Comparison, Gallery, Knn, LinearEvaluation, Lost, Probe, Statistics
+from vit_registers.params.readouts import (
+    Comparison,
+    DinoSeg,
+    Gallery,
+    Knn,
+    LinearEvaluation,
+    Lost,
+    LostSweep,
+    Probe,
+    Statistics,
+)
 
 
 class Run(Strict):
@@ -55,6 +65,8 @@ class Params(Strict):
     linear_evaluation: LinearEvaluation | None
     knn: Knn
     lost: Lost
+    lost_sweep: LostSweep | None
+    dino_seg: DinoSeg
     gallery: Gallery
     statistics: Statistics
 
@@ -113,6 +125,8 @@ class Params(Strict):
                 f"linear_evaluation.blocks: {max(wanted.blocks)} blocks, but extraction.cls_blocks keeps "
                 f"{self.extraction.cls_blocks}; raise it"
             )
+        if self.dino_seg.head is not None and not self.extraction.attention_heads:
+            raise ValueError("dino_seg.head: one head needs extraction.attention_heads; set it, or head to null")
         for name, override in self.detection_overrides.items():
             known("detection_overrides", name, self.models, "model")
             for key in override:

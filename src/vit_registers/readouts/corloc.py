@@ -1,4 +1,4 @@
-"""The step that runs LOST on cached keys and scores its boxes: CorLoc with intervals, and boxes that know nothing."""
+"""The step that finds objects in cached features and scores its boxes: LOST, DINO-seg, and boxes that know nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from vit_registers.errors import InputError
 from vit_registers.files import replacing
 from vit_registers.forward.store import Features, array_name, condition_folder
 from vit_registers.metrics import Metric
-from vit_registers.readouts import gallery, lost
+from vit_registers.params import DinoSeg
+from vit_registers.readouts import dino_seg, gallery, lost
 from vit_registers.readouts.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.readouts.statistics import wilson
 from vit_registers.seeds import generator
 from vit_registers.steps import LostStep
 
+METHODS = ("lost", "dino_seg")
 HIT = 0.5  # intersection over union from which a box counts (simeoni2021)
 NO_TRUTH = "the data set has no boxes"
 CHUNK = 64  # images at a time: similarities are p x p each
@@ -87,12 +89,18 @@ class Views:
 
     def geometry(self, image: int) -> Geometry:
         """The way of one dense image to its input."""
-        row = self.manifest.table.iloc[int(self.features.dense_rows[image])]
-        height, width = int(row["height"]), int(row["width"])
         if not self.native:
-            return Geometry.of(self.features.index, height, width)
+            return self.at_input(image)
         grid, patch = self.grids()[image], self.features.patch
-        return Geometry(height, width, None, (int(grid[0]) * patch[0], int(grid[1]) * patch[1]))
+        return Geometry(*self._size(image), None, (int(grid[0]) * patch[0], int(grid[1]) * patch[1]))
+
+    def at_input(self, image: int) -> Geometry:
+        """Its way to the model's own input size."""
+        return Geometry.of(self.features.index, *self._size(image))
+
+    def _size(self, image: int) -> tuple[int, int]:
+        row = self.manifest.table.iloc[int(self.features.dense_rows[image])]
+        return int(row["height"]), int(row["width"])
 
 
 def boxes_of(views: Views, cfg: LostStep, shown: NDArray[np.int64]) -> tuple[dict[int, lost.Steps], Floats]:
@@ -104,14 +112,31 @@ def boxes_of(views: Views, cfg: LostStep, shown: NDArray[np.int64]) -> tuple[dic
         members = np.flatnonzero((grids == grid).all(axis=1))
         for start in range(0, len(members), CHUNK):
             images = members[start : start + CHUNK]
-            similar = lost.similarity(views.chunk(images), cfg.lost.normalise, cfg.lost.centre, cfg.lost.bias)
-            found = lost.discover(similar, (int(grid[0]), int(grid[1])), cfg.lost.k)
+            similar = lost.similarity(views.chunk(images), cfg.lost.normalise, cfg.lost.centre)
+            found = lost.discover(similar, (int(grid[0]), int(grid[1])), cfg.lost.k, cfg.lost.bias)
             for at, image in enumerate(images):
                 in_input = found.box[at] * np.tile(views.features.patch[::-1], 2)
                 boxes[image] = views.geometry(int(image)).to_image(in_input)
                 if image in shown:
                     steps[int(image)] = found.of(at)
     return steps, boxes
+
+
+def attended_boxes(views: Views, settings: DinoSeg) -> Floats:
+    """DINO-seg's boxes (n, 4) of all dense images in pixels of the images; always at the model's input size."""
+    features = views.features
+    layout = features.layout
+    if settings.head is None:
+        given = features.array("attention")[:, -1, 0]  # [CLS] is the first special token
+    else:
+        by_head = features.array("attention_heads")
+        if settings.head >= by_head.shape[2]:
+            raise InputError(f"dino_seg.head: {settings.head} of a model with {by_head.shape[2]} heads; lower it")
+        given = by_head[:, -1, settings.head, 0]
+    over = np.asarray(given[:, layout.patch_slice], dtype=np.float32)
+    found = dino_seg.discover(over, layout.grid, settings.mass, settings.skip_last_component)
+    in_input = found * np.tile(features.patch[::-1], 2)
+    return np.stack([views.at_input(i).to_image(box) for i, box in enumerate(in_input)])
 
 
 def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
@@ -124,7 +149,7 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
     for condition in cfg.conditions:
         cached = Features.open(condition_folder(features, cfg.dataset, cfg.model, condition))
         if cached.status != "complete":
-            rows.append(_row(cfg, condition, "corloc", None, 0, note=cached.reason))
+            rows += [_row(cfg, condition, m, "corloc", None, 0, note=cached.reason) for m in METHODS]
             continue
         dense = cached.dense_rows
         truth = truth_of(manifest, dense)
@@ -134,13 +159,17 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         ids = manifest.table["image_id"].to_numpy()[dense]
         if has_truth(manifest, dense, truth):
             overlap = best_iou(found, truth)
-            rows.append(_share(cfg, condition, "corloc", overlap >= HIT))
-            images.append(_per_image(condition, ids, overlap >= HIT))
+            rows.append(_share(cfg, condition, "lost", "corloc", overlap >= HIT))
+            images.append(_per_image(condition, "lost", ids, overlap >= HIT))
+            if cached.layout.cls:
+                attended = best_iou(attended_boxes(views, cfg.dino_seg), truth) >= HIT
+                rows.append(_share(cfg, condition, "dino_seg", "corloc", attended))
+                images.append(_per_image(condition, "dino_seg", ids, attended))
             rows += _baselines(cfg, manifest, dense, truth) if condition == "baseline" else []
         else:
             overlap = np.full(len(ids), np.nan)
-            rows.append(_row(cfg, condition, "corloc", None, 0, note=NO_TRUTH))
-            images.append(_per_image(condition, ids[:0], overlap[:0]))
+            rows += [_row(cfg, condition, m, "corloc", None, 0, note=NO_TRUTH) for m in METHODS]
+            images.append(_per_image(condition, "lost", ids[:0], overlap[:0]))
         corners = dict(zip(("x0", "y0", "x1", "y1"), found.T, strict=True))
         boxes.append(pd.DataFrame({"image_id": ids, "intervention": condition, **corners, "iou": overlap}))
         if condition == "baseline":
@@ -154,18 +183,20 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **pictures)
 
 
-def _row(cfg: LostStep, condition: str, metric: str, value: float | None, n: int, **more: Any) -> Metric:
-    return Metric(cfg.model, cfg.dataset, condition, "lost", metric, value, "fraction", n, **more)
+def _row(cfg: LostStep, condition: str, method: str, metric: str, value: float | None, n: int, **more: Any) -> Metric:
+    return Metric(cfg.model, cfg.dataset, condition, method, metric, value, "fraction", n, **more)
 
 
-def _share(cfg: LostStep, condition: str, metric: str, hits: np.ndarray, note: str | None = None) -> Metric:
+def _share(
+    cfg: LostStep, condition: str, method: str, metric: str, hits: np.ndarray, note: str | None = None
+) -> Metric:
     low, high = wilson(int(hits.sum()), len(hits), cfg.statistics.confidence)
-    return _row(cfg, condition, metric, float(hits.mean()), len(hits), low=low, high=high, note=note)
+    return _row(cfg, condition, method, metric, float(hits.mean()), len(hits), low=low, high=high, note=note)
 
 
-def _per_image(condition: str, ids: np.ndarray, hits: np.ndarray) -> pd.DataFrame:
+def _per_image(condition: str, method: str, ids: np.ndarray, hits: np.ndarray) -> pd.DataFrame:
     """The contract of compare.py: one value per image, condition, readout, metric and seed."""
-    table = pd.DataFrame({"image_id": ids, "intervention": condition, "readout": "lost", "metric": "corloc"})
+    table = pd.DataFrame({"image_id": ids, "intervention": condition, "readout": method, "metric": "corloc"})
     return table.assign(seed=pd.array([pd.NA] * len(table), dtype="Int64"), value=hits.astype(float))
 
 
@@ -174,16 +205,16 @@ def _baselines(cfg: LostStep, manifest: Manifest, dense: np.ndarray, truth: list
     sizes = manifest.table[["width", "height"]].to_numpy()
     rng = generator(cfg.seed, "random boxes", cfg.dataset)
     drawn = best_iou(random_boxes(sizes[dense], rng), truth) >= HIT
-    rows = [_share(cfg, "baseline", "corloc_random_box", drawn)]
+    rows = [_share(cfg, "baseline", "lost", "corloc_random_box", drawn)]
     training = manifest.rows("train")
     known = [(row, boxes) for row, boxes in zip(training, truth_of(manifest, training), strict=True) if len(boxes)]
     if not known:
         note = "no training image has a box to choose it on"
-        return [*rows, _row(cfg, "baseline", "corloc_centre_box", None, 0, note=note)]
+        return [*rows, _row(cfg, "baseline", "lost", "corloc_centre_box", None, 0, note=note)]
     share = best_centre_share(sizes[[row for row, _ in known]], [boxes for _, boxes in known])
     centred = best_iou(centre_boxes(sizes[dense], share), truth) >= HIT
     note = f"covers {share:g} of each side, chosen on the training split"
-    return [*rows, _share(cfg, "baseline", "corloc_centre_box", centred, note)]
+    return [*rows, _share(cfg, "baseline", "lost", "corloc_centre_box", centred, note)]
 
 
 def _images(views: Views, shown: NDArray[np.int64], truth: list[Floats]) -> dict[str, np.ndarray]:

@@ -32,6 +32,10 @@ class Heads:
         """Scores (arms, seeds, n, classes) of features (arms, n, d)."""
         return logits_of(with_ones(features), self.parameters)
 
+    def of(self, arm: int) -> "Heads":
+        """The heads of one arm in place of those of every arm: fitted to its features, tried on all."""
+        return Heads(self.parameters[arm].expand_as(self.parameters), self.losses[arm].expand_as(self.losses))
+
 
 def initial(width: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Weight (d, classes) and bias (classes,) as ``torch.nn.Linear`` draws them, from a generator of one's own."""

@@ -25,6 +25,7 @@ from vit_registers.steps import ProbeStep
 
 log = logging.getLogger(__name__)
 
+BASELINE = "baseline"
 THREADS = 1  # as in extraction: results must not depend on --cores
 
 
@@ -86,12 +87,13 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
         arms = {name: x for name, x in found.items() if x is not None}
         if not arms:
             continue
-        for name, logits in _linear(cfg, split, kind, arms).items():
-            scored = [score(logit, truth, bootstrap) for logit in logits]
-            for seed, one in zip(cfg.probe.seeds, scored, strict=True):
-                rows += _rows(cfg, bootstrap, name, f"probe[{kind}]", one, seed)
-                images.append(_per_image(ids, name, f"probe[{kind}]", seed, one.right))
-            rows += _rows(cfg, bootstrap, name, f"probe[{kind}]", over_seeds(scored), None)
+        for readout, by_arm in _linear(cfg, split, kind, arms).items():
+            for name, logits in by_arm.items():
+                scored = [score(logit, truth, bootstrap) for logit in logits]
+                for seed, one in zip(cfg.probe.seeds, scored, strict=True):
+                    rows += _rows(cfg, bootstrap, name, f"{readout}[{kind}]", one, seed)
+                    images.append(_per_image(ids, name, f"{readout}[{kind}]", seed, one.right))
+                rows += _rows(cfg, bootstrap, name, f"{readout}[{kind}]", over_seeds(scored), None)
         train = np.concatenate([split.train, split.validation])
         for name, x in arms.items():
             votes = knn.scores(
@@ -115,10 +117,12 @@ def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
         pd.concat(images, ignore_index=True).to_parquet(temporary, index=False)
 
 
-def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Test probabilities (seeds, m, classes) of each arm; all arms and seeds train as one batch of heads.
+def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Test probabilities (seeds, m, classes) of each arm by readout; all arms and seeds train as one batch of heads.
 
     Arms of one seed start from the same weights and see the same batches: what differs between them is the features.
+    ``probe``: heads fitted to the arm's own features. ``kept``: those fitted to the baseline's, on every arm's
+    features, as a head that was fine-tuned before the model was changed would see them.
     """
     width = next(iter(arms.values())).shape[1]
     starts, orders = [], []
@@ -139,8 +143,12 @@ def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) ->
         torch.stack(orders),
         cfg.probe,
     )
-    probabilities = trained.logits(stacked(split.test)).double().softmax(3)
-    return dict(zip(arms, probabilities, strict=True))
+    test = stacked(split.test)
+    found = {"probe": dict(zip(arms, trained.logits(test).double().softmax(3), strict=True))}
+    if BASELINE in arms and len(arms) > 1:
+        kept = trained.of(list(arms).index(BASELINE)).logits(test).double().softmax(3)
+        found["kept"] = dict(zip(arms, kept, strict=True))
+    return found
 
 
 def _linear_evaluation(

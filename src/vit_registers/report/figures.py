@@ -15,6 +15,7 @@ from vit_registers.report.figures_layers import (
     norms_by_layer,
 )
 from vit_registers.report.figures_maps import attention_by_block, attention_maps, lost_figure
+from vit_registers.report.figures_settings import lost_settings
 from vit_registers.report.study import Study
 from vit_registers.steps import ViewStep
 
@@ -26,6 +27,7 @@ FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "attention_maps": attention_maps,
     "attention_by_block": attention_by_block,
     "lost_steps": lost_figure,
+    "lost_settings": lost_settings,
     "register_count": register_count,
 }
 

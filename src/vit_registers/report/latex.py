@@ -136,6 +136,7 @@ def numbers(params: Params, study: Study, data: Path) -> str:
     kinds = {study.cfg.kinds[c.model] for c in study.baselines}
     conditions = {
         "planted": "planted" in kinds,
+        "swept": params.lost_sweep is not None,
         "treated": bool(study.treated),
         "counts": any(c.model in study.cfg.registers for c in study.baselines),
         "natural": bool(kinds - {"tagged", "planted"}),

@@ -196,6 +196,31 @@ def _dinov2(params: Params) -> str:
     )
 
 
+def _sweep(params: Params) -> str:
+    """What LOST was swept over, where it was."""
+    sweep = params.lost_sweep
+    if sweep is None:
+        return ""
+    features = joined([{"q": "queries", "k": "keys", "v": "values"}[f] for f in sweep.features])
+    centre = joined([{True: "centred per image", False: "not centred"}[c] for c in sweep.centre])
+    return (
+        f"Every model as it is was also run under every combination of {features}, blocks "
+        f"{joined([str(layer) for layer in sweep.layers])} (counted from the end where negative), {centre}, raw or "
+        f"L2-normalised with {joined([_number(b) for b in sweep.bias])} added to the products; the setting is chosen "
+        f"on a random {_percent(sweep.chosen_on)} of the images and reported on the others. "
+    )
+
+
+def _dino_seg(params: Params) -> str:
+    settings = params.dino_seg
+    head = "the mean over heads" if settings.head is None else f"head {settings.head}"
+    skip = ", the last one never counted (as the published code does)" if settings.skip_last_component else ""
+    return (
+        rf"DINO-seg \citep{{simeoni2021}}: {head} of the attention of [CLS] at the last block, the fewest patches that "
+        f"hold {_percent(settings.mass)} of what patches get, and the box of their largest component{skip}. "
+    )
+
+
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -222,8 +247,8 @@ def _readouts(params: Params) -> list[str]:
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
-        "tokens. CorLoc is the share of images whose one box overlaps a true box by half or more (intersection over "
-        "union).",
+        f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
+        "by half or more (intersection over union).",
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "

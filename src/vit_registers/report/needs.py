@@ -15,6 +15,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "register_count": ("probe", "lost"),
     "probe": ("probe",),
     "lost_corloc": ("lost",),
+    "lost_sweep": ("sweep",),
+    "lost_grid": ("sweep",),
     "comparisons": ("comparisons",),
 }
 # Figures: readouts, and paths below results/readouts, one for each data set and model.
@@ -26,5 +28,6 @@ FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "attention_maps": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "attention_by_block": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "lost_steps": (("lost",), ("lost/{dataset}/{model}.steps.npz",)),
+    "lost_settings": (("sweep",), ()),
     "register_count": (("probe", "lost"), ()),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from vit_registers.report.latex_tables import Cell, Column
+from vit_registers.report.latex_tables import Cell, Column, Table
 from vit_registers.report.study import Condition, Study
 
 KEYS = ("dataset", "model", "condition")
@@ -28,9 +28,11 @@ WHERE = {
     "top1_appended": ("probe[appended]", "top1"),
     "top1_patch_mean": ("probe[patch_mean]", "top1"),
     "top1_cls+patch_mean": ("probe[cls+patch_mean]", "top1"),
+    "kept_cls": ("kept[cls]", "top1"),
     "knn_cls": ("knn[cls]", "top1"),
     "linear_evaluation": ("linear_evaluation", "top1"),
     "corloc": ("lost", "corloc"),
+    "dino_seg": ("dino_seg", "corloc"),
     "norm_median": ("norms", "norm_median"),
     "norm_p99": ("norms", "norm_p99"),
     "norm_max": ("norms", "norm_max"),
@@ -47,3 +49,11 @@ def row_of(study: Study, condition: Condition, columns: Iterable[Column], first:
         if column.key in WHERE:
             row[column.key] = study.estimate(condition, *WHERE[column.key])
     return row
+
+
+def by_condition(study: Study, table: Table) -> Table:
+    """All conditions of all models, a thin rule between models."""
+    for condition in study.planned:
+        first = condition in study.baselines
+        table.add(row_of(study, condition, table.columns, first), rule=first)
+    return table

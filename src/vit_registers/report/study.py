@@ -120,6 +120,12 @@ class Study:
         rows = rows[rows["value"].notna()].sort_values("layer")
         return pd.Series(rows["value"].astype(float).to_numpy(), index=rows["layer"].astype(int).to_numpy())
 
+    def remark(self, condition: Condition, readout: str, metric: str) -> str | None:
+        """What a readout says in words beside a number that it has."""
+        rows = self.measured_rows(condition)
+        notes = rows.loc[(rows["readout"] == readout) & (rows["metric"] == metric), "note"].dropna()
+        return None if notes.empty else str(notes.iloc[0])
+
     def estimate(
         self, condition: Condition, readout: str, metric: str, reference: str | None = None, layer: int | None = None
     ) -> Estimate:

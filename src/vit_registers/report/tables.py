@@ -18,19 +18,13 @@ from vit_registers.report.rows import (
     TOP1_CLS,
     TOP1_PATCHES,
     WHERE,
+    by_condition,
     row_of,
 )
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
+from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
 from vit_registers.steps import ViewStep
-
-
-def _by_condition(study: Study, table: Table) -> Table:
-    """All conditions of all models, a thin rule between models."""
-    for condition in study.planned:
-        first = condition in study.baselines
-        table.add(row_of(study, condition, table.columns, first), rule=first)
-    return table
 
 
 def models(study: Study) -> Table:
@@ -95,10 +89,11 @@ def probe(study: Study) -> Table:
         TOP1_PATCHES,
         Column("top1_cls+patch_mean", "Top-1 (%), both", printed=False),
         Column("top1_appended", "Top-1 (%), appended"),
+        Column("kept_cls", "Top-1 (%), head kept"),
         KNN,
         Column("linear_evaluation", "Linear eval. (%)"),
     ]
-    return _by_condition(study, Table(columns, KEYS))
+    return by_condition(study, Table(columns, KEYS))
 
 
 def classification(study: Study) -> Table:
@@ -163,22 +158,6 @@ def register_sweep(study: Study) -> Table:
     return table
 
 
-def lost_corloc(study: Study) -> Table:
-    """CorLoc of LOST under every condition, and of boxes that look at no image."""
-    table = Table([MODEL, CONDITION, CORLOC], KEYS)
-    for dataset in study.datasets:
-        condition = next(c for c in study.baselines if c.dataset == dataset)
-        for kind in ("centre", "random"):
-            label = f"{kind} box" if len(study.datasets) == 1 else f"{kind} box on {dataset}"
-            row: dict[str, Cell] = {
-                "dataset": dataset,
-                "model_label": label.capitalize(),
-                "condition_label": "no model",
-            }
-            table.add(row | {"corloc": study.estimate(condition, "lost", f"corloc_{kind}_box")})
-    return _by_condition(study, table)
-
-
 def comparisons(study: Study) -> Table:
     """Paired differences, one row per question; readouts beyond the three shown are in the CSV."""
     shown = {
@@ -220,6 +199,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "register_count": register_count,
     "probe": probe,
     "lost_corloc": lost_corloc,
+    "lost_sweep": lost_sweep,
+    "lost_grid": lost_grid,
     "comparisons": comparisons,
 }
 
