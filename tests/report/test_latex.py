@@ -109,9 +109,9 @@ CHOICES = {
     "direction": {"random": "cls", "cls": "random", "cls-raw": "cls"},
     "neurons": {"found": "next", "half": "next", "next": "half", "random": "next"},
     "patches": {"zero": "mean"},
-    "max_over": {"neuron": "layer"},
+    "max_over": {"neuron": "layer", "layer": "neuron"},
     "dense_split": {"test": "train"},
-    "images": {"every": "first"},
+    "images": {"every": "first", "first": "every"},
     "tokens": {"registers": "cls", "patches": "cls"},
     "by": {"zero": "mean", "mean": "noise", "noise": "shuffled", "shuffled": "zero"},
     "at": {"every": "last"},
@@ -136,6 +136,7 @@ UNSTATED = {"checkpoint_steps", "kind", "only", "count", "donors"} | KEPT
 
 # Where nothing is appended, what would be written there does not matter.
 WITHOUT_EFFECT = {("interventions", "cleared", key) for key in ("scale", "max_over", "max_includes_cls")}
+WITHOUT_EFFECT.add(("dino_seg", "head"))  # one head needs all heads kept: a test of its own
 
 
 def _changed(key: str, value: Any) -> Any:
@@ -149,7 +150,9 @@ def _changed(key: str, value: Any) -> Any:
         other = CHOICES[key]
         return other[value] if isinstance(value, str) else value + 2
     if key == "features":
-        return ["cls"]
+        return ["k"] if "q" in value else ["cls"]
+    if key == "centre" and isinstance(value, list):
+        return value[:1]
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
@@ -174,6 +177,8 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
         "linear_evaluation",
         "knn",
         "lost",
+        "lost_sweep",
+        "dino_seg",
         "statistics",
     )
     tried = 0
@@ -216,3 +221,11 @@ def test_a_condition_is_said_in_words(embedded: Any, intervention: dict[str, Any
     content = embedded.params.model_dump(mode="json")
     content["interventions"]["append-4"] = intervention
     assert expected in conditions.text(Params.model_validate_json(json.dumps(content)))
+
+
+def test_the_methods_text_names_the_head_of_dino_seg(make_study: Callable[..., Any]) -> None:
+    made = make_study({"dino_seg": {"head": 1}, "extraction": {"attention_heads": True}})
+    text = methods.text(made.params, Study(made.view, made.rows))
+    assert "head 1 of the attention of [CLS]" in text
+    assert "head 1" not in methods.text(made.params.model_copy(update={"dino_seg": made.params.dino_seg.model_copy(
+        update={"head": None})}), Study(made.view, made.rows))  # fmt: skip

@@ -89,6 +89,14 @@ def test_differences_are_found_by_reference_and_never_taken_for_the_metric(study
     assert study.estimate(condition, "lost", "corloc").p is None
 
 
+def test_the_published_codes_registers_are_not_taken_for_those_that_are_meant(study: Study) -> None:
+    published = Condition("shapes", "planted", "published-4")
+    assert study.conditions["published-4"] == "4 test-time registers, first image of a batch only"
+    assert study.conditions["ttr-4"] == "4 test-time registers"
+    assert not study.moves_what_was_found(published)
+    assert study.moves_what_was_found(Condition("shapes", "planted", "ttr-4"))
+
+
 def test_labels_say_what_was_done(study: Study) -> None:
     assert study.label(Condition("shapes", "planted-cls", "ttr-4")) == "Planted [CLS], 4 test-time registers"
     assert study.label(Condition("shapes", "vit-r0")) == "ViT without registers"

@@ -88,7 +88,9 @@ def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_control
 
 def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_registers_alone(finished):
     rows = table(finished, "comparisons")
-    corloc = rows[(rows.readout == "lost") & (rows.metric == "corloc_difference")].set_index(["intervention", "reference"])
+    corloc = rows[(rows.readout == "lost") & (rows.metric == "corloc_difference")].set_index(
+        ["intervention", "reference"]
+    )
     control = "tagged/append-4"
     for damaged in DAMAGED:
         row = corloc.loc[damaged, "tagged/baseline" if damaged == "baseline" else control]

@@ -29,6 +29,7 @@ rule report_text:
 rule report:
     input:
         "report/report.tex",
+        "report/errata.tex",
         "report/references.bib",
         "report/latexmkrc",
         rules.report_text.output,

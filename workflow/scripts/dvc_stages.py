@@ -118,6 +118,7 @@ PHASES = {
             "results/tables",
             "results/figures",
             "report/report.tex",
+            "report/errata.tex",
             "report/references.bib",
             "report/latexmkrc",
         ],

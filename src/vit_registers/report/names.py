@@ -60,6 +60,9 @@ def _single(intervention: Append | MoveNeurons | Replace | RestrictClsAttention)
         return f"[CLS] attends to {intervention.to} only{', with its skip' if intervention.skip else ''}"
     if isinstance(intervention, Append):
         return plural(intervention.tokens, "zero token")
+    if intervention.images == "first":
+        whole = _single(intervention.model_copy(update={"images": "every"}))
+        return f"{whole}, first image of a batch only"
     if intervention.top_k is not None and intervention.neurons == "found":
         return f"first {plural(intervention.top_k, 'neuron')}, {plural(intervention.tokens, 'token')}"
     which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}

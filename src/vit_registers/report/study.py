@@ -179,9 +179,11 @@ class Study:
         return intervention.tokens if isinstance(intervention, MoveNeurons) else 0
 
     def moves_what_was_found(self, condition: Condition) -> bool:
-        """Whether the condition is test-time registers as they are meant: the neurons that detection takes, moved."""
+        """Whether the condition is test-time registers as they are meant: the neurons found moved, in every image."""
         value = self.cfg.interventions.get(condition.name)
-        return isinstance(value, MoveNeurons) and value.neurons == "found" and not value.top_k and value.tokens > 0
+        if not isinstance(value, MoveNeurons) or value.tokens == 0 or value.top_k:
+            return False
+        return value.neurons == "found" and value.images == "every"
 
     def after(self, before: Condition) -> Condition | None:
         """Test-time registers of the number that the study compares first; else the most of them."""
