@@ -47,8 +47,9 @@ def similarity(features: Floats, normalise: bool, centre: bool) -> Floats:
 
 def normalised(products: Floats) -> Floats:
     """Cosines (n, p, p) of patches from their products: their lengths stand on the diagonal."""
-    inverse = 1.0 / np.sqrt(np.maximum(np.diagonal(products, axis1=1, axis2=2), np.float32(1e-24)))
-    return (products * inverse[:, :, None]) * inverse[:, None]
+    squares = np.maximum(np.diagonal(products, axis1=1, axis2=2), np.float32(1e-24))
+    lengths: Floats = np.sqrt(squares)
+    return products / lengths[:, :, None] / lengths[:, None]
 
 
 def discover(similar: Floats, grid: tuple[int, int], k: int, bias: float = 0.0) -> Steps:

@@ -89,7 +89,7 @@ def probe(study: Study) -> Table:
         TOP1_PATCHES,
         Column("top1_cls+patch_mean", "Top-1 (%), both", printed=False),
         Column("top1_appended", "Top-1 (%), appended"),
-        Column("kept_cls", "Top-1 (%), head kept"),
+        Column("kept_cls", "Top-1 (%), head kept", printed=False),
         KNN,
         Column("linear_evaluation", "Linear eval. (%)"),
     ]
@@ -109,6 +109,7 @@ def classification(study: Study) -> Table:
         Column("appended", "Zero tokens"),
         Column("moved", "Test-time registers"),
         change,
+        Column("kept", "The same, head kept"),
     ]
     table = Table(columns, KEYS[:2], empty="no model of this study has both zero tokens and test-time registers")
     readout, metric = WHERE["top1_cls"]
@@ -123,6 +124,7 @@ def classification(study: Study) -> Table:
             for column, condition in (("plain", before), ("appended", control), ("moved", moved)):
                 row[column] = study.estimate(condition, readout, metric)
             reference = f"{control.model}/{control.name}"
+            row["kept"] = study.estimate(moved, *WHERE["kept_cls"])
             row["change"] = study.estimate(moved, readout, f"{metric}_difference", reference=reference)
             table.add(row, rule=first)
             first = False
