@@ -150,6 +150,20 @@ def tokens(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg:
 
 
 @app.command()
+def information(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """What single tokens know of their place, their pixels and their image: high-norm patches against others."""
+    from vit_registers.readouts import information as step
+
+    step.run(
+        _slice(steps.InformationStep, cfg, params, lambda p: steps.information(p, dataset, model)),
+        DATA / dataset,
+        RESULTS / "features",
+        RESULTS / "registers" / dataset / f"{model}.json",
+        RESULTS / "readouts" / "information" / dataset / f"{model}.csv",
+    )
+
+
+@app.command()
 def probe(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Linear probes and nearest neighbours on cached features."""
     from vit_registers.readouts import probe as step

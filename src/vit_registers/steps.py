@@ -15,6 +15,7 @@ from vit_registers.params import (
     DinoSeg,
     Extraction,
     Gallery,
+    Information,
     Intervention,
     Knn,
     LinearEvaluation,
@@ -158,6 +159,17 @@ class SweepStep(Strict):
     extraction: Extraction
     lost: Lost
     sweep: LostSweep
+    statistics: Statistics
+
+
+class InformationStep(Strict):
+    """What single tokens of one model on one data set know; ``outlier_layer`` is the block whose norms are high."""
+
+    seed: int
+    dataset: str
+    model: str
+    outlier_layer: int
+    information: Information
     statistics: Statistics
 
 
@@ -318,6 +330,18 @@ def sweep(params: Params, dataset: str, model: str) -> SweepStep:
         extraction=params.extraction,
         lost=params.lost,
         sweep=params.lost_sweep,
+        statistics=params.statistics,
+    )
+
+
+def information(params: Params, dataset: str, model: str) -> InformationStep:
+    """Slice of ``vit-registers information``."""
+    return InformationStep(
+        seed=params.seed,
+        dataset=dataset,
+        model=model,
+        outlier_layer=params.detection_of(model).outlier_layer,
+        information=params.information,
         statistics=params.statistics,
     )
 

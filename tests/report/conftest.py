@@ -19,7 +19,7 @@ from vit_registers.metrics import Metric
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
-READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "comparisons")
+READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "information", "comparisons")
 
 
 @dataclass
@@ -178,6 +178,22 @@ class _Invented:
             rows.append(self.row("neurons", "overlap", 0.75, "overlap of top k", 4, reference=other, p=1e-6))
         return rows
 
+    def information(self) -> list[Metric]:
+        """High patches know less of their place than normal ones, and as much of the class."""
+        rows = [self.row("information", "high_are_artifacts", float(self.planted), "yes=1", 1000)]
+        units = {"neighbour_cosine": "cosine", "position_top1": "fraction", "position_l2": "patches"}
+        units |= {f"reconstruction_{kind}": "mean squared error" for kind in ("linear", "mlp")}
+        for metric, unit in units.items():
+            for kind, value in (("high", 0.2), ("normal", 0.4)):
+                rows.append(self.row("information", f"{metric}[{kind}]", value, unit, 500, **_interval(value, 500)))
+            paired = {"low": -0.25, "high": -0.15, "p": 0.0005, "reference": "normal"}
+            rows.append(self.row("information", f"{metric}_difference", -0.2, unit, 400, **paired))
+        for kind in ("cls", "high", "normal", *["register"] * bool(self.registers)):
+            rows.append(self.row("information", f"class_top1[{kind}]", 0.8, "fraction", 400, **_interval(0.8, 400)))
+            rows.append(self.row("information", f"class_top1[{kind}]", 0.8, "fraction", 400, seed=0))
+        paired = {"low": -0.02, "high": 0.02, "p": 1.0, "reference": "normal"}
+        return [*rows, self.row("information", "class_top1_difference", 0.0, "fraction", 400, **paired)]
+
     def sweep(self) -> list[Metric]:
         """Twelve settings in each of two blocks; the last of them is the best."""
         rows = []
@@ -289,6 +305,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
             if condition == "baseline":
                 rows["detection"] += invented.detection()
                 rows["sweep"] += invented.sweep()
+                rows["information"] += invented.information()
                 looked = [each for each, name in study.detected_pairs() if name == model]
                 rows["neurons"] += invented.neurons([each for each in looked if each != dataset])
             if invented.applies:

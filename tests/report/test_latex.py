@@ -179,6 +179,7 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
         "lost",
         "lost_sweep",
         "dino_seg",
+        "information",
         "statistics",
     )
     tried = 0

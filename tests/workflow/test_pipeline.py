@@ -20,6 +20,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "natural_models",
         "neurons",
         "neuron_overlap",
+        "local_information",
+        "token_classification",
         "register_count",
         "register_sweep",
         "classification",
@@ -42,7 +44,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
     ]
     expected = {f"results/tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
     expected |= {f"results/figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")}
-    readouts = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "comparisons", "metrics")
+    readouts = ("detection", "neurons", "tokens", "information", "probe", "lost", "sweep", "comparisons", "metrics")
     expected |= {f"results/metrics/{name}.csv" for name in readouts}
     assert names == expected | {"results/metrics/summary.json", "report/report.pdf"}
     assert finished.planned() == []

@@ -4,6 +4,7 @@ READOUTS = {
     "detection": per_detected("results/readouts/detection/{dataset}/{model}.csv"),
     "neurons": expand("results/readouts/neurons/{model}.csv", model=sorted({model for _, model in STUDY.pairs()})),
     "tokens": per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
+    "information": per_pair("results/readouts/information/{dataset}/{model}.csv"),
     "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),
     "sweep": PHASES["sweep"],

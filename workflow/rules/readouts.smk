@@ -53,6 +53,30 @@ rule probe:
         "vit-registers probe --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule information:
+    input:
+        "data/prepared/{dataset}/dataset.json",
+        "results/features/baseline/{dataset}/{model}/index.json",
+        "results/registers/{dataset}/{model}.json",
+    output:
+        "results/readouts/information/{dataset}/{model}.csv",
+    log:
+        "logs/information/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/information/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.information, w.dataset, w.model),
+        code=code("readouts.information"),
+    shell:
+        "vit-registers information --dataset {wildcards.dataset} --model {wildcards.model}"
+        " --cfg {params.cfg:q} 2> {log}"
+
+
 rule lost:
     input:
         FEATURES,
@@ -125,6 +149,7 @@ rule compare:
 PHASES["readouts"] = [
     *per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
     *per_pair("results/readouts/probe/{dataset}/{model}.csv"),
+    *per_pair("results/readouts/information/{dataset}/{model}.csv"),
     *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
 ]
 PHASES["sweep"] = per_pair("results/readouts/sweep/{dataset}/{model}.csv") if STUDY.lost_sweep else []

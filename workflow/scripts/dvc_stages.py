@@ -40,12 +40,13 @@ VIEWS = [
     "results/metrics/detection.csv",
     "results/metrics/neurons.csv",
     "results/metrics/tokens.csv",
+    "results/metrics/information.csv",
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
     "results/metrics/sweep.csv",
     "results/metrics/comparisons.csv",
 ]
-READOUTS = ["results/readouts/tokens", "results/readouts/probe", "results/readouts/lost"]
+READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "probe", "lost")]
 PHASES = {
     "data": Phase(["data.prepare"], "data", [], ["data/prepared"]),
     "models": Phase(
@@ -73,11 +74,22 @@ PHASES = {
         ["device", "extraction", "calibration", "interventions"],
     ),
     "readouts": Phase(
-        ["readouts.tokens", "readouts.probe", "readouts.corloc"],
+        ["readouts.tokens", "readouts.information", "readouts.probe", "readouts.corloc"],
         "readouts",
         ["data/prepared", BASELINE, "results/registers", ABLATED],
         READOUTS,
-        ["probe", "linear_evaluation", "knn", "lost", "dino_seg", "gallery", "statistics"],
+        [
+            "probe",
+            "linear_evaluation",
+            "knn",
+            "lost",
+            "dino_seg",
+            "information",
+            "detection",
+            "detection_overrides",
+            "gallery",
+            "statistics",
+        ],
     ),
     "sweep": Phase(
         ["readouts.sweep"],
@@ -139,6 +151,7 @@ PHASES = {
             "lost",
             "lost_sweep",
             "dino_seg",
+            "information",
             "gallery",
             "statistics",
         ],

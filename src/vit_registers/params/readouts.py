@@ -77,6 +77,23 @@ class DinoSeg(Strict):
     skip_last_component: bool
 
 
+class Information(Strict):
+    """What single tokens know: high-norm patches against ordinary ones (darcet2024, bach2025).
+
+    High are artifacts where detection found some, else patches above ``high_percentile`` of the pooled norms. Of the
+    first ``images`` dense images one half trains the probes and the other tests them.
+    """
+
+    images: Annotated[int, Field(ge=4)]
+    high_percentile: Annotated[float, Field(gt=0.0, lt=100.0)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    hidden: Count
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    epochs: Count
+    batch_size: Count
+
+
 class Gallery(Strict):
     """The images that figures show, the same for every model: the first of the dense split from as many classes."""
 

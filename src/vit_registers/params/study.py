@@ -13,6 +13,7 @@ from vit_registers.params.readouts import (
     Comparison,
     DinoSeg,
     Gallery,
+    Information,
     Knn,
     LinearEvaluation,
     Lost,
@@ -67,6 +68,7 @@ class Params(Strict):
     lost: Lost
     lost_sweep: LostSweep | None
     dino_seg: DinoSeg
+    information: Information
     gallery: Gallery
     statistics: Statistics
 

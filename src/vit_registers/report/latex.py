@@ -156,6 +156,7 @@ def numbers(params: Params, study: Study, data: Path) -> str:
         "DataText": _data_text(params, data),
         "DenseText": methods.dense(extraction),
         "SeedCount": plural(len(params.probe.seeds), "seed"),
+        "TokenSeeds": plural(len(params.information.seeds), "draw"),
         "Interval": rf"{100 * study.cfg.confidence:g}\,\% interval",
         "DetectionImages": count(params.detection.images),
         "TopK": count(params.detection.top_k),

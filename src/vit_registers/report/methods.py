@@ -221,6 +221,19 @@ def _dino_seg(params: Params) -> str:
     )
 
 
+def _information(params: Params) -> str:
+    cfg = params.information
+    return (
+        rf"\paragraph{{Single tokens.}} Patches are high where they are artifacts, or, in a model without, above the "
+        f"{cfg.high_percentile:g}th percentile of all patch norms. Of {count(cfg.images)} images one half trains and "
+        "the other tests: a linear classifier of a patch's position, a least-squares and an MLP "
+        f"({count(cfg.hidden)} hidden channels) reconstruction of its normalised pixels from its token after the final "
+        rf"norm \citep{{darcet2024,bach2025}} (classifier and MLP: AdamW, learning rate {_number(cfg.lr)}, weight "
+        f"decay {_number(cfg.weight_decay)}, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}), and "
+        f"logistic regression of the class on one token of each kind, over {plural(len(cfg.seeds), 'draw')} of tokens."
+    )
+
+
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -249,6 +262,7 @@ def _readouts(params: Params) -> list[str]:
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
         f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
         "by half or more (intersection over union).",
+        _information(params),
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "

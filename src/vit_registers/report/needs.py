@@ -12,6 +12,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "neuron_overlap": ("neurons",),
     "classification": ("probe", "comparisons"),
     "register_sweep": ("tokens", "probe", "lost", "comparisons"),
+    "local_information": ("information",),
+    "token_classification": ("information",),
     "register_count": ("probe", "lost"),
     "probe": ("probe",),
     "lost_corloc": ("lost",),

@@ -23,6 +23,7 @@ from vit_registers.report.rows import (
 )
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
+from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
 from vit_registers.steps import ViewStep
 
@@ -198,6 +199,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "neuron_overlap": neuron_overlap,
     "classification": classification,
     "register_sweep": register_sweep,
+    "local_information": local_information,
+    "token_classification": token_classification,
     "register_count": register_count,
     "probe": probe,
     "lost_corloc": lost_corloc,
