@@ -32,9 +32,14 @@ def step(**changes):
     )  # fmt: skip
 
 
+def cosines_of(high):
+    noise = np.random.default_rng(9).uniform(-0.1, 0.1, size=high.shape)
+    return (np.where(high, 0.8, 0.3) + noise).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Normal tokens hold position and pixels, high ones (one or two of most images) the class; [CLS] and registers too."""
+    """Normal tokens hold position and pixels, high ones, one or two of most images, the class, as [CLS] does."""
     root = tmp_path_factory.mktemp("information")
     rng = np.random.default_rng(0)
     (root / "data" / "images").mkdir(parents=True)
@@ -68,7 +73,7 @@ def made(tmp_path_factory):
     arrays = {
         "patches": tokens.astype(np.float16),
         "norms": norms,
-        "neighbours": np.where(high, 0.9, 0.3).astype(np.float32),
+        "neighbours": cosines_of(high),
         "cls": whole.astype(np.float32),
         "registers": rng.standard_normal((IMAGES + 4, 2, 28)).astype(np.float32),
         "dense_rows": np.arange(IMAGES),
@@ -122,7 +127,7 @@ def test_high_tokens_lack_what_is_local_and_know_the_class(made):
 def test_means_and_differences_are_those_of_a_loop_over_patches(made):
     table = run(made, step()).set_index("metric")
     high = made[1]
-    values = np.where(high, 0.9, 0.3).astype(np.float32)
+    values = cosines_of(high)
     collected = {True: [], False: []}
     differences = []
     for image in range(IMAGES):
