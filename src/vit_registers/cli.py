@@ -192,6 +192,14 @@ def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 
 
 @app.command()
+def cost(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """What registers cost: parameters and operations of architectures, counted without weights."""
+    from vit_registers.readouts import cost as step
+
+    step.run(_slice(steps.CostStep, cfg, params, steps.cost), RESULTS / "readouts" / "cost.csv")
+
+
+@app.command()
 def compare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Paired differences between conditions, image by image."""
     from vit_registers.readouts import compare as step

@@ -10,6 +10,7 @@ from vit_registers.errors import InputError
 from vit_registers.params import (
     Calibration,
     Comparison,
+    CountedArchitecture,
     Dataset,
     Detection,
     DinoSeg,
@@ -173,6 +174,13 @@ class InformationStep(Strict):
     statistics: Statistics
 
 
+class CostStep(Strict):
+    """Parameters and operations of architectures by number of registers."""
+
+    registers: list[int]
+    architectures: dict[str, CountedArchitecture]
+
+
 class TokensStep(ReadoutStep):
     """Norms, attention and maps of tokens, layer by layer."""
 
@@ -198,6 +206,7 @@ class ViewStep(Strict):
     interventions: dict[str, Intervention]
     kinds: dict[str, str]
     registers: dict[str, int]
+    costs: list[str]
     confidence: float
 
 
@@ -346,6 +355,11 @@ def information(params: Params, dataset: str, model: str) -> InformationStep:
     )
 
 
+def cost(params: Params) -> CostStep:
+    """Slice of ``vit-registers cost``."""
+    return CostStep(registers=params.cost.registers, architectures=params.cost.architectures)
+
+
 def tokens(params: Params, dataset: str, model: str) -> TokensStep:
     """Slice of ``vit-registers tokens``."""
     return TokensStep(**_readout(params, dataset, model), gallery=params.gallery)
@@ -369,6 +383,7 @@ def view(params: Params) -> ViewStep:
         interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
         kinds={name: params.models[name].kind for name in used},
         registers={name: m.registers for name in used if isinstance(m := params.models[name], TrainedModel)},
+        costs=list(params.cost.architectures),
         confidence=params.statistics.confidence,
     )
 

@@ -19,7 +19,7 @@ from vit_registers.metrics import Metric
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
-READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "information", "comparisons")
+READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "information", "cost", "comparisons")
 
 
 @dataclass
@@ -270,6 +270,21 @@ def _gallery() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.array(boxes, float)
 
 
+def _costs(study: params.Params) -> list[Metric]:
+    """A per cent more operations for every register."""
+    rows = []
+    for name in study.cost.architectures:
+        for number in study.cost.registers:
+            values = {"parameters": (2.2e7 + 384 * number, "parameters"), "flops": (9.2 + 0.09 * number, "GFLOP")}
+            values |= {
+                "parameters_increase": (1e-5 * number, "fraction"),
+                "flops_increase": (0.01 * number, "fraction"),
+            }
+            where = {"model": name, "dataset": "224x224", "intervention": f"{number} registers", "readout": "cost"}
+            rows += [Metric(**where, metric=m, value=v, unit=u, n=1) for m, (v, u) in values.items()]
+    return rows
+
+
 def _comparisons(study: params.Params, seed: int) -> list[Metric]:
     rng, rows = np.random.default_rng(seed), []
     for comparison in study.study.comparisons:
@@ -321,6 +336,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
     for further in study.study.detections:
         for model in further.models:
             rows["detection"] += _Invented(study, further.dataset, model, "baseline", 0).detection()
+    rows["cost"] = _costs(study)
     rows["comparisons"] = _comparisons(study, 7)
     for readout, of_readout in rows.items():
         path = root / "metrics" / f"{readout}.csv"

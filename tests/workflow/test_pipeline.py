@@ -23,6 +23,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "local_information",
         "token_classification",
         "register_count",
+        "register_cost",
         "register_sweep",
         "classification",
         "probe",
@@ -44,8 +45,19 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
     ]
     expected = {f"results/tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
     expected |= {f"results/figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")}
-    readouts = ("detection", "neurons", "tokens", "information", "probe", "lost", "sweep", "comparisons", "metrics")
-    expected |= {f"results/metrics/{name}.csv" for name in readouts}
+    readouts = (
+        "detection",
+        "neurons",
+        "tokens",
+        "information",
+        "probe",
+        "lost",
+        "sweep",
+        "cost",
+        "comparisons",
+        "metrics",
+    )
+    expected |= {f"results/metrics/{name}.csv" for name in [*readouts, "metrics"]}
     assert names == expected | {"results/metrics/summary.json", "report/report.pdf"}
     assert finished.planned() == []
 

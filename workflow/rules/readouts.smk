@@ -124,6 +124,25 @@ rule sweep:
         "vit-registers sweep --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule cost:
+    output:
+        "results/readouts/cost.csv",
+    log:
+        "logs/cost.log",
+    benchmark:
+        "logs/benchmarks/cost.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        cfg=cfg(steps.cost),
+        code=code("readouts.cost"),
+    shell:
+        "vit-registers cost --cfg {params.cfg:q} 2> {log}"
+
+
 rule compare:
     input:
         lambda w: expand("results/readouts/probe/{{dataset}}/{model}.images.parquet", model=models_on(w)),
@@ -153,4 +172,5 @@ PHASES["readouts"] = [
     *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
 ]
 PHASES["sweep"] = per_pair("results/readouts/sweep/{dataset}/{model}.csv") if STUDY.lost_sweep else []
+PHASES["cost"] = ["results/readouts/cost.csv"]
 PHASES["comparisons"] = [f"results/readouts/comparisons/{name}.csv" for name in {d: 0 for d, _ in STUDY.pairs()}]

@@ -44,6 +44,7 @@ VIEWS = [
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
     "results/metrics/sweep.csv",
+    "results/metrics/cost.csv",
     "results/metrics/comparisons.csv",
 ]
 READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "probe", "lost")]
@@ -98,6 +99,7 @@ PHASES = {
         ["results/readouts/sweep"],
         ["device", "extraction", "lost", "lost_sweep", "statistics"],
     ),
+    "cost": Phase(["readouts.cost"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
     "comparisons": Phase(
         ["readouts.compare"],
         "readouts",
@@ -108,7 +110,8 @@ PHASES = {
     "metrics": Phase(
         ["readouts.collect"],
         "metrics",
-        [f"results/readouts/{name}" for name in ("detection", "neurons", "sweep", "comparisons")] + READOUTS,
+        [f"results/readouts/{name}" for name in ("detection", "neurons", "sweep", "cost.csv", "comparisons")]
+        + READOUTS,
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),
@@ -152,6 +155,7 @@ PHASES = {
             "lost_sweep",
             "dino_seg",
             "information",
+            "cost",
             "gallery",
             "statistics",
         ],

@@ -36,6 +36,8 @@ from vit_registers.params.passes import (
 from vit_registers.params.reading import check_paths, load, overlay, parse, read_yaml
 from vit_registers.params.readouts import (
     Comparison,
+    Cost,
+    CountedArchitecture,
     DinoSeg,
     Gallery,
     Information,
@@ -54,6 +56,8 @@ __all__ = [
     "Calibration",
     "Chain",
     "Comparison",
+    "Cost",
+    "CountedArchitecture",
     "CsvDataset",
     "Dataset",
     "Detection",

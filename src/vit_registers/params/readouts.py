@@ -1,6 +1,6 @@
 """What is measured on cached features, and how certain it is."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -92,6 +92,20 @@ class Information(Strict):
     weight_decay: Annotated[float, Field(ge=0.0)]
     epochs: Count
     batch_size: Count
+
+
+class CountedArchitecture(Strict):
+    """One of timm's architectures; ``arguments`` go to timm, e.g. ``{img_size: 224}``."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default={})
+
+
+class Cost(Strict):
+    """What registers cost, counted without weights; none is always among ``registers``."""
+
+    registers: Annotated[list[Whole], Field(min_length=1)]
+    architectures: Annotated[dict[str, CountedArchitecture], Field(min_length=1)]
 
 
 class Gallery(Strict):

@@ -11,6 +11,7 @@ from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, T
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
 from vit_registers.params.readouts import (
     Comparison,
+    Cost,
     DinoSeg,
     Gallery,
     Information,
@@ -69,6 +70,7 @@ class Params(Strict):
     lost_sweep: LostSweep | None
     dino_seg: DinoSeg
     information: Information
+    cost: Cost
     gallery: Gallery
     statistics: Statistics
 

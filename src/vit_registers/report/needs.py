@@ -15,6 +15,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "local_information": ("information",),
     "token_classification": ("information",),
     "register_count": ("probe", "lost"),
+    "register_cost": ("cost",),
     "probe": ("probe",),
     "lost_corloc": ("lost",),
     "lost_sweep": ("sweep",),
