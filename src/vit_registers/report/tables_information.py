@@ -1,16 +1,18 @@
 """Tables of what single tokens know: high-norm patches against ordinary ones."""
 
+from dataclasses import replace
+
 from vit_registers.report.latex_tables import Column, Table
 from vit_registers.report.rows import KEYS, MODEL, row_of
 from vit_registers.report.study import Condition, Study
 
 HIGH = Column("kind", "High")
 LOCAL = {
-    "neighbour_cosine": "cosine of its embedding with neighbours",
-    "position_top1": "position told, top-1 (%)",
-    "position_l2": "position told, distance (patches)",
-    "reconstruction_linear": "its pixels, linear (squared error)",
-    "reconstruction_mlp": "its pixels, MLP (squared error)",
+    "neighbour_cosine": "cosine to neighbours",
+    "position_top1": "position, top-1 (%)",
+    "position_l2": "position, distance",
+    "reconstruction_linear": "pixels, linear, error",
+    "reconstruction_mlp": "pixels, MLP, error",
 }
 
 
@@ -39,7 +41,8 @@ def local_information(study: Study) -> Table:
             row = row_of(study, condition, (), first) | {"kind": _kind(study, condition) if first else ""}
             row["measure"] = label
             for kind in ("normal", "high"):
-                row[kind] = study.estimate(condition, "information", f"{metric}[{kind}]")
+                cell = study.estimate(condition, "information", f"{metric}[{kind}]")
+                row[kind] = replace(cell, n=None)  # that of the difference says it: images with both kinds
             row["difference"] = study.estimate(condition, "information", f"{metric}_difference", reference="normal")
             table.add(row, rule=first)
             first = False
