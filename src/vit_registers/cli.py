@@ -192,6 +192,18 @@ def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 
 
 @app.command()
+def training(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Loss and patch norms by epoch, as they were watched while a model trained."""
+    from vit_registers.readouts import training as step
+
+    step.run(
+        _slice(steps.TrainingStep, cfg, params, lambda p: steps.training(p, model)),
+        RESULTS / "models" / model,
+        RESULTS / "readouts" / "training" / f"{model}.csv",
+    )
+
+
+@app.command()
 def cost(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """What registers cost: parameters and operations of architectures, counted without weights."""
     from vit_registers.readouts import cost as step

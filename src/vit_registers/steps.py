@@ -181,6 +181,12 @@ class CostStep(Strict):
     architectures: dict[str, CountedArchitecture]
 
 
+class TrainingStep(Strict):
+    """What was watched while a model trained."""
+
+    model: str
+
+
 class TokensStep(ReadoutStep):
     """Norms, attention and maps of tokens, layer by layer."""
 
@@ -358,6 +364,13 @@ def information(params: Params, dataset: str, model: str) -> InformationStep:
 def cost(params: Params) -> CostStep:
     """Slice of ``vit-registers cost``."""
     return CostStep(registers=params.cost.registers, architectures=params.cost.architectures)
+
+
+def training(params: Params, model: str) -> TrainingStep:
+    """Slice of ``vit-registers training``."""
+    if not isinstance(_source(params, model), TrainedModel):
+        raise InputError(f"models.{model}: not trained by this pipeline")
+    return TrainingStep(model=model)
 
 
 def tokens(params: Params, dataset: str, model: str) -> TokensStep:

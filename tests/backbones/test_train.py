@@ -6,12 +6,15 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from vit_registers import params
 from vit_registers.backbones import backbone, train
+from vit_registers.backbones.preprocess import load_pixels
 from vit_registers.data import prepare
+from vit_registers.data.manifest import Manifest
 from vit_registers.steps import PrepareStep, TrainStep
 
 RECIPE = {
@@ -26,6 +29,7 @@ RECIPE = {
     "clip_norm": 1.0,
     "precision": "bf16",
     "checkpoint_steps": 4,
+    "watched_images": 30,
 }
 
 
@@ -61,22 +65,50 @@ def whole(data, tmp_path_factory):
 
 
 def produced(folder):
-    return {name: (folder / name).read_bytes() for name in ("model.json", "model.safetensors", "training.csv")}
+    return {
+        name: (folder / name).read_bytes() for name in ("model.json", "model.safetensors", "norms.csv", "training.csv")
+    }
 
 
 def test_a_finished_training_is_a_model_and_leaves_no_checkpoint(whole):
-    assert sorted(path.name for path in whole.iterdir()) == [".lock", "model.json", "model.safetensors", "training.csv"]
+    assert sorted(path.name for path in whole.iterdir()) == [".lock", *sorted(produced(whole))]
     loaded = backbone.load(whole)
     assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 2, (4, 4))
     assert loaded.card["training"]["steps"] == 15
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
 
+def test_norms_after_the_last_epoch_are_those_of_the_finished_model(whole, data):
+    """Image by image and token by token, with hooks of its own."""
+    table = pd.read_csv(whole / "norms.csv")
+    assert table["epoch"].tolist() == [1, 1, 2, 2, 3, 3]
+    loaded, manifest = backbone.load(whole), Manifest.load(data)
+    images, _ = load_pixels(manifest, manifest.rows("test")[:30], loaded.preprocess)
+    for layer in range(2):
+        norms = []
+        handle = loaded.module.blocks[layer].register_forward_hook(
+            lambda m, i, o, into=norms: into.append([sum(float(x) ** 2 for x in token) ** 0.5 for token in o[0, 3:]])
+        )
+        for image in images:
+            with torch.inference_mode():
+                loaded.module(loaded.preprocess.normalise(image[None]))
+        handle.remove()
+        pooled = sorted(norm for image in norms for norm in image)
+        row = table[(table["epoch"] == 3) & (table["layer"] == layer)].iloc[0]
+        assert len(pooled) == 30 * 16
+        assert row["norm_median"] == pytest.approx((pooled[239] + pooled[240]) / 2, rel=1e-4)
+        assert pooled[474] <= row["norm_p99"] + 1e-4 <= pooled[476] + 2e-4
+        assert row["norm_max"] == pytest.approx(np.mean([max(image) for image in norms]), rel=1e-4)
+        above = sum(norm > 3 * row["norm_median"] for norm in pooled) / len(pooled)
+        assert row["share_above"] == pytest.approx(above)
+    assert table[table["epoch"] == 1]["norm_median"].tolist() != table[table["epoch"] == 3]["norm_median"].tolist()
+
+
 class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("last", [1, 4, 7, 14])
+@pytest.mark.parametrize("last", [1, 4, 5, 7, 10, 14])
 def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, monkeypatch, last):
     advance = train.Training.advance
 

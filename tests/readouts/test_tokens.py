@@ -158,13 +158,56 @@ def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, l
     assert 0 < expected["cls_to_artifacts"] < expected["cls_to_patches"]
     expected["cls_peak"] = np.mean([max(float(attention[i, layer, 0, t]) for t in at["patches"]) for i in range(M)])
     found = rows.loc[(condition, "attention")].xs(layer, level="layer")
-    mine = found[~found.index.str.startswith("flow")]
+    mine = found[~found.index.str.startswith("flow") & ~found.index.str.endswith("cosine")]
     assert mine["value"].to_dict() == pytest.approx(expected, abs=1e-6)
     assert sum(
         value for name, value in expected.items() if name not in ("cls_peak", "cls_to_artifacts")
     ) == pytest.approx(1.0, abs=2e-3)
     low, value, high = (mine[column].to_numpy(float, na_value=np.nan) for column in ("low", "value", "high"))
     assert ((low <= value + 1e-12) & (value <= high + 1e-12)).all()  # an absent bound is no bound: NaN fails
+
+
+def cosine(x, y):
+    return sum(x * y) / (sum(x * x) ** 0.5 * sum(y * y) ** 0.5)
+
+
+@pytest.mark.parametrize("registers", [1, 3])
+def test_cosines_of_maps_are_those_of_a_loop_over_pairs(tmp_path, registers):
+    made = Made(tmp_path, registers=registers)
+    rows = made.table()
+    for condition, layout in made.layouts.items():
+        at = parts(layout)
+        maps = made.arrays[condition]["attention"][..., list(at["patches"])].astype(float)
+        for layer in range(L):
+            pairs = [
+                cosine(maps[i, layer, a], maps[i, layer, b])
+                for i in range(M)
+                for a in at["registers"]
+                for b in at["registers"]
+                if a != b
+            ]
+            to_cls = [cosine(maps[i, layer, 0], maps[i, layer, a]) for i in range(M) for a in at["registers"]]
+            found = rows.loc[(condition, "attention")].xs(layer, level="layer")
+            assert found.loc["cls_register_cosine", "value"] == pytest.approx(np.mean(to_cls), abs=1e-5)
+            assert ("register_cosine" in found.index) == (registers > 1)
+            if registers > 1:
+                row = found.loc["register_cosine"]
+                assert row["value"] == pytest.approx(np.mean(pairs), abs=1e-5)
+                assert row["low"] < row["value"] < row["high"]
+
+
+def test_the_focus_is_the_mean_map_of_the_last_block_at_baseline(tmp_path):
+    made = Made(tmp_path, registers=3)
+    attention = made.arrays["baseline"]["attention"]
+    with np.load(made.run() / "m.maps.npz") as maps:
+        assert "append-2/focus" not in maps
+        focus = maps["baseline/focus"]
+    assert focus.shape == (4, *GRID)
+    for special in range(4):
+        for y in range(2):
+            for x in range(3):
+                values = [float(attention[i, L - 1, special, 4 + 3 * y + x]) for i in range(M)]
+                assert focus[special, y, x] == pytest.approx(np.mean(values), rel=1e-5)
 
 
 def test_the_nine_numbers_of_the_flow_are_means_over_images(made, rows):

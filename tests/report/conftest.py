@@ -19,7 +19,18 @@ from vit_registers.metrics import Metric
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
-READOUTS = ("detection", "neurons", "tokens", "probe", "lost", "sweep", "information", "cost", "comparisons")
+READOUTS = (
+    "detection",
+    "neurons",
+    "tokens",
+    "probe",
+    "lost",
+    "sweep",
+    "information",
+    "training",
+    "cost",
+    "comparisons",
+)
 
 
 @dataclass
@@ -93,6 +104,8 @@ class _Invented:
             itself, registers = 0.1 + 0.05 * layer, 0.02 * self.registers
             appended = 0.03 * self.appended
             shares = {"cls_to_cls": itself, "cls_to_patches": 1 - itself - registers - appended, "cls_peak": 0.06}
+            if self.registers:
+                shares |= {"register_cosine": 0.9 - 0.05 * layer, "cls_register_cosine": 0.8}
             shares["cls_to_artifacts"] = 0.11 if self.artifacts and layer >= 2 else 0.0
             if self.registers:
                 shares["cls_to_registers"] = registers
@@ -241,6 +254,8 @@ class _Invented:
         found = {"cls": cls, "norms": norms}
         if self.appended:
             found["appended"] = np.repeat(cls[:, :, None], self.appended, axis=2)
+        if self.registers and self.key["intervention"] == "baseline":
+            found["focus"] = np.repeat(cls[:1, -1], 1 + self.registers, axis=0)
         return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
 
     def steps(self, images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
@@ -268,6 +283,22 @@ def _gallery() -> tuple[np.ndarray, np.ndarray]:
         images.append(image)
         boxes.append([[cx - radius, cy - radius, cx + radius, cy + radius]])
     return np.stack(images), np.array(boxes, float)
+
+
+def _trainings(study: params.Params) -> list[Metric]:
+    """Norms that grow from epoch to epoch."""
+    rows = []
+    for name in (n for n in study.models_used() if study.models[n].kind == "trained"):
+        for epoch in range(1, 8):
+            where = {"model": name, "dataset": "shapes", "intervention": f"epoch {epoch}", "readout": "training"}
+            rows.append(Metric(**where, metric="loss", value=2.0 / epoch, unit="cross-entropy", n=125))
+            for layer in range(LAYERS):
+                norms = {"norm_median": 10.0 * epoch, "norm_p99": 15.0 * epoch, "norm_max": 17.0 * epoch}
+                rows += [
+                    Metric(**where, metric=m, value=v * (1 + layer), unit="L2 norm", n=500, layer=layer)
+                    for m, v in norms.items()
+                ]
+    return rows
 
 
 def _costs(study: params.Params) -> list[Metric]:
@@ -337,6 +368,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
         for model in further.models:
             rows["detection"] += _Invented(study, further.dataset, model, "baseline", 0).detection()
     rows["cost"] = _costs(study)
+    rows["training"] = _trainings(study)
     rows["comparisons"] = _comparisons(study, 7)
     for readout, of_readout in rows.items():
         path = root / "metrics" / f"{readout}.csv"

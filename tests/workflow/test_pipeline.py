@@ -36,9 +36,11 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "norms_by_layer",
         "cls_attention_by_layer",
         "norm_distributions",
+        "norms_by_epoch",
         "attention_distributions",
         "attention_maps",
         "attention_by_block",
+        "positional_focus",
         "lost_steps",
         "lost_settings",
         "register_count",
@@ -53,6 +55,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "probe",
         "lost",
         "sweep",
+        "training",
         "cost",
         "comparisons",
         "metrics",
@@ -116,6 +119,17 @@ def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_register
     accuracy = rows[(rows.metric == "top1_difference") & (rows.readout == "probe[cls]")]
     accuracy = accuracy.set_index(["intervention", "reference"]).loc["ttr-4", control]
     assert accuracy["high"] >= 0  # not harmed
+
+
+def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
+    rows = table(finished, "tokens")
+    rows = rows[rows.metric == "cls_to_artifacts"]
+    seen = rows.set_index(["model", "intervention", "layer"])["value"].sort_index()
+    plain, attracting = seen["planted", "baseline"].iloc[-1], seen["planted-cls-raw", "baseline"].iloc[-1]
+    assert attracting > 1.2 * plain > 0
+    assert seen["planted-cls-raw", "ttr-4"].iloc[-1] < 0.2 * attracting  # nothing is left to look at
+    with (finished.path / "results/tables/test_time_registers.csv").open() as file:
+        assert {"planted", "planted-cls-raw"} <= {line.split(",")[1] for line in file}
 
 
 def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(finished):

@@ -8,6 +8,7 @@ READOUTS = {
     "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),
     "sweep": PHASES["sweep"],
+    "training": PHASES["training"],
     "cost": PHASES["cost"],
     "comparisons": PHASES["comparisons"],
 }

@@ -32,6 +32,7 @@ rule train:
         "results/models/{model}/model.json",
         "results/models/{model}/model.safetensors",
         "results/models/{model}/training.csv",
+        "results/models/{model}/norms.csv",
     log:
         "logs/train/{model}.log",
     benchmark:

@@ -124,6 +124,31 @@ rule sweep:
         "vit-registers sweep --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule training:
+    input:
+        "results/models/{model}/model.json",
+        "results/models/{model}/training.csv",
+        "results/models/{model}/norms.csv",
+    output:
+        "results/readouts/training/{model}.csv",
+    log:
+        "logs/training/{model}.log",
+    benchmark:
+        "logs/benchmarks/training/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("trained")),
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        cfg=lambda w: cfg(steps.training, w.model),
+        code=code("readouts.training"),
+    shell:
+        "vit-registers training --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
 rule cost:
     output:
         "results/readouts/cost.csv",
@@ -172,5 +197,8 @@ PHASES["readouts"] = [
     *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
 ]
 PHASES["sweep"] = per_pair("results/readouts/sweep/{dataset}/{model}.csv") if STUDY.lost_sweep else []
+PHASES["training"] = [
+    f"results/readouts/training/{name}.csv" for name in STUDY.models_used() if STUDY.models[name].kind == "trained"
+]
 PHASES["cost"] = ["results/readouts/cost.csv"]
 PHASES["comparisons"] = [f"results/readouts/comparisons/{name}.csv" for name in {d: 0 for d, _ in STUDY.pairs()}]

@@ -44,6 +44,7 @@ VIEWS = [
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
     "results/metrics/sweep.csv",
+    "results/metrics/training.csv",
     "results/metrics/cost.csv",
     "results/metrics/comparisons.csv",
 ]
@@ -99,6 +100,7 @@ PHASES = {
         ["results/readouts/sweep"],
         ["device", "extraction", "lost", "lost_sweep", "statistics"],
     ),
+    "training": Phase(["readouts.training"], "readouts", ["results/models"], ["results/readouts/training"]),
     "cost": Phase(["readouts.cost"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
     "comparisons": Phase(
         ["readouts.compare"],
@@ -110,7 +112,10 @@ PHASES = {
     "metrics": Phase(
         ["readouts.collect"],
         "metrics",
-        [f"results/readouts/{name}" for name in ("detection", "neurons", "sweep", "cost.csv", "comparisons")]
+        [
+            f"results/readouts/{name}"
+            for name in ("detection", "neurons", "sweep", "training", "cost.csv", "comparisons")
+        ]
         + READOUTS,
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],

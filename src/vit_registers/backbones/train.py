@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vit_registers import closure
-from vit_registers.backbones import backbone
+from vit_registers.backbones import backbone, watch
 from vit_registers.backbones.measurable import layout_of
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.data.manifest import Manifest
@@ -89,6 +89,7 @@ class Training:
         self.loss = nn.CrossEntropyLoss(label_smoothing=cfg.recipe.label_smoothing)
         self.step = 0
         self.losses: list[float] = []  # one per step, the whole curve
+        self.norms: list[list[list[float]]] = []  # by epoch and block, what watch.COLUMNS say
 
     def advance(self, images: Tensor, labels: Tensor, steps: int) -> None:
         """One optimizer step on a normalised batch."""
@@ -109,6 +110,7 @@ class Training:
             "key": self.key,
             "step": self.step,
             "losses": self.losses,
+            "norms": self.norms,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -125,7 +127,7 @@ class Training:
             return
         self.module.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.losses = content["step"], content["losses"]
+        self.step, self.losses, self.norms = content["step"], content["losses"], content["norms"]
         log.info("resumed at step %d", self.step)
 
 
@@ -143,7 +145,10 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, preprocess: Prep
 
 
 def run(cfg: TrainStep, data: Path, out: Path) -> None:
-    """Train on split train of the manifest in ``data``; write ``out``/{model.json, model.safetensors, training.csv}."""
+    """Train on split train of the manifest in ``data``.
+
+    Writes ``out``/{training.csv, norms.csv, model.safetensors, model.json}.
+    """
     torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     with exclusive(out):
         manifest = Manifest.load(data)
@@ -156,6 +161,7 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
         training.resume(checkpoint)
         images, labels = load_pixels(manifest, manifest.rows("train"), preprocess)
         held = load_pixels(manifest, manifest.rows("test"), preprocess)
+        watched = held[0][: recipe.watched_images]
         per_epoch = len(images) // recipe.batch_size
         steps = per_epoch * recipe.epochs
         progress = tqdm(total=steps, initial=training.step, desc=cfg.name, unit="step", disable=None)
@@ -169,25 +175,34 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
                 inputs = preprocess.normalise(dihedral(images[rows], turns[chosen]).to(training.device))
                 training.advance(inputs, labels[rows].to(training.device), steps)
                 progress.update()
+                if training.step % per_epoch == 0:  # before it is saved: whoever resumes here has it
+                    training.norms.append(watch.patch_norms(training.module, watched, preprocess))
                 if training.step % recipe.checkpoint_steps == 0 and training.step < steps:
                     training.save(checkpoint)
             log.info("epoch %d of %d: loss %.3f", epoch + 1, recipe.epochs, np.mean(training.losses[-per_epoch:]))
         progress.close()
         top1 = accuracy(training.module, *held, preprocess)
         log.info("top-1 on %d test images: %.3f", len(held[0]), top1)
-        _finish(cfg, manifest, training, preprocess, top1, steps, out)
+        seen = {"steps": steps, "test_top1": top1, "watched": len(watched)}
+        _finish(cfg, manifest, training, preprocess, seen, out)
         checkpoint.unlink(missing_ok=True)
 
 
 def _finish(
-    cfg: TrainStep, data: Manifest, training: Training, preprocess: Preprocess, top1: float, steps: int, out: Path
+    cfg: TrainStep, data: Manifest, training: Training, preprocess: Preprocess, seen: dict[str, Any], out: Path
 ) -> None:
-    """The training curve, then the weights, then the card that makes the model whole."""
+    """The training curve and the norms, then the weights, then the card that makes the model whole."""
+    steps = seen["steps"]
     with replacing(out / "training.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "lr", "loss"])
         rates = (schedule(step, steps, cfg.recipe) for step in range(steps))
         writer.writerows(zip(range(steps), rates, training.losses, strict=True))
+    with replacing(out / "norms.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", "layer", *watch.COLUMNS])
+        for epoch, of_epoch in enumerate(training.norms):
+            writer.writerows([epoch + 1, layer, *values] for layer, values in enumerate(of_epoch))
     card = {
         "name": cfg.name,
         "kind": "trained",
@@ -195,6 +210,6 @@ def _finish(
         "preprocess": preprocess.to_json(),
         "layout": layout_of(training.module, cfg.name).to_json(),
         "parameters": sum(p.numel() for p in training.module.parameters()),
-        "training": {"dataset": data.name, "manifest": data.sha256, "steps": steps, "test_top1": top1},
+        "training": {"dataset": data.name, "manifest": data.sha256, **seen},
     }
     backbone.save(out, training.module, card)

@@ -110,7 +110,10 @@ class Architecture(Strict):
 
 
 class Recipe(Strict):
-    """AdamW with linear warm-up and cosine decay to zero; fixed epochs, so that results never depend on speed."""
+    """AdamW with linear warm-up and cosine decay to zero; fixed epochs, so that results never depend on speed.
+
+    Of the first ``watched_images`` test images the patch norms are kept after every epoch.
+    """
 
     architecture: Architecture
     epochs: Count
@@ -123,6 +126,7 @@ class Recipe(Strict):
     clip_norm: Positive
     precision: Literal["fp32", "bf16"]
     checkpoint_steps: Count
+    watched_images: Count
 
 
 class Planting(Strict):

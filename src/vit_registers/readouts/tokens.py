@@ -47,6 +47,7 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
         if cached.layout.cls:
             artifacts = np.asarray(norms[:, -1, cached.layout.patch_slice]) > limit
             rows += _attention(cfg, condition, attention, artifacts, cached.layout, bootstrap)
+            rows += _alike(cfg, condition, attention, cached.layout, bootstrap)
         rows += _flow(cfg, condition, np.asarray(cached.array("flow")))
         histograms.append(_histogram(condition, "norm", norms[:, -1], cached.layout))
         if cached.layout.cls:
@@ -57,6 +58,8 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             shown = cached.dense_rows[chosen]
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
             maps["images"] = gallery.pixels(manifest, shown, cached.index)
+            if cached.layout.registers:
+                maps["baseline/focus"] = _focus(attention, cached.layout)
         maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.histogram.parquet") as temporary:
@@ -131,6 +134,37 @@ def _attention(
                 _row(cfg, condition, "attention", metric, mean, "fraction", len(at), layer=layer, low=low, high=high)
             )
     return rows
+
+
+def _alike(
+    cfg: TokensStep, condition: str, attention: np.ndarray, layout: TokenLayout, bootstrap: Bootstrap
+) -> list[Metric]:
+    """How alike the maps of registers are, pair by pair, and to that of [CLS] (bach2025): cosines over patches."""
+    rows: list[Metric] = []
+    count = layout.registers
+    for layer in range(attention.shape[1] if count else 0):
+        maps = attention[:, layer, : layout.cls + count, layout.patch_slice].astype(np.float32)  # (m, 1 + r, p)
+        unit = maps / np.maximum(np.linalg.norm(maps, axis=2, keepdims=True), 1e-12)
+        cls, registers = unit[:, 0], unit[:, layout.cls :]
+        whole = registers.sum(axis=1)
+        found = {"cls_register_cosine": np.einsum("mp,mp->m", cls, whole) / count}
+        if count > 1:  # the mean of all pairs from the length of the sum of unit maps
+            found["register_cosine"] = (np.square(whole).sum(axis=1) - count) / (count * (count - 1))
+        for metric, values in found.items():
+            at = values.astype(float)
+            low, high = bootstrap.interval(at)
+            mean = float(at.mean())
+            rows.append(
+                _row(cfg, condition, "attention", metric, mean, "cosine", len(at), layer=layer, low=low, high=high)
+            )
+    return rows
+
+
+def _focus(attention: np.ndarray, layout: TokenLayout) -> np.ndarray:
+    """Mean attention over images of [CLS], where there is one, and each register at the last block: (1 + r, h, w)."""
+    given = attention[:, -1, : layout.cls + layout.registers, layout.patch_slice]
+    mean: np.ndarray = given.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean.reshape(-1, *layout.grid)
 
 
 def _flow(cfg: TokensStep, condition: str, flow: np.ndarray) -> list[Metric]:

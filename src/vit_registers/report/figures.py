@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from vit_registers.errors import InputError
 from vit_registers.report import style
 from vit_registers.report.figures_counts import register_count
+from vit_registers.report.figures_epochs import norms_by_epoch
+from vit_registers.report.figures_focus import positional_focus
 from vit_registers.report.figures_layers import (
     attention_distributions,
     cls_attention_by_layer,
@@ -22,10 +24,12 @@ from vit_registers.steps import ViewStep
 FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "norms_by_layer": norms_by_layer,
     "cls_attention_by_layer": cls_attention_by_layer,
+    "norms_by_epoch": norms_by_epoch,
     "norm_distributions": norm_distributions,
     "attention_distributions": attention_distributions,
     "attention_maps": attention_maps,
     "attention_by_block": attention_by_block,
+    "positional_focus": positional_focus,
     "lost_steps": lost_figure,
     "lost_settings": lost_settings,
     "register_count": register_count,

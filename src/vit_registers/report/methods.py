@@ -85,7 +85,8 @@ def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
         f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on "
         f"matrices only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label "
         f"smoothing {_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a "
-        f"random flip or quarter turn of every image; {precision}."
+        f"random flip or quarter turn of every image; {precision}. Patch norms on the first "
+        f"{count(recipe.watched_images)} test images are kept after every epoch."
     )
 
 

@@ -36,6 +36,8 @@ WHERE = {
     "norm_median": ("norms", "norm_median"),
     "norm_p99": ("norms", "norm_p99"),
     "norm_max": ("norms", "norm_max"),
+    "register_cosine": ("attention", "register_cosine"),
+    "cls_register_cosine": ("attention", "cls_register_cosine"),
     "cls_to_artifacts": ("attention", "cls_to_artifacts"),
 }
 

@@ -70,7 +70,15 @@ def test_time_registers(study: Study) -> Table:
 
 def register_count(study: Study) -> Table:
     """Models trained with 0, 1, 2 ... registers and nothing else changed; one seed each."""
-    columns = [MODEL, Column("registers", "Registers", "r"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC]
+    columns = [
+        Column("registers", "Registers", "r"),
+        TOP1_CLS,
+        TOP1_PATCHES,
+        KNN,
+        CORLOC,
+        Column("register_cosine", "Registers", group="Cosine of attention maps"),
+        Column("cls_register_cosine", "[CLS] and registers", group="Cosine of attention maps"),
+    ]
     table = Table(columns, KEYS[:2], empty="no model of this study was trained with a chosen number of registers")
     for condition in counted(study):
         table.add(row_of(study, condition, columns) | {"registers": registers(study, condition)})
