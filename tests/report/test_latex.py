@@ -230,3 +230,9 @@ def test_the_methods_text_names_the_head_of_dino_seg(make_study: Callable[..., A
     assert "head 1 of the attention of [CLS]" in text
     assert "head 1" not in methods.text(made.params.model_copy(update={"dino_seg": made.params.dino_seg.model_copy(
         update={"head": None})}), Study(made.view, made.rows))  # fmt: skip
+
+
+def test_every_data_set_that_was_looked_at_has_its_checksum(embedded: Any, tmp_path: Path) -> None:
+    text = _run(embedded, tmp_path)["versions"]
+    for name in embedded.params.datasets_used():
+        assert f"data set {name}" in text

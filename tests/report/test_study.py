@@ -91,7 +91,7 @@ def test_differences_are_found_by_reference_and_never_taken_for_the_metric(study
 
 def test_the_published_codes_registers_are_not_taken_for_those_that_are_meant(study: Study) -> None:
     published = Condition("shapes", "planted", "published-4")
-    assert study.conditions["published-4"] == "4 test-time registers, first image of a batch only"
+    assert study.conditions["published-4"] == "4 test-time registers, 1st image only"
     assert study.conditions["ttr-4"] == "4 test-time registers"
     assert not study.moves_what_was_found(published)
     assert study.moves_what_was_found(Condition("shapes", "planted", "ttr-4"))

@@ -62,7 +62,7 @@ def _single(intervention: Append | MoveNeurons | Replace | RestrictClsAttention)
         return plural(intervention.tokens, "zero token")
     if intervention.images == "first":
         whole = _single(intervention.model_copy(update={"images": "every"}))
-        return f"{whole}, first image of a batch only"
+        return f"{whole}, 1st image only"  # of a batch
     if intervention.top_k is not None and intervention.neurons == "found":
         return f"first {plural(intervention.top_k, 'neuron')}, {plural(intervention.tokens, 'token')}"
     which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}

@@ -67,7 +67,7 @@ def _provenance(study: Study, models: Path, data: Path) -> str:
         card = read_json(models / name / "model.json")
         made = names.KINDS[study.cfg.kinds[name]]
         table.add({"what": f"{study.models[name]} ({name})", "made": made, "sha256": card["weights"]["sha256"][:12]})
-    for i, name in enumerate(study.datasets):
+    for i, name in enumerate(dict.fromkeys(condition.dataset for condition in study.detected)):
         card = read_json(data / name / "dataset.json")
         row = {"what": f"data set {name}", "made": str(card["source"]), "sha256": card["sha256"][:12]}
         table.add(row, rule=i == 0)
