@@ -18,11 +18,16 @@ PHASE_OF_RULE = {
     "plant": "models",
     "extract": "features",
     "detect": "registers",
+    "neurons": "registers",
     "calibrate": "ablation",
     "ablate": "ablation",
     "tokens": "readouts",
+    "information": "readouts",
     "probe": "readouts",
     "lost": "readouts",
+    "sweep": "sweep",
+    "training": "training",
+    "cost": "cost",
     "compare": "comparisons",
     "collect": "metrics",
     "summarise": "metrics",
@@ -74,12 +79,20 @@ def leaves(content, path=()):
 SLICES = {
     "data": lambda p: [steps.prepare(p, d) for d in p.datasets_used()],
     "models": lambda p: [steps.model(p, m) for m in p.models_used()],
-    "features": lambda p: [steps.extract(p, d, m, ablated=False) for d, m in p.pairs()],
-    "registers": lambda p: [steps.detect(p, d, m) for d, m in p.pairs()],
+    "features": lambda p: [steps.extract(p, d, m, ablated=False) for d, m in p.detected_pairs()],
+    "registers": lambda p: [
+        *(steps.detect(p, d, m) for d, m in p.detected_pairs()),
+        *(steps.neurons(p, m) for _, m in p.pairs()),
+    ],
     "ablation": lambda p: [
         step for d, m in p.pairs() for step in (steps.calibrate(p, d, m), steps.extract(p, d, m, ablated=True))
     ],
-    "readouts": lambda p: [step(p, d, m) for d, m in p.pairs() for step in (steps.tokens, steps.probe, steps.lost)],
+    "readouts": lambda p: [
+        step(p, d, m) for d, m in p.pairs() for step in (steps.tokens, steps.information, steps.probe, steps.lost)
+    ],
+    "sweep": lambda p: [steps.sweep(p, d, m) for d, m in p.pairs()],
+    "training": lambda p: [steps.training(p, m) for m, source in p.models.items() if source.kind == "trained"],
+    "cost": lambda p: [steps.cost(p)],
     "comparisons": lambda p: [steps.compare(p, d) for d in p.datasets_used()],
     "tables": lambda p: [steps.view(p)],
     "figures": lambda p: [steps.view(p)],

@@ -120,13 +120,15 @@ PHASES = {
         [*VIEWS, "results/metrics/metrics.csv"],
         metrics=["results/metrics/summary.json"],
     ),
-    "tables": Phase(["report.tables"], "tables", VIEWS, ["results/tables"], ["study", "interventions", "statistics"]),
+    "tables": Phase(
+        ["report.tables"], "tables", VIEWS, ["results/tables"], ["study", "interventions", "cost", "statistics"]
+    ),
     "figures": Phase(
         ["report.figures"],
         "figures",
         [*VIEWS, "results/readouts/tokens", "results/readouts/lost"],
         ["results/figures"],
-        ["study", "interventions", "statistics"],
+        ["study", "interventions", "cost", "statistics"],
     ),
     "report": Phase(
         ["report.latex", "report.build"],
