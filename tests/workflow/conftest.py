@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import yaml
@@ -33,9 +34,12 @@ class Project:
         paths = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.path / "src")}
         return {**clean, **identity, **paths, "DVC_NO_ANALYTICS": "1"}
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """A process in a group of its own, so that a test can kill it with its children."""
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    def start(self, *command: str, output: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A process in a group of its own, so that a test can kill it with its children.
+
+        A pipe that nobody reads holds up who writes more than it takes: long runs that are watched need a file.
+        """
+        pipes = {"stdout": output, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=self.path, env=self.environment, start_new_session=True, **pipes)
 
     def run(self, *command: str, status: int | None = 0) -> str:

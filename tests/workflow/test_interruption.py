@@ -2,7 +2,10 @@
 
 import os
 import signal
+import tempfile
 import time
+
+import pytest
 
 PRODUCED = (
     "results/tables/*",
@@ -15,14 +18,17 @@ PRODUCED = (
 
 def kill_when(project, seen, cores):
     """Start a run and SIGKILL it with all its children as soon as ``seen()``; the run must not have ended by then."""
-    process = project.start("snakemake", "--cores", cores)
-    deadline = time.monotonic() + 600
-    while not seen():
-        assert process.poll() is None, f"ended before the moment came:\n{process.communicate()[0][-3000:]}"
-        assert time.monotonic() < deadline, "the moment never came"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    with tempfile.TemporaryFile("w+") as output:
+        process = project.start("snakemake", "--cores", cores, output=output)
+        deadline = time.monotonic() + 600
+        while not seen():
+            if process.poll() is not None:
+                output.seek(0)
+                pytest.fail(f"ended before the moment came:\n{output.read()[-3000:]}")
+            assert time.monotonic() < deadline, "the moment never came"
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_killed_in_training_extraction_and_tables_then_finished_gives_the_same_bytes(finished, fresh):

@@ -85,7 +85,7 @@ def test_detection_finds_exactly_the_planted_neurons(finished):
     for natural in ("vit-r0", "vit-r4", "tagged"):
         assert rows["shapes", natural, "found"] == 0
     neurons = table(finished, "neurons").set_index(["dataset", "model", "metric"])
-    assert neurons.loc[("shapes", "planted", "overlap"), "value"].tolist() == [1.0]
+    assert neurons.loc[("shapes", "planted", "overlap"), "value"] == 1.0
 
 
 DAMAGED = ("baseline", "append-4", "half-4", "random-4")

@@ -37,7 +37,9 @@ def test_a_disk_path_that_is_not_there_stops_before_any_job(fresh):
 
 def test_a_model_name_that_timm_does_not_know_fails_with_its_one_line_last(fresh):
     fresh.change("models: {mine: {kind: timm, name: vit_smal_patch16_224, weights: random}}")
-    fresh.change("study: {comparisons: [], runs: [{dataset: shapes, models: [mine], interventions: []}]}")
+    fresh.change(
+        "study: {detections: [], comparisons: [], runs: [{dataset: shapes, models: [mine], interventions: []}]}"
+    )
     output = fresh.snakemake("--cores", "1", "--", "results/models/mine/model.json", status=1)
     last = [line for line in output.splitlines() if line.startswith("error: ")][-1]
     assert "vit_smal_patch16_224" in last
