@@ -15,7 +15,7 @@ PACKAGE = "vit_registers"
 ROOT = Path(__file__).parent
 # Declarations of params: all that they say reaches a step as its slice, which is tracked by value. Were they tracked
 # as code too, a new key for one step would redo every training.
-DECLARATIONS = {*(ROOT / "params").glob("*.py"), ROOT / "steps.py"}
+DECLARATIONS = {*(ROOT / "params").glob("*.py"), *(ROOT / "steps").glob("*.py")}
 
 
 def _file(module: str) -> Path | None:

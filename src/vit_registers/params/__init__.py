@@ -1,6 +1,6 @@
 """``params.yaml``, typed and validated: what a study runs, and the slice of it that each step may see.
 
-A step gets its slice and nothing else (steps.py), so that changing a value redoes what depends on it and nothing more.
+A step gets its slice and nothing else (steps/), so that changing a value redoes what depends on it and nothing more.
 Slices leave out the axes that are already in the path of the output (data set, model) where a list of them is meant.
 """
 

@@ -1,0 +1,121 @@
+"""Slices of the steps that measure cached features."""
+
+from typing import Any
+
+from vit_registers.params import (
+    Comparison,
+    DinoSeg,
+    Gallery,
+    Information,
+    Knn,
+    LinearEvaluation,
+    Lost,
+    Params,
+    Probe,
+    Statistics,
+    Strict,
+)
+
+
+class ReadoutStep(Strict):
+    """What every readout of cached features needs to know; ``conditions`` are names of interventions."""
+
+    seed: int
+    dataset: str
+    model: str
+    conditions: list[str]
+    statistics: Statistics
+
+
+class ProbeStep(ReadoutStep):
+    """Linear probe and kNN."""
+
+    probe: Probe
+    linear_evaluation: LinearEvaluation | None
+    knn: Knn
+
+
+class LostStep(ReadoutStep):
+    """Boxes without labels and their CorLoc: LOST, and the attention of [CLS]."""
+
+    lost: Lost
+    dino_seg: DinoSeg
+    gallery: Gallery
+
+
+class InformationStep(Strict):
+    """What single tokens of one model on one data set know; ``outlier_layer`` is the block whose norms are high."""
+
+    seed: int
+    dataset: str
+    model: str
+    outlier_layer: int
+    information: Information
+    statistics: Statistics
+
+
+class TokensStep(ReadoutStep):
+    """Norms, attention and maps of tokens, layer by layer."""
+
+    gallery: Gallery
+
+
+class CompareStep(Strict):
+    """Paired differences between conditions."""
+
+    seed: int
+    dataset: str
+    comparisons: list[Comparison]
+    statistics: Statistics
+
+
+def _readout(params: Params, dataset: str, model: str) -> dict[str, Any]:
+    conditions = params.conditions(dataset, model)
+    return {
+        "seed": params.seed,
+        "dataset": dataset,
+        "model": model,
+        "conditions": conditions,
+        "statistics": params.statistics,
+    }
+
+
+def probe(params: Params, dataset: str, model: str) -> ProbeStep:
+    """Slice of ``vit-registers probe``."""
+    return ProbeStep(
+        **_readout(params, dataset, model),
+        probe=params.probe,
+        linear_evaluation=params.linear_evaluation,
+        knn=params.knn,
+    )
+
+
+def lost(params: Params, dataset: str, model: str) -> LostStep:
+    """Slice of ``vit-registers lost``."""
+    return LostStep(
+        **_readout(params, dataset, model), lost=params.lost, dino_seg=params.dino_seg, gallery=params.gallery
+    )
+
+
+def information(params: Params, dataset: str, model: str) -> InformationStep:
+    """Slice of ``vit-registers information``."""
+    return InformationStep(
+        seed=params.seed,
+        dataset=dataset,
+        model=model,
+        outlier_layer=params.detection_of(model).outlier_layer,
+        information=params.information,
+        statistics=params.statistics,
+    )
+
+
+def tokens(params: Params, dataset: str, model: str) -> TokensStep:
+    """Slice of ``vit-registers tokens``."""
+    return TokensStep(**_readout(params, dataset, model), gallery=params.gallery)
+
+
+def compare(params: Params, dataset: str) -> CompareStep:
+    """Slice of ``vit-registers compare``: the comparisons whose both sides ran on the data set."""
+    models = {m for run in params.study.runs if run.dataset == dataset for m in run.models}
+    mine = [c for c in params.study.comparisons if {c.a.split("/")[0], c.b.split("/")[0]} <= models]
+    return CompareStep(seed=params.seed, dataset=dataset, comparisons=mine, statistics=params.statistics)

@@ -1,0 +1,46 @@
+"""Slices of tables, figures and the report."""
+
+from typing import Any
+
+from vit_registers.params import Comparison, Intervention, Params, Strict, TrainedModel
+
+
+class ViewStep(Strict):
+    """Tables and figures: which rows, in which order, under which names."""
+
+    title: str
+    runs: list[dict[str, Any]]
+    detections: list[dict[str, Any]]
+    comparisons: list[Comparison]
+    interventions: dict[str, Intervention]
+    kinds: dict[str, str]
+    registers: dict[str, int]
+    costs: list[str]
+    confidence: float
+
+
+class ReportStep(Strict):
+    """The methods text states the params that ran."""
+
+    params: dict[str, Any]
+
+
+def view(params: Params) -> ViewStep:
+    """Slice of ``vit-registers table`` and ``vit-registers figure``."""
+    used = params.models_used()
+    return ViewStep(
+        title=params.study.title,
+        runs=[run.model_dump() for run in params.study.runs],
+        detections=[further.model_dump() for further in params.study.detections],
+        comparisons=params.study.comparisons,
+        interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
+        kinds={name: params.models[name].kind for name in used},
+        registers={name: m.registers for name in used if isinstance(m := params.models[name], TrainedModel)},
+        costs=list(params.cost.architectures),
+        confidence=params.statistics.confidence,
+    )
+
+
+def report(params: Params) -> ReportStep:
+    """Slice of ``vit-registers report``: all of it, because the methods text states all of it."""
+    return ReportStep(params=params.model_dump(mode="json"))
