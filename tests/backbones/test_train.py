@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from vit_registers import params
-from vit_registers.backbones import backbone, train
+from vit_registers.backbones import backbone, batches, recipe, train
 from vit_registers.backbones.preprocess import load_pixels
+from vit_registers.backbones.processes import Processes
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.steps import PrepareStep, TrainStep
 
 RECIPE = {
+    "kind": "small",
     "architecture": {"image_size": 32, "patch_size": 8, "width": 16, "depth": 2, "heads": 2},
     "epochs": 3,
     "batch_size": 20,
@@ -34,18 +36,20 @@ RECIPE = {
 
 
 def step(**changes):
-    recipe = params.Recipe.model_validate({**RECIPE, "architecture": params.Architecture(**RECIPE["architecture"])})
-    return TrainStep(
-        **{
+    return TrainStep.model_validate(
+        {
             "seed": 0,
             "device": "cpu",
             "name": "small",
             "dataset": "shapes",
             "registers": 2,
-            "recipe": recipe,
+            "recipe": RECIPE,
             **changes,
         }
     )
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def produced(folder):
 
 
 def test_a_finished_training_is_a_model_and_leaves_no_checkpoint(whole):
-    assert sorted(path.name for path in whole.iterdir()) == [".lock", *sorted(produced(whole))]
+    assert sorted(path.name for path in whole.iterdir()) == sorted([".lock", "time.json", *produced(whole)])
     loaded = backbone.load(whole)
     assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 2, (4, 4))
     assert loaded.card["training"]["steps"] == 15
@@ -112,10 +116,10 @@ class StopError(Exception):
 def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, monkeypatch, last):
     advance = train.Training.advance
 
-    def stopping(self, images, labels, steps):
+    def stopping(self, of_step, rate):
         if self.step == last:
             raise StopError
-        advance(self, images, labels, steps)
+        advance(self, of_step, rate)
 
     with monkeypatch.context() as patched:
         patched.setattr(train.Training, "advance", stopping)
@@ -148,7 +152,7 @@ def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path):
 
 
 def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog):
-    other = train.Training(step(seed=1), 10, "another key")
+    other = train.Training(step(seed=1), 10, "another key", ALONE)
     other.save(tmp_path / "small/checkpoint.pt")
     with caplog.at_level("INFO"):
         train.run(step(), data, tmp_path / "small")
@@ -162,8 +166,8 @@ def test_another_seed_gives_another_model(whole, data, tmp_path):
 
 
 def test_the_schedule_warms_up_and_falls_to_zero_along_a_cosine():
-    recipe = step().recipe
-    rates = [train.schedule(i, 100, recipe) for i in range(100)]
+    rate = recipe.schedule(step(recipe=RECIPE | {"epochs": 4}).recipe, per_epoch=25)
+    rates = [rate(i) for i in range(100)]
     assert rates[:10] == pytest.approx([1e-3 * (i + 1) / 10 for i in range(10)])
     assert rates[10] == pytest.approx(1e-3)
     assert rates[55] == pytest.approx(0.5e-3)
@@ -178,14 +182,14 @@ def test_dihedral_turns_and_mirrors_each_image_by_its_own_element():
         for _ in range(element % 4):
             image = np.rot90(image, axes=(1, 2))
         slow.append(image[:, :, ::-1] if element >= 4 else image)
-    assert np.array_equal(train.dihedral(images, draw).numpy(), np.stack(slow))
-    assert len({x.tobytes() for x in train.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
+    assert np.array_equal(batches.dihedral(images, draw).numpy(), np.stack(slow))
+    assert len({x.tobytes() for x in batches.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
 
 
 def test_decay_is_on_weight_matrices_only():
-    training = train.Training(step(), 10, "key")
+    training = train.Training(step(), 10, "key", ALONE)
     names = {id(p): name for name, p in training.module.named_parameters()}
-    decayed = {names[id(p)] for p in training.optimizer.param_groups[0]["params"]}
+    decayed = {names[id(p)] for p in training.optimizer.param_groups[1]["params"]}
     assert {"cls_token", "reg_token", "pos_embed"}.isdisjoint(decayed)
     assert all(name.endswith("weight") and "norm" not in name for name in decayed)
     assert {"blocks.0.attn.qkv.weight", "patch_embed.proj.weight", "head.weight"} <= decayed

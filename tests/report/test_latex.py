@@ -131,7 +131,7 @@ KEPT = {
     "neighbours",
 }
 # And what only some replacements have, which a test of its own states.
-UNSTATED = {"checkpoint_steps", "kind", "only", "count", "donors"} | KEPT
+UNSTATED = {"checkpoint_steps", "keep_every", "workers", "kind", "only", "count", "donors"} | KEPT
 
 
 # Where nothing is appended, what would be written there does not matter.

@@ -83,12 +83,15 @@ def pick_device(name: str) -> torch.device:
 def build(architecture: str | Mapping[str, Any]) -> nn.Module:
     """A timm module with untrained weights: by name, by ``name`` and arguments, or ``VisionTransformer`` arguments.
 
+    What is built by name has no head unless ``num_classes`` says so.
+
     ``clip: true`` stands for what CLIP's towers do otherwise and JSON cannot hold: a norm before the blocks,
     LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head.
     """
     arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
     if "name" in arguments:
-        return timm.create_model(arguments.pop("name"), pretrained=False, num_classes=0, **arguments).eval()
+        classes = arguments.pop("num_classes", 0)
+        return timm.create_model(arguments.pop("name"), pretrained=False, num_classes=classes, **arguments).eval()
     if arguments.pop("clip", False):
         activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
         arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}

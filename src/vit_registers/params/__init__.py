@@ -7,15 +7,19 @@ Slices leave out the axes that are already in the path of the output (data set, 
 from vit_registers.params.base import Strict
 from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset, GeneratedDataset
 from vit_registers.params.models import (
+    AnyRecipe,
     Architecture,
+    Deit3Recipe,
     FetchedModel,
     FileModel,
     Model,
+    NamedArchitecture,
     OpenClipModel,
     PlantedModel,
     Planting,
     PositionResampling,
     Recipe,
+    SmallRecipe,
     TaggedModel,
     TimmModel,
     TrainedModel,
@@ -51,6 +55,7 @@ from vit_registers.params.readouts import (
 from vit_registers.params.study import Params, Run, Study
 
 __all__ = [
+    "AnyRecipe",
     "Append",
     "Architecture",
     "Calibration",
@@ -60,6 +65,7 @@ __all__ = [
     "CountedArchitecture",
     "CsvDataset",
     "Dataset",
+    "Deit3Recipe",
     "Detection",
     "DinoSeg",
     "Extraction",
@@ -76,6 +82,7 @@ __all__ = [
     "LostSweep",
     "Model",
     "MoveNeurons",
+    "NamedArchitecture",
     "OpenClipModel",
     "Params",
     "PlantedModel",
@@ -86,6 +93,7 @@ __all__ = [
     "Replace",
     "RestrictClsAttention",
     "Run",
+    "SmallRecipe",
     "Statistics",
     "Strict",
     "Study",

@@ -109,24 +109,75 @@ class Architecture(Strict):
     heads: Count
 
 
-class Recipe(Strict):
-    """AdamW with linear warm-up and cosine decay to zero; fixed epochs, so that results never depend on speed.
+class NamedArchitecture(Strict):
+    """One of timm's ViTs from nothing; ``arguments`` go to timm."""
 
-    Of the first ``watched_images`` test images the patch norms are kept after every epoch.
+    name: str
+    image_size: Count
+    arguments: dict[str, Any] = Field(default={})
+
+
+class Recipe(Strict):
+    """What every training has; fixed epochs, so that results never depend on speed.
+
+    A step sums over ``shards`` batches of ``batch_size`` images, however many processes share them: one process ends
+    where several do, up to rounding. Of the first ``watched_images`` test images the patch norms are kept after every
+    epoch. ``keep_every`` so many epochs the weights are kept as well; 0 for never.
     """
 
-    architecture: Architecture
     epochs: Count
     batch_size: Count
+    shards: Count = 1
     lr: Positive
     betas: tuple[Share, Share]
     weight_decay: Annotated[float, Field(ge=0.0)]
-    warmup_share: Share
-    label_smoothing: Share
-    clip_norm: Positive
     precision: Literal["fp32", "bf16"]
     checkpoint_steps: Count
     watched_images: Count
+    keep_every: Whole = 0
+
+
+class SmallRecipe(Recipe):
+    """AdamW and cross-entropy; warm-up over a share of the steps, cosine to zero; flips and quarter turns."""
+
+    kind: Literal["small"]
+    architecture: Architecture
+    warmup_share: Share
+    label_smoothing: Share
+    clip_norm: Positive
+
+
+class Deit3Recipe(Recipe):
+    """DeiT-III of bach2025: LAMB, binary cross-entropy, ThreeAugment, Mixup and CutMix, repeated augmentation.
+
+    Learning rates change from epoch to epoch. ``repeats`` is how often an image is augmented anew in an epoch, of which
+    there are as many fewer images. ``workers`` read images and change no result.
+    """
+
+    kind: Literal["deit3"]
+    architecture: NamedArchitecture
+    warmup_epochs: Whole
+    warmup_lr: Positive
+    final_lr: Annotated[float, Field(ge=0.0)]
+    clip_norm: Positive
+    layer_scale: Positive
+    drop_path: Share
+    mixup: Annotated[float, Field(ge=0.0)]
+    cutmix: Annotated[float, Field(ge=0.0)]
+    color_jitter: Annotated[float, Field(ge=0.0)]
+    repeats: Count
+    workers: Whole
+
+    @model_validator(mode="after")
+    def _fits_timm(self) -> Self:
+        if self.batch_size % 2:
+            raise ValueError(f"batch_size: Mixup mixes pairs, got {self.batch_size}; take an even one")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs: expected fewer than the {self.epochs} epochs, got {self.warmup_epochs}")
+        return self
+
+
+AnyRecipe = Annotated[SmallRecipe | Deit3Recipe, Field(discriminator="kind")]
 
 
 class Planting(Strict):

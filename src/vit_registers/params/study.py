@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from vit_registers.errors import InputError
 from vit_registers.params.base import Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
-from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, TaggedModel, TrainedModel
+from vit_registers.params.models import AnyRecipe, Model, PlantedModel, Planting, TaggedModel, TrainedModel
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
 from vit_registers.params.readouts import (
     Comparison,
@@ -56,7 +56,7 @@ class Params(Strict):
     study: Study
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    recipes: dict[Name, Recipe]
+    recipes: dict[Name, AnyRecipe]
     plantings: dict[Name, Planting]
     extraction: Extraction
     calibration: Calibration

@@ -13,9 +13,9 @@ from vit_registers.files import canonical, read_json, write_text
 from vit_registers.params import GeneratedDataset, Params
 from vit_registers.report import methods, versions
 from vit_registers.report.latex_tables import count, escape, estimate, number, probability
-from vit_registers.report.methods import joined
 from vit_registers.report.names import plural
 from vit_registers.report.study import NONE_FOUND, Condition, Estimate, Study
+from vit_registers.report.words import joined
 from vit_registers.steps import ReportStep
 
 

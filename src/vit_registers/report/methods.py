@@ -1,7 +1,5 @@
 """The methods text of the report, stated from the params that ran."""
 
-from collections.abc import Sequence
-
 from vit_registers.params import (
     Dataset,
     Detection,
@@ -14,33 +12,16 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
-    Recipe,
     TaggedModel,
     TimmModel,
     TrainedModel,
 )
 from vit_registers.report import conditions
 from vit_registers.report.latex_tables import count, escape, key
+from vit_registers.report.methods_training import text_of
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
-
-
-def joined(items: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"
-
-
-def _number(value: float) -> str:
-    """A number of params as LaTeX: short decimals as they are, small ones as a power of ten."""
-    text = f"{value:g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
-    return f"${text}$"
-
-
-def _percent(share: float) -> str:
-    return rf"{100 * share:g}\,\%"
+from vit_registers.report.words import joined, percent, setting
 
 
 def _block(layer: int) -> str:
@@ -65,29 +46,10 @@ def _data(name: str, dataset: Dataset) -> str:
             f"known.{' The pictures are without colour, which tells most classes apart.' if dataset.grey else ''}"
         )
     if isinstance(dataset, FolderDataset):
-        split = (
-            f"; unless it comes with a split, {_percent(dataset.test_share)} of each class are held out for the test"
-        )
+        split = f"; unless it comes with a split, {percent(dataset.test_share)} of each class are held out for the test"
         return f"{key(name)} is a folder of images by class{split} (licence: {escape(dataset.licence)})."
     licence = escape(dataset.licence)
     return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
-
-
-def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
-    shape = recipe.architecture
-    precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
-    return (
-        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches "
-        f"of ${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
-        f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
-        f"for registers. Training on {joined([key(d) for d in datasets])}: AdamW, learning rate {_number(recipe.lr)} "
-        f"after a linear warm-up over {_percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
-        f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on "
-        f"matrices only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label "
-        f"smoothing {_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a "
-        f"random flip or quarter turn of every image; {precision}. Patch norms on the first "
-        f"{count(recipe.watched_images)} test images are kept after every epoch."
-    )
 
 
 def _planting(name: str, base: str, planting: Planting) -> str:
@@ -133,7 +95,7 @@ def _models(params: Params, study: Study) -> list[str]:
         datasets = list(dict.fromkeys(model.dataset for model in of_recipe.values()))
         texts.append(
             f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
-            + _recipe(params.recipes[recipe], datasets)
+            + text_of(params.recipes[recipe], datasets)
         )
     for name, model in used.items():
         if isinstance(model, TaggedModel):
@@ -166,7 +128,7 @@ def _detection(params: Params) -> str:
     }[settings.sparsity]
     text = (
         f"A patch is an artifact where the L2 norm of its raw block output exceeds {_threshold(settings)}; fewer than "
-        f"{_percent(settings.minimum_share)} of the patches count as none found. The score of a neuron is its mean "
+        f"{percent(settings.minimum_share)} of the patches count as none found. The score of a neuron is its mean "
         "absolute activation (the input of the MLP's second linear layer) over the artifacts of an image, averaged "
         f"over the images that have any, as \\citet{{jiang2025}} define it; {count(settings.images)} images are "
         f"ranked over, up to {_block(settings.highest_layer)}, and the first {settings.top_k} are taken.{sparsity} "
@@ -188,7 +150,7 @@ def _dinov2(params: Params) -> str:
     if cfg is None:
         return ""
     blocks = joined([str(b) for b in cfg.blocks])
-    rates = ", ".join(_number(rate) for rate in cfg.learning_rates)
+    rates = ", ".join(setting(rate) for rate in cfg.learning_rates)
     return (
         f" Linear evaluation as for DINOv2 \\citep{{oquab2024}}: [CLS] of the last {blocks} blocks, each with and "
         f"without the mean patch, a head for each of the learning rates {rates} (times the batch over 256), SGD with "
@@ -207,8 +169,8 @@ def _sweep(params: Params) -> str:
     return (
         f"Every model as it is was also run under every combination of {features}, blocks "
         f"{joined([str(layer) for layer in sweep.layers])} (counted from the end where negative), {centre}, raw or "
-        f"L2-normalised with {joined([_number(b) for b in sweep.bias])} added to the products; the setting is chosen "
-        f"on a random {_percent(sweep.chosen_on)} of the images and reported on the others. "
+        f"L2-normalised with {joined([setting(b) for b in sweep.bias])} added to the products; the setting is chosen "
+        f"on a random {percent(sweep.chosen_on)} of the images and reported on the others. "
     )
 
 
@@ -218,7 +180,7 @@ def _dino_seg(params: Params) -> str:
     skip = ", the last one never counted (as the published code does)" if settings.skip_last_component else ""
     return (
         rf"DINO-seg \citep{{simeoni2021}}: {head} of the attention of [CLS] at the last block, the fewest patches that "
-        f"hold {_percent(settings.mass)} of what patches get, and the box of their largest component{skip}. "
+        f"hold {percent(settings.mass)} of what patches get, and the box of their largest component{skip}. "
     )
 
 
@@ -229,8 +191,8 @@ def _information(params: Params) -> str:
         f"{cfg.high_percentile:g}th percentile of all patch norms. Of {count(cfg.images)} images one half trains and "
         "the other tests: a linear classifier of a patch's position, a least-squares and an MLP "
         f"({count(cfg.hidden)} hidden channels) reconstruction of its normalised pixels from its token after the final "
-        rf"norm \citep{{darcet2024,bach2025}} (classifier and MLP: AdamW, learning rate {_number(cfg.lr)}, weight "
-        f"decay {_number(cfg.weight_decay)}, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}), and "
+        rf"norm \citep{{darcet2024,bach2025}} (classifier and MLP: AdamW, learning rate {setting(cfg.lr)}, weight "
+        f"decay {setting(cfg.weight_decay)}, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}), and "
         f"logistic regression of the class on one token of each kind, over {plural(len(cfg.seeds), 'draw')} of tokens."
     )
 
@@ -247,24 +209,24 @@ def _readouts(params: Params) -> list[str]:
     keys = joined(steps) if steps else "raw"
     projected = {"q": "queries", "k": "keys", "v": "values"}[lost.feature]
     projected += ", each image at its own size," if params.extraction.projections_size == "native" else ""
-    bias = "" if lost.bias == 0 else f", {_number(lost.bias)} added to their products"
+    bias = "" if lost.bias == 0 else f", {setting(lost.bias)} added to their products"
     return [
         rf"\paragraph{{Linear probe and nearest neighbours.}} One linear layer on "
         f"{joined([features[f] for f in probe.features])} after the final norm, as \\citet{{kukade2025}} train it: "
-        f"AdamW, learning rate {_number(probe.lr)} by a cosine to {_number(probe.final_lr)}, weight decay "
-        f"{_number(probe.weight_decay)}, {plural(probe.epochs, 'epoch')} in batches of {probe.batch_size}, gradients "
-        f"clipped at norm {_number(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
-        f"{_percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
+        f"AdamW, learning rate {setting(probe.lr)} by a cosine to {setting(probe.final_lr)}, weight decay "
+        f"{setting(probe.weight_decay)}, {plural(probe.epochs, 'epoch')} in batches of {probe.batch_size}, gradients "
+        f"clipped at norm {setting(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
+        f"{percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
         f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}."
         f"{_dinov2(params)} Nearest "
-        f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
+        f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {setting(knn.temperature)}.",
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
         f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
         "by half or more (intersection over union).",
         _information(params),
-        rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
+        rf"\paragraph{{Statistics.}} Intervals hold {percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "
         "image, and from a sign-flip permutation test where answers are averaged over seeds. No correction is made "

@@ -4,13 +4,13 @@ from typing import Any
 
 from vit_registers.errors import InputError
 from vit_registers.params import (
+    AnyRecipe,
     CountedArchitecture,
     Dataset,
     Model,
     Params,
     PlantedModel,
     Planting,
-    Recipe,
     Strict,
     TaggedModel,
     TrainedModel,
@@ -41,7 +41,7 @@ class TrainStep(Strict):
     name: str
     dataset: str
     registers: int
-    recipe: Recipe
+    recipe: AnyRecipe
 
 
 class PlantStep(Strict):

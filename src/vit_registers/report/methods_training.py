@@ -1,0 +1,50 @@
+"""The methods text of trainings, one recipe at a time."""
+
+from collections.abc import Sequence
+
+from vit_registers.params import Deit3Recipe, SmallRecipe
+from vit_registers.report.latex_tables import count, escape, key
+from vit_registers.report.names import plural
+from vit_registers.report.words import joined, percent, setting
+
+
+def text_of(recipe: SmallRecipe | Deit3Recipe, datasets: Sequence[str]) -> str:
+    """How the models of a recipe were trained: what is its own, then what every training has."""
+    where = joined([key(d) for d in datasets])
+    own = _deit3(recipe, where) if isinstance(recipe, Deit3Recipe) else _small(recipe, where)
+    precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
+    images = f"{recipe.shards} times {recipe.batch_size}" if recipe.shards > 1 else f"{recipe.batch_size}"
+    return (
+        f"{own} Training takes {plural(recipe.epochs, 'epoch')} in steps of {images} images, {precision}. Patch norms "
+        f"on the first {count(recipe.watched_images)} test images are kept after every epoch."
+    )
+
+
+def _deit3(recipe: Deit3Recipe, where: str) -> str:
+    shape = recipe.architecture
+    arguments = "".join(f", {escape(name)} {escape(str(value))}" for name, value in shape.arguments.items())
+    return (
+        f"They are timm's {key(shape.name)}{arguments} on images of ${shape.image_size} \\times {shape.image_size}$, "
+        f"LayerScale from {setting(recipe.layer_scale)}, stochastic depth {setting(recipe.drop_path)}. Training on "
+        f"{where} by the recipe of DeiT-III: LAMB, learning rate {setting(recipe.lr)} after "
+        f"{plural(recipe.warmup_epochs, 'epoch')} of linear warm-up from {setting(recipe.warmup_lr)}, then a cosine to "
+        f"{setting(recipe.final_lr)}, epoch by epoch; $\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight "
+        f"decay {setting(recipe.weight_decay)} on matrices only; binary cross-entropy; gradients clipped at norm "
+        f"{setting(recipe.clip_norm)}; random resized crops and mirroring, ThreeAugment, colour jitter "
+        f"{setting(recipe.color_jitter)}, each image {recipe.repeats} times in an epoch of as many fewer images, "
+        f"Mixup {setting(recipe.mixup)} and CutMix {setting(recipe.cutmix)}."
+    )
+
+
+def _small(recipe: SmallRecipe, where: str) -> str:
+    shape = recipe.architecture
+    return (
+        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches "
+        f"of ${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
+        f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
+        f"for registers. Training on {where}: AdamW, learning rate {setting(recipe.lr)} "
+        f"after a linear warm-up over {percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
+        f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {setting(recipe.weight_decay)} on "
+        f"matrices only; cross-entropy with label smoothing {setting(recipe.label_smoothing)}; gradients clipped at "
+        f"norm {setting(recipe.clip_norm)}; a random flip or quarter turn of every image."
+    )
