@@ -212,6 +212,16 @@ def cost(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
 
 
 @app.command()
+def energy(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Energy and carbon of the trainings, from the time they took, and what papers list beside its arithmetic."""
+    from vit_registers.readouts import energy as step
+
+    step.run(
+        _slice(steps.EnergyStep, cfg, params, steps.energy), RESULTS / "models", RESULTS / "readouts" / "energy.csv"
+    )
+
+
+@app.command()
 def compare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Paired differences between conditions, image by image."""
     from vit_registers.readouts import compare as step

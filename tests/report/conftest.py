@@ -29,6 +29,7 @@ READOUTS = (
     "information",
     "training",
     "cost",
+    "energy",
     "comparisons",
 )
 
@@ -316,6 +317,21 @@ def _costs(study: params.Params) -> list[Metric]:
     return rows
 
 
+def _energy(study: params.Params) -> list[Metric]:
+    """Trainings of an hour each, and a published one that lists a tenth less than its factors give."""
+    rows = []
+    for name in steps.energy(study).models:
+        values = {"processor_hours": (1.0, "h"), "energy": (0.078, "kWh"), "carbon": (0.0312, "kg CO2 equivalent")}
+        where = {"model": name, "dataset": "shapes", "intervention": "training", "readout": "energy"}
+        rows += [Metric(**where, metric=m, value=v, unit=u, n=875) for m, (v, u) in values.items()]
+    for name in study.energy.published:
+        values = {"processor_hours": (1320.0, "h"), "energy": (600.0, "kWh"), "energy_listed": (540.0, "kWh")}
+        values |= {"energy_error": (-0.1, "fraction"), "pue_implied": (1.08, "ratio")}
+        where = {"model": name, "dataset": "as published", "intervention": "training", "readout": "energy"}
+        rows += [Metric(**where, metric=m, value=v, unit=u, n=1) for m, (v, u) in values.items()]
+    return rows
+
+
 def _comparisons(study: params.Params, seed: int) -> list[Metric]:
     rng, rows = np.random.default_rng(seed), []
     for comparison in study.study.comparisons:
@@ -368,6 +384,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
         for model in further.models:
             rows["detection"] += _Invented(study, further.dataset, model, "baseline", 0).detection()
     rows["cost"] = _costs(study)
+    rows["energy"] = _energy(study)
     rows["training"] = _trainings(study)
     rows["comparisons"] = _comparisons(study, 7)
     for readout, of_readout in rows.items():

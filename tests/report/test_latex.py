@@ -142,6 +142,8 @@ WITHOUT_EFFECT.add(("dino_seg", "head"))  # one head needs all heads kept: a tes
 def _changed(key: str, value: Any) -> Any:
     if key == "confidence":
         return 0.9
+    if key == "pue":
+        return 1.3
     if key == "top_k" and value is None:
         return 2
     if key == "blocks":
@@ -180,6 +182,7 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
         "lost_sweep",
         "dino_seg",
         "information",
+        "energy",
         "statistics",
     )
     tried = 0

@@ -24,6 +24,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "token_classification",
         "register_count",
         "register_cost",
+        "training_energy",
         "register_sweep",
         "classification",
         "probe",
@@ -57,6 +58,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "sweep",
         "training",
         "cost",
+        "energy",
         "comparisons",
         "metrics",
     )

@@ -10,6 +10,7 @@ READOUTS = {
     "sweep": PHASES["sweep"],
     "training": PHASES["training"],
     "cost": PHASES["cost"],
+    "energy": PHASES["energy"],
     "comparisons": PHASES["comparisons"],
 }
 

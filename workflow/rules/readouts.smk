@@ -168,6 +168,27 @@ rule cost:
         "vit-registers cost --cfg {params.cfg:q} 2> {log}"
 
 
+rule energy:
+    input:
+        expand("results/models/{model}/{file}", model=steps.energy(STUDY).models, file=["model.json", "time.json"]),
+    output:
+        "results/readouts/energy.csv",
+    log:
+        "logs/energy.log",
+    benchmark:
+        "logs/benchmarks/energy.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        cfg=cfg(steps.energy),
+        code=code("readouts.energy"),
+    shell:
+        "vit-registers energy --cfg {params.cfg:q} 2> {log}"
+
+
 rule compare:
     input:
         lambda w: expand("results/readouts/probe/{{dataset}}/{model}.images.parquet", model=models_on(w)),
@@ -201,4 +222,5 @@ PHASES["training"] = [
     f"results/readouts/training/{name}.csv" for name in STUDY.models_used() if STUDY.models[name].kind == "trained"
 ]
 PHASES["cost"] = ["results/readouts/cost.csv"]
+PHASES["energy"] = ["results/readouts/energy.csv"]
 PHASES["comparisons"] = [f"results/readouts/comparisons/{name}.csv" for name in {d: 0 for d, _ in STUDY.pairs()}]

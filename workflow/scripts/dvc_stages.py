@@ -46,6 +46,7 @@ VIEWS = [
     "results/metrics/sweep.csv",
     "results/metrics/training.csv",
     "results/metrics/cost.csv",
+    "results/metrics/energy.csv",
     "results/metrics/comparisons.csv",
 ]
 READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "probe", "lost")]
@@ -102,6 +103,9 @@ PHASES = {
     ),
     "training": Phase(["readouts.training"], "readouts", ["results/models"], ["results/readouts/training"]),
     "cost": Phase(["readouts.cost"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
+    "energy": Phase(
+        ["readouts.energy"], "readouts", ["results/models"], ["results/readouts/energy.csv"], ["study", "energy"]
+    ),
     "comparisons": Phase(
         ["readouts.compare"],
         "readouts",
@@ -114,7 +118,7 @@ PHASES = {
         "metrics",
         [
             f"results/readouts/{name}"
-            for name in ("detection", "neurons", "sweep", "training", "cost.csv", "comparisons")
+            for name in ("detection", "neurons", "sweep", "training", "cost.csv", "energy.csv", "comparisons")
         ]
         + READOUTS,
         [*VIEWS, "results/metrics/metrics.csv"],
@@ -163,6 +167,7 @@ PHASES = {
             "dino_seg",
             "information",
             "cost",
+            "energy",
             "gallery",
             "statistics",
         ],

@@ -43,6 +43,7 @@ from vit_registers.params.readouts import (
     Cost,
     CountedArchitecture,
     DinoSeg,
+    Energy,
     Gallery,
     Information,
     Knn,
@@ -50,6 +51,7 @@ from vit_registers.params.readouts import (
     Lost,
     LostSweep,
     Probe,
+    PublishedEnergy,
     Statistics,
 )
 from vit_registers.params.study import Params, Run, Study
@@ -68,6 +70,7 @@ __all__ = [
     "Deit3Recipe",
     "Detection",
     "DinoSeg",
+    "Energy",
     "Extraction",
     "FetchedModel",
     "FileModel",
@@ -89,6 +92,7 @@ __all__ = [
     "Planting",
     "PositionResampling",
     "Probe",
+    "PublishedEnergy",
     "Recipe",
     "Replace",
     "RestrictClsAttention",

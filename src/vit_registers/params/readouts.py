@@ -108,6 +108,30 @@ class Cost(Strict):
     architectures: Annotated[dict[str, CountedArchitecture], Field(min_length=1)]
 
 
+class PublishedEnergy(Strict):
+    """What a paper lists: hours of its trainings together, processors at once, energy and carbon as it gives them."""
+
+    hours: Positive
+    processors: Count
+    watts: Positive
+    pue: Annotated[float, Field(ge=1.0)]
+    kwh: Positive
+    kg: Positive
+
+
+class Energy(Strict):
+    """Energy and carbon of trainings: processors x hours x power x PUE x carbon intensity (bach2025).
+
+    Hours are measured; ``watts`` of a processor, ``pue`` (what the place takes over what its machines take) and
+    ``kg_per_kwh`` are assumed.
+    """
+
+    watts: Positive
+    pue: Annotated[float, Field(ge=1.0)]
+    kg_per_kwh: Positive
+    published: dict[str, PublishedEnergy]
+
+
 class Gallery(Strict):
     """The images that figures show, the same for every model: the first of the dense split from as many classes."""
 

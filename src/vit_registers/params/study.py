@@ -13,6 +13,7 @@ from vit_registers.params.readouts import (
     Comparison,
     Cost,
     DinoSeg,
+    Energy,
     Gallery,
     Information,
     Knn,
@@ -71,6 +72,7 @@ class Params(Strict):
     dino_seg: DinoSeg
     information: Information
     cost: Cost
+    energy: Energy
     gallery: Gallery
     statistics: Statistics
 

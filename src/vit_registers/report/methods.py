@@ -18,7 +18,7 @@ from vit_registers.params import (
 )
 from vit_registers.report import conditions
 from vit_registers.report.latex_tables import count, escape, key
-from vit_registers.report.methods_training import text_of
+from vit_registers.report.methods_training import energy, text_of
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
 from vit_registers.report.words import joined, percent, setting
@@ -226,6 +226,7 @@ def _readouts(params: Params) -> list[str]:
         f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
         "by half or more (intersection over union).",
         _information(params),
+        energy(params.energy),
         rf"\paragraph{{Statistics.}} Intervals hold {percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "

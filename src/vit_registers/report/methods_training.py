@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vit_registers.params import Deit3Recipe, SmallRecipe
+from vit_registers.params import Deit3Recipe, Energy, SmallRecipe
 from vit_registers.report.latex_tables import count, escape, key
 from vit_registers.report.names import plural
 from vit_registers.report.words import joined, percent, setting
@@ -47,4 +47,18 @@ def _small(recipe: SmallRecipe, where: str) -> str:
         f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {setting(recipe.weight_decay)} on "
         f"matrices only; cross-entropy with label smoothing {setting(recipe.label_smoothing)}; gradients clipped at "
         f"norm {setting(recipe.clip_norm)}; a random flip or quarter turn of every image."
+    )
+
+
+def energy(cfg: Energy) -> str:
+    """Where the numbers of the table of energy come from."""
+    listed = [
+        f"{key(name)} lists {table.hours:g} hours on {plural(table.processors, 'processor')} of {table.watts:g}\\,W at "
+        f" a PUE of {table.pue:g}, {table.kwh:g}\\,kWh and {table.kg:g}\\,kg"
+        for name, table in cfg.published.items()
+    ]
+    published = f" {'; '.join(listed)}." if listed else ""
+    return (
+        rf"\paragraph{{Energy.}} Hours of the trainings as measured, processors of {cfg.watts:g}\,W, a PUE of "
+        f"{cfg.pue:g} and {cfg.kg_per_kwh:g}\\,kg of CO$_2$ equivalent per kWh.{published}"
     )

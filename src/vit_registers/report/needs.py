@@ -16,6 +16,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "token_classification": ("information",),
     "register_count": ("tokens", "probe", "lost"),
     "register_cost": ("cost",),
+    "training_energy": ("energy",),
     "probe": ("probe",),
     "lost_corloc": ("lost",),
     "lost_sweep": ("sweep",),

@@ -24,6 +24,7 @@ from vit_registers.report.rows import (
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.report.tables_cost import register_cost
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
+from vit_registers.report.tables_energy import training_energy
 from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
 from vit_registers.steps import ViewStep
@@ -212,6 +213,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "token_classification": token_classification,
     "register_count": register_count,
     "register_cost": register_cost,
+    "training_energy": training_energy,
     "probe": probe,
     "lost_corloc": lost_corloc,
     "lost_sweep": lost_sweep,

@@ -7,6 +7,7 @@ from vit_registers.params import (
     AnyRecipe,
     CountedArchitecture,
     Dataset,
+    Energy,
     Model,
     Params,
     PlantedModel,
@@ -61,6 +62,13 @@ class TrainingStep(Strict):
     model: str
 
 
+class EnergyStep(Strict):
+    """Energy and carbon of the trainings of ``models``."""
+
+    models: list[str]
+    energy: Energy
+
+
 class CostStep(Strict):
     """Parameters and operations of architectures by number of registers."""
 
@@ -111,6 +119,12 @@ def training(params: Params, model: str) -> TrainingStep:
     if not isinstance(_source(params, model), TrainedModel):
         raise InputError(f"models.{model}: not trained by this pipeline")
     return TrainingStep(model=model)
+
+
+def energy(params: Params) -> EnergyStep:
+    """Slice of ``vit-registers energy``: every model of the study that was trained here."""
+    trained = [name for name in params.models_used() if isinstance(params.models[name], TrainedModel)]
+    return EnergyStep(models=trained, energy=params.energy)
 
 
 def cost(params: Params) -> CostStep:
