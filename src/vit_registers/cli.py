@@ -5,6 +5,7 @@ the step's ``run``. Steps are imported inside their command, because importing t
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,8 +65,16 @@ def fetch(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> Non
 
 
 @app.command()
-def train(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
-    """Train a small ViT; goes on where a killed training was."""
+def train(
+    model: ModelName,
+    processes: Annotated[int, typer.Option(min=1, help="That share the training; as many as GPUs.")] = 1,
+    params: ParamsFile = PARAMS,
+    cfg: Cfg = None,
+) -> None:
+    """Train a ViT from nothing; goes on where a killed training was. torchrun may start it too, on several machines."""
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        os.execv(sys.executable, [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]])
     from vit_registers.backbones import train as step
 
     slice_ = _slice(steps.TrainStep, cfg, params, lambda p: steps.model(p, model))

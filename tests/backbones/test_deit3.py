@@ -23,6 +23,7 @@ from vit_registers.backbones.processes import Processes, joined
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
+from vit_registers.files import read_json
 from vit_registers.steps import PrepareStep, TrainStep
 
 ROOT = Path(__file__).parents[2]
@@ -174,26 +175,24 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data,
     assert produced(out) == produced(whole)
 
 
-def launched(count, cfg, data, out):
-    """Train with ``count`` processes of torchrun."""
-    code = out.parent / "launched.py"
-    code.write_text(
-        "import sys, pathlib, vit_registers.backbones.train as t, vit_registers.steps as s\n"
-        "t.run(s.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
-    )
-    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", str(code)]
+def launched(count, cfg, data, folder):
+    """The model folder of a training by ``count`` processes, started as a person would in ``folder``."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/prepared").symlink_to(data.parent)
+    command = ["-m", "vit_registers.cli", "train", "--model", cfg.name, "--processes", str(count)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
-    arguments = [cfg.model_dump_json(), str(data), str(out)]
-    done = subprocess.run([sys.executable, *command, *arguments], env=environment, capture_output=True, text=True)
+    command = [sys.executable, *command, "--cfg", cfg.model_dump_json()]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "results/models" / cfg.name
 
 
 @pytest.mark.parametrize("of", [DEIT3, SMALL], ids=["deit3", "small"])
 def test_two_processes_end_where_one_does(data, tmp_path, of):
     """To 2e-5 of weights of about .02 to 1: sums over shards are rounded in another order, and nothing else differs."""
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two = tmp_path / "one", launched(2, step(of), data, tmp_path / "two")
     train.run(step(of), data, one)
-    launched(2, step(of), data, two)
+    assert read_json(two / "time.json")["processes"] == 2
     ours, theirs = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert ours.keys() == theirs.keys()
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 2e-5

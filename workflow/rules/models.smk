@@ -46,11 +46,12 @@ rule train:
     threads: workflow.cores or 8
     resources:
         mem_mb=4000,
+        processes=STUDY.processes,  # no param: how many there are changes no result
     params:
         cfg=lambda w: cfg(steps.model, w.model),
         code=code("backbones.train"),
     shell:
-        "vit-registers train --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+        "vit-registers train --model {wildcards.model} --processes {resources.processes} --cfg {params.cfg:q} 2> {log}"
 
 
 rule plant:

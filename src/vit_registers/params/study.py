@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vit_registers.errors import InputError
-from vit_registers.params.base import Name, Strict, Whole
+from vit_registers.params.base import Count, Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
 from vit_registers.params.models import AnyRecipe, Model, PlantedModel, Planting, TaggedModel, TrainedModel
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
@@ -54,6 +54,7 @@ class Params(Strict):
 
     seed: Whole
     device: Literal["auto", "cpu", "cuda", "mps"]
+    processes: Count = 1
     study: Study
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
