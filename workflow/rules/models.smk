@@ -33,6 +33,7 @@ rule train:
         "results/models/{model}/model.safetensors",
         "results/models/{model}/training.csv",
         "results/models/{model}/norms.csv",
+        "results/models/{model}/attention.npz",
     log:
         "logs/train/{model}.log",
     benchmark:

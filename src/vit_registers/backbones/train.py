@@ -90,6 +90,7 @@ class Training:
         self.step = 0
         self.losses: list[float] = []  # one per step, the whole curve
         self.norms: list[list[list[float]]] = []  # by epoch and block, what watch.COLUMNS say
+        self.attention: list[dict[str, Tensor]] = []  # by epoch, what watch.after_epoch keeps
 
     def advance(self, images: Tensor, labels: Tensor, steps: int) -> None:
         """One optimizer step on a normalised batch."""
@@ -111,6 +112,7 @@ class Training:
             "step": self.step,
             "losses": self.losses,
             "norms": self.norms,
+            "attention": self.attention,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -128,6 +130,7 @@ class Training:
         self.module.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.losses, self.norms = content["step"], content["losses"], content["norms"]
+        self.attention = [{name: kept.cpu() for name, kept in epoch.items()} for epoch in content["attention"]]
         log.info("resumed at step %d", self.step)
 
 
@@ -147,7 +150,7 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, preprocess: Prep
 def run(cfg: TrainStep, data: Path, out: Path) -> None:
     """Train on split train of the manifest in ``data``.
 
-    Writes ``out``/{training.csv, norms.csv, model.safetensors, model.json}.
+    Writes ``out``/{attention.npz, training.csv, norms.csv, model.safetensors, model.json}.
     """
     torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     with exclusive(out):
@@ -176,7 +179,9 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
                 training.advance(inputs, labels[rows].to(training.device), steps)
                 progress.update()
                 if training.step % per_epoch == 0:  # before it is saved: whoever resumes here has it
-                    training.norms.append(watch.patch_norms(training.module, watched, preprocess))
+                    norms, attention = watch.after_epoch(training.module, watched, preprocess, recipe.watched_maps)
+                    training.norms.append(norms)
+                    training.attention.append(attention)
                 if training.step % recipe.checkpoint_steps == 0 and training.step < steps:
                     training.save(checkpoint)
             log.info("epoch %d of %d: loss %.3f", epoch + 1, recipe.epochs, np.mean(training.losses[-per_epoch:]))
@@ -184,6 +189,7 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
         top1 = accuracy(training.module, *held, preprocess)
         log.info("top-1 on %d test images: %.3f", len(held[0]), top1)
         seen = {"steps": steps, "test_top1": top1, "watched": len(watched)}
+        watch.save_attention(training.attention, watched, out / "attention.npz")
         _finish(cfg, manifest, training, preprocess, seen, out)
         checkpoint.unlink(missing_ok=True)
 

@@ -112,7 +112,8 @@ class Architecture(Strict):
 class Recipe(Strict):
     """AdamW with linear warm-up and cosine decay to zero; fixed epochs, so that results never depend on speed.
 
-    Of the first ``watched_images`` test images the patch norms are kept after every epoch.
+    Of the first ``watched_images`` test images patch norms and the mean attention of [CLS] and registers at the last
+    block are kept after every epoch; of the first ``watched_maps`` of these, whole attention maps.
     """
 
     architecture: Architecture
@@ -127,6 +128,13 @@ class Recipe(Strict):
     precision: Literal["fp32", "bf16"]
     checkpoint_steps: Count
     watched_images: Count
+    watched_maps: Count
+
+    @model_validator(mode="after")
+    def _maps_of_watched(self) -> Self:
+        if self.watched_maps > self.watched_images:
+            raise ValueError(f"watched_maps: expected at most the {self.watched_images} of watched_images")
+        return self
 
 
 class Planting(Strict):
