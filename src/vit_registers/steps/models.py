@@ -11,6 +11,7 @@ from vit_registers.params import (
     PlantedModel,
     Planting,
     Recipe,
+    Statistics,
     Strict,
     TaggedModel,
     TrainedModel,
@@ -58,7 +59,9 @@ class PlantStep(Strict):
 class TrainingStep(Strict):
     """What was watched while a model trained."""
 
+    seed: int
     model: str
+    statistics: Statistics
 
 
 class CostStep(Strict):
@@ -110,7 +113,7 @@ def training(params: Params, model: str) -> TrainingStep:
     """Slice of ``vit-registers training``."""
     if not isinstance(_source(params, model), TrainedModel):
         raise InputError(f"models.{model}: not trained by this pipeline")
-    return TrainingStep(model=model)
+    return TrainingStep(seed=params.seed, model=model, statistics=params.statistics)
 
 
 def cost(params: Params) -> CostStep:
