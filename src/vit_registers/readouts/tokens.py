@@ -15,6 +15,7 @@ from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
 from vit_registers.readouts import gallery, slots
 from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.readouts.truth import NO_TRUTH
 from vit_registers.seeds import generator
 from vit_registers.steps import TokensStep
 
@@ -62,7 +63,10 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             if cached.layout.registers:
                 maps["baseline/focus"] = _focus(attention, cached.layout)
                 last = _last(attention, cached.layout)
-                rows += _slots(cfg, slots.slots(last, slots.objects(manifest, cached), cached.layout), bootstrap)
+                inside = slots.objects(manifest, cached)
+                rows += _slots(cfg, slots.slots(last, inside, cached.layout), bootstrap)
+                if inside is None:
+                    rows.append(_row(cfg, condition, "slots", "object_area", None, "fraction", 0, note=NO_TRUTH))
                 won = slots.winners(last[chosen][:, cached.layout.register_slice])
                 maps["baseline/winners"] = won.reshape(-1, *cached.layout.grid)
         maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)

@@ -26,6 +26,7 @@ from vit_registers.report.tables_cost import register_cost
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
 from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
+from vit_registers.report.tables_slots import register_slots
 from vit_registers.steps import ViewStep
 
 
@@ -211,6 +212,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "local_information": local_information,
     "token_classification": token_classification,
     "register_count": register_count,
+    "register_slots": register_slots,
     "register_cost": register_cost,
     "probe": probe,
     "lost_corloc": lost_corloc,
