@@ -307,8 +307,8 @@ def _trainings(study: params.Params) -> list[Metric]:
             where = {"model": name, "dataset": "shapes", "intervention": f"epoch {epoch}", "readout": "training"}
             rows.append(Metric(**where, metric="loss", value=2.0 / epoch, unit="cross-entropy", n=125))
             registers = getattr(study.models[name], "registers", 0)
-            alike = {"register_cosine": 1 - 0.01 * registers * epoch} if registers > 1 else {}
-            alike |= {"cls_register_cosine": 1 - 0.02 * registers * epoch} if registers else {}
+            alike = {"register_cosine": 1 - 0.004 * registers * epoch} if registers > 1 else {}
+            alike |= {"cls_register_cosine": 1 - 0.008 * registers * epoch} if registers else {}
             for m, v in alike.items():
                 interval = {"low": v - 0.005, "high": v + 0.005}
                 rows.append(Metric(**where, metric=m, value=v, unit="cosine", n=500, layer=LAYERS - 1, **interval))

@@ -24,7 +24,7 @@ def _won(axes: Axes, image: np.ndarray, winners: np.ndarray, shown: int) -> None
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1) / 255
     picture(axes, grey)
     extent = (0, image.shape[1], image.shape[0], 0)
-    axes.imshow(colors[np.minimum(winners, shown)], extent=extent, aspect="auto", alpha=0.65)
+    axes.imshow(colors[np.minimum(winners, shown)], extent=extent, aspect="auto", alpha=0.75)
 
 
 def _framed(axes: Axes, color: str) -> None:
