@@ -85,8 +85,8 @@ def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
         f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {_number(recipe.weight_decay)} on "
         f"matrices only; {plural(recipe.epochs, 'epoch')} in batches of {recipe.batch_size}; cross-entropy with label "
         f"smoothing {_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a "
-        f"random flip or quarter turn of every image; {precision}. After every epoch patch norms, the mean attention of "
-        f"[CLS] and registers at the last block and the cosines of their maps are kept of the first "
+        f"random flip or quarter turn of every image; {precision}. After every epoch patch norms, the mean "
+        f"attention of [CLS] and registers at the last block and the cosines of their maps are kept of the first "
         f"{plural(recipe.watched_images, 'test image')}, and whole maps of the first {recipe.watched_maps} of these."
     )
 
@@ -238,14 +238,14 @@ def _information(params: Params) -> str:
 
 def _looking() -> str:
     return (
-        r"\paragraph{Where registers look.} How alike two tokens look is the cosine of their attention over the patches "
-        r"at one block, image by image, averaged over all pairs of registers or over [CLS] with each \citep{bach2025}. "
-        "Registers that behave as slots would look at different regions of an image \\citep{darcet2024}: a register wins "
-        "a patch where it attends more to it than the others do; of what it pays to patches, the share on the object is "
-        "that inside the true boxes, brought to the model's input as for object discovery and counted by the share of "
-        "each patch that they cover. The spread of these shares over registers, largest less smallest in each image, is "
-        "above zero even where registers ignore the image, so it is measured again with the maps of the next image "
-        "over the object of this one."
+        r"\paragraph{Where registers look.} How alike two tokens look is the cosine of their attention over the "
+        "patches at one block, image by image, averaged over all pairs of registers or over [CLS] with each "
+        r"\citep{bach2025}. Registers that behave as slots would look at different regions of an image "
+        r"\citep{darcet2024}: a register wins a patch where it attends more to it than the others do; of what it pays "
+        "to patches, the share on the object is that inside the true boxes, brought to the model's input as for object "
+        "discovery and counted by the share of each patch that they cover. The spread of these shares over registers, "
+        "largest less smallest in each image, is above zero even where registers ignore the image, so it is measured "
+        "again with the maps of the next image over the object of this one."
     )
 
 
