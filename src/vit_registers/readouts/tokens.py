@@ -61,8 +61,8 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
             maps["images"] = gallery.pixels(manifest, shown, cached.index)
             if cached.layout.registers:
-                maps["baseline/focus"] = _focus(attention, cached.layout)
                 last = _last(attention, cached.layout)
+                maps["baseline/focus"] = _focus(last, cached.layout)
                 inside = slots.objects(manifest, cached)
                 rows += _slots(cfg, slots.slots(last, inside, cached.layout), bootstrap)
                 if inside is None:
@@ -176,10 +176,9 @@ def _slots(cfg: TokensStep, found: list[slots.Slot], bootstrap: Bootstrap) -> li
     return rows
 
 
-def _focus(attention: np.ndarray, layout: TokenLayout) -> np.ndarray:
-    """Mean attention over images of [CLS], where there is one, and each register at the last block: (1 + r, h, w)."""
-    given = attention[:, -1, : layout.cls + layout.registers, layout.patch_slice]
-    mean: np.ndarray = given.mean(axis=0, dtype=np.float64).astype(np.float32)
+def _focus(last: np.ndarray, layout: TokenLayout) -> np.ndarray:
+    """Mean over images of maps (m, cls + r, p) at the last block, on the grid: (cls + r, h, w)."""
+    mean: np.ndarray = last.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean.reshape(-1, *layout.grid)
 
 

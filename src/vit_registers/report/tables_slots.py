@@ -25,15 +25,15 @@ def register_slots(study: Study) -> Table:
     """
     columns = [
         MODEL,
-        Column("registers", "Registers", "r"),
-        Column("object_area", "Object (% of patches)"),
+        Column("registers", "Registers", printed=False),  # the name of the model says it
+        Column("object_area", "Object (%)"),
         Column("object_cls", "[CLS]", group=LOOK),
         Column("least", "Least", group=LOOK),
         Column("most", "Most", group=LOOK),
         Column("object_spread", "Own image", decimals=2, group=SPREAD),
         Column("object_spread_next_image", "Next image", decimals=2, group=SPREAD),
-        Column("winning", "Registers that win"),
-        Column("register_cosine", "Cosine of maps"),
+        Column("winning", "Winning"),
+        Column("register_cosine", "Cosine"),
         Column("least_register", "Least: register", printed=False),
         Column("most_register", "Most: register", printed=False),
     ]
