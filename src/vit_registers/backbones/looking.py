@@ -1,12 +1,10 @@
-"""Where [CLS] and registers look at the last block, and how alike their maps are (bach2025, darcet2024)."""
+"""Where [CLS] and registers look at the last block of whatever passes, for a model in training (bach2025)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -56,20 +54,3 @@ def last_rows(module: nn.Module) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def cosines(maps: NDArray[np.float32], cls: int) -> dict[str, NDArray[np.float64]]:
-    """How alike the maps of registers are, pair by pair, and to that of [CLS]: cosines over patches, image by image.
-
-    ``maps`` (m, cls + r, p): of [CLS], where there is one, then of the registers. What there are no two maps for is
-    left out; each of what is left is (m,).
-    """
-    registers = maps.shape[1] - cls
-    unit = maps / np.maximum(np.linalg.norm(maps, axis=2, keepdims=True), 1e-12)
-    whole = unit[:, cls:].sum(axis=1)
-    found: dict[str, NDArray[Any]] = {}
-    if cls and registers:
-        found["cls_register_cosine"] = np.einsum("mp,mp->m", unit[:, 0], whole) / registers
-    if registers > 1:  # the mean of all pairs from the length of the sum of unit maps
-        found["register_cosine"] = (np.square(whole).sum(axis=1) - registers) / (registers * (registers - 1))
-    return {name: values.astype(np.float64) for name, values in found.items()}

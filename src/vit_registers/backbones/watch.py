@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vit_registers.backbones.looking import cosines, last_rows
+from vit_registers.backbones.alike import cosines
+from vit_registers.backbones.looking import last_rows
 from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.errors import InputError
 from vit_registers.files import replacing
@@ -79,7 +80,7 @@ def _attention(maps: Tensor, cls: int, grid: tuple[int, int], whole: int) -> dic
     """What is kept of an epoch's maps (n, cls + r, p), on their ``grid`` (h, w).
 
     ``maps`` (whole, cls + r, h, w): of the first images. ``focus`` (cls + r, h, w): mean over all images. And for each
-    image (n,) the cosines of :func:`looking.cosines` that there are.
+    image (n,) the cosines of :func:`alike.cosines` that there are.
     """
     kept = {"maps": maps[:whole].clone(), "focus": maps.mean(0, dtype=torch.float64).float()}
     kept = {name: values.unflatten(-1, grid) for name, values in kept.items()}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from vit_registers import metrics
+from vit_registers.backbones.alike import cosines
 from vit_registers.backbones.layout import TokenLayout
-from vit_registers.backbones.looking import cosines
 from vit_registers.data.manifest import Manifest
 from vit_registers.files import read_json, replacing
 from vit_registers.forward.store import Features, condition_folder
