@@ -37,6 +37,7 @@ def test_embedded_params_and_every_overlay_are_valid():
         ("models: {a: {kind: timmy}}", "models.a", "'timm', 'file', 'openclip'"),
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
+        ("recipes: {small: {watched_maps: 501}}", "recipes.small", "watched_maps: expected at most the 500"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
         ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
         ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),

@@ -202,13 +202,13 @@ def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 
 @app.command()
 def training(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
-    """Loss and patch norms by epoch, as they were watched while a model trained."""
+    """Loss, patch norms and attention by epoch, as they were watched while a model trained."""
     from vit_registers.readouts import training as step
 
     step.run(
         _slice(steps.TrainingStep, cfg, params, lambda p: steps.training(p, model)),
         RESULTS / "models" / model,
-        RESULTS / "readouts" / "training" / f"{model}.csv",
+        RESULTS / "readouts" / "training",
     )
 
 

@@ -43,6 +43,7 @@ DEIT3 = {
     "precision": "fp32",
     "checkpoint_steps": 2,
     "watched_images": 10,
+    "watched_maps": 2,
     "keep_every": 2,
     "warmup_epochs": 1,
     "warmup_lr": 1e-6,
@@ -68,6 +69,7 @@ SMALL = {
     "precision": "fp32",
     "checkpoint_steps": 4,
     "watched_images": 10,
+    "watched_maps": 2,
     "warmup_share": 0.1,
     "label_smoothing": 0.05,
     "clip_norm": 1.0,
@@ -100,7 +102,7 @@ def whole(data, tmp_path_factory):
 
 
 def produced(folder):
-    names = ("model.json", "model.safetensors", "norms.csv", "training.csv", "epochs/0002.safetensors")
+    names = ("attention.npz", "model.json", "model.safetensors", "norms.csv", "training.csv", "epochs/0002.safetensors")
     return {name: (folder / name).read_bytes() for name in names}
 
 

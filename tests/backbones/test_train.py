@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from vit_registers import params
-from vit_registers.backbones import backbone, batches, recipe, train
-from vit_registers.backbones.preprocess import load_pixels
+from vit_registers.backbones import backbone, batches, recipe, train, watch
+from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.processes import Processes
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
+from vit_registers.errors import InputError
 from vit_registers.steps import PrepareStep, TrainStep
 
 RECIPE = {
@@ -32,6 +33,7 @@ RECIPE = {
     "precision": "bf16",
     "checkpoint_steps": 4,
     "watched_images": 30,
+    "watched_maps": 2,
 }
 
 
@@ -68,10 +70,11 @@ def whole(data, tmp_path_factory):
     return out
 
 
+PRODUCED = ("attention.npz", "model.json", "model.safetensors", "norms.csv", "training.csv")
+
+
 def produced(folder):
-    return {
-        name: (folder / name).read_bytes() for name in ("model.json", "model.safetensors", "norms.csv", "training.csv")
-    }
+    return {name: (folder / name).read_bytes() for name in PRODUCED}
 
 
 def test_a_finished_training_is_a_model_and_leaves_no_checkpoint(whole):
@@ -106,6 +109,69 @@ def test_norms_after_the_last_epoch_are_those_of_the_finished_model(whole, data)
         above = sum(norm > 3 * row["norm_median"] for norm in pooled) / len(pooled)
         assert row["share_above"] == pytest.approx(above)
     assert table[table["epoch"] == 1]["norm_median"].tolist() != table[table["epoch"] == 3]["norm_median"].tolist()
+
+
+def softmax_rows(module, image):
+    """Attention of every token at the last block, mean over heads, written out: (t, t)."""
+    caught = []
+    handle = module.blocks[-1].attn.qkv.register_forward_hook(lambda m, i, output: caught.append(output[0]))
+    with torch.inference_mode():
+        module(image[None])
+    handle.remove()
+    (qkv,) = caught  # (t, 3 x heads x channels)
+    heads = module.blocks[-1].attn.num_heads
+    whole = 0.0
+    for head in qkv.double().reshape(len(qkv), 3, heads, -1).unbind(2):
+        q, k = head[:, 0], head[:, 1]
+        weights = (q @ k.T / q.shape[1] ** 0.5).exp()
+        whole = whole + weights / weights.sum(1, keepdim=True) / heads
+    return whole.numpy()
+
+
+@pytest.mark.parametrize("registers", [0, 1, 2])
+def test_attention_after_the_last_epoch_is_that_of_the_finished_model(data, tmp_path, registers):
+    """Image by image, with a softmax written out; a model without registers has its [CLS] alone."""
+    train.run(step(registers=registers), data, tmp_path)
+    loaded, manifest = backbone.load(tmp_path), Manifest.load(data)
+    images, _ = load_pixels(manifest, manifest.rows("test")[:30], loaded.preprocess)
+    first = 1 + registers  # where the patches begin
+    slow = np.stack([softmax_rows(loaded.module, loaded.preprocess.normalise(x))[:first, first:] for x in images])
+    with np.load(tmp_path / "attention.npz") as kept:
+        pairs = {name: kept[name] for name in kept.files if name.endswith("cosine")}
+        maps, focus, shown = kept["maps"], kept["focus"], kept["images"]
+    assert maps.shape == (3, 2, first, 4, 4)
+    np.testing.assert_allclose(maps[-1].reshape(2, first, 16), slow[:2], rtol=1e-4)
+    np.testing.assert_allclose(focus[-1].reshape(first, 16), slow.mean(0), rtol=1e-4)
+    assert not np.allclose(maps[0], maps[-1], rtol=1e-2)
+    np.testing.assert_array_equal(shown, images[:2].permute(0, 2, 3, 1))
+    expected = {"cls_register_cosine": registers > 0, "register_cosine": registers > 1}
+    assert set(pairs) == {name for name, there in expected.items() if there}
+    for name, values in pairs.items():
+        assert values.shape == (3, 30)
+        for image, found in zip(slow, values[-1], strict=True):
+            unit = [token / np.linalg.norm(token) for token in image]
+            others = [(0, b) for b in range(1, first)] if name.startswith("cls") else [(1, 2)]
+            assert found == pytest.approx(np.mean([unit[a] @ unit[b] for a, b in others]), rel=1e-5)
+
+
+def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
+    training = train.Training(step(), 10, "key", ALONE)
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    images = torch.arange(3 * 3 * 32 * 32).remainder(256).byte().view(3, 3, 32, 32)
+    with torch.no_grad():
+        before = training.module(preprocess.normalise(images))
+        watch.after_epoch(training.module, images, preprocess, 1)
+        assert torch.equal(training.module(preprocess.normalise(images)), before)
+    assert training.module.training
+
+
+def test_attention_that_bypasses_the_fused_function_is_refused():
+    training = train.Training(step(), 10, "key", ALONE)
+    training.module.blocks[-1].attn.fused_attn = False
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    images = torch.zeros((3, 3, 32, 32), dtype=torch.uint8)
+    with pytest.raises(InputError, match="0 of 1 passes attended through"):
+        watch.after_epoch(training.module, images, preprocess, 1)
 
 
 class StopError(Exception):

@@ -15,6 +15,7 @@ from vit_registers.forward import extract
 from vit_registers.readouts import corloc, sweep
 from vit_registers.readouts.boxes import best_iou
 from vit_registers.readouts.statistics import wilson
+from vit_registers.readouts.truth import truth_of
 from vit_registers.steps import ExtractStep, LostStep, SweepStep
 
 ARCHITECTURE = {
@@ -83,7 +84,7 @@ def hits_one_by_one(study, model, size):
     extract.run(cfg, study.data, model, study.features, None)
     manifest = Manifest.load(study.data)
     cached = corloc.Features.open(study.folder("baseline"))
-    truth = corloc.truth_of(manifest, cached.dense_rows)
+    truth = truth_of(manifest, cached.dense_rows)
     found = {}
     for setting in [*sweep.settings(step().sweep, 3), sweep.default(params.Lost(**LOST), 3)]:
         wanted = {name: getattr(setting, name) for name in ("feature", "layer", "centre", "normalise", "bias")}

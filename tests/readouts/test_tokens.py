@@ -210,6 +210,26 @@ def test_the_focus_is_the_mean_map_of_the_last_block_at_baseline(tmp_path):
                 assert focus[special, y, x] == pytest.approx(np.mean(values), rel=1e-5)
 
 
+def test_the_winner_of_a_patch_is_the_register_that_attends_most_to_it_at_baseline(tmp_path):
+    made = Made(tmp_path, registers=3)
+    attention = made.arrays["baseline"]["attention"][:, L - 1].astype(float)
+    rows = made.table()
+    with np.load(tmp_path / "out/m.maps.npz") as maps:
+        assert "append-2/winners" not in maps
+        won = maps["baseline/winners"]
+    assert won.shape == (2, *GRID)
+    for g, i in enumerate((0, 2)):
+        for patch in range(6):
+            assert won[g, patch // 3, patch % 3] == max(
+                range(3), key=lambda r, i=i, p=patch: attention[i, 1 + r, 4 + p]
+            )
+    counts = [len({max(range(3), key=lambda r: attention[i, 1 + r, 4 + p]) for p in range(6)}) for i in range(M)]
+    assert rows.loc[("baseline", "slots", "winning"), "value"].item() == pytest.approx(np.mean(counts))
+    measured = rows.loc[("baseline", "slots")].dropna(subset="value")
+    assert set(measured.index.get_level_values("metric")) == {"winning"}  # no boxes here
+    assert "slots" not in rows.loc["append-2"].index.get_level_values("readout")
+
+
 def test_the_nine_numbers_of_the_flow_are_means_over_images(made, rows):
     flow = made.arrays["baseline"]["flow"]
     for layer in range(L):
@@ -225,7 +245,9 @@ def test_a_condition_that_does_not_apply_says_why_once_for_each_readout(rows):
     assert absent.index.get_level_values("readout").tolist() == ["attention", "norms"]
     assert absent["value"].isna().all()
     assert absent["note"].tolist() == [REASON, REASON]
-    assert rows.drop(index="ttr-4")["value"].notna().all()
+    others = rows.drop(index="ttr-4")
+    assert others[others["value"].isna()].index.tolist() == [("baseline", "slots", "object_area", pd.NA)]
+    assert others["note"].dropna().tolist() == ["the data set has no boxes"]
 
 
 def test_a_model_without_cls_and_registers_has_no_rows_about_them(tmp_path):

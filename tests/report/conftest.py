@@ -107,6 +107,7 @@ class _Invented:
             shares = {"cls_to_cls": itself, "cls_to_patches": 1 - itself - registers - appended, "cls_peak": 0.06}
             if self.registers:
                 shares |= {"register_cosine": 0.9 - 0.05 * layer, "cls_register_cosine": 0.8}
+                rows += self.slots() if layer == 0 and self.key["intervention"] == "baseline" else []
             shares["cls_to_artifacts"] = 0.11 if self.artifacts and layer >= 2 else 0.0
             if self.registers:
                 shares["cls_to_registers"] = registers
@@ -114,6 +115,16 @@ class _Invented:
                 shares["cls_to_appended"] = appended
             rows += [self.row("attention", m, v, "share of images", 1000, layer=layer) for m, v in shares.items()]
         return rows
+
+    def slots(self) -> list[Metric]:
+        """The last register looks most at the object, the first least."""
+        shares = {f"object_attention[{i + 1}]": 0.2 + 0.01 * i for i in range(self.registers)}
+        shares |= {"object_attention[cls]": 0.24, "object_area": 0.18}
+        shares |= {"object_spread": 0.01 * self.registers, "object_spread_next_image": 0.005 * self.registers}
+        rows = [self.row("slots", m, v, "fraction", 1000, **_interval(v, 1000)) for m, v in shares.items()]
+        winning = self.registers - 0.5
+        interval = {"low": winning - 0.1, "high": winning + 0.1}
+        return [*rows, self.row("slots", "winning", winning, "registers", 1000, **interval)]
 
     def probe(self) -> list[Metric]:
         rows = []
@@ -257,6 +268,9 @@ class _Invented:
             found["appended"] = np.repeat(cls[:, :, None], self.appended, axis=2)
         if self.registers and self.key["intervention"] == "baseline":
             found["focus"] = np.repeat(cls[:1, -1], 1 + self.registers, axis=0)
+            parts = self.rng.random((GALLERY, 1, self.registers, *GRID))
+            found["registers"] = np.repeat(parts / parts.sum(axis=(3, 4), keepdims=True), LAYERS, axis=1)
+            found["winners"] = found["registers"][:, -1].argmax(axis=1).astype(np.uint8)
         return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
 
     def steps(self, images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
@@ -293,6 +307,12 @@ def _trainings(study: params.Params) -> list[Metric]:
         for epoch in range(1, 8):
             where = {"model": name, "dataset": "shapes", "intervention": f"epoch {epoch}", "readout": "training"}
             rows.append(Metric(**where, metric="loss", value=2.0 / epoch, unit="cross-entropy", n=125))
+            registers = getattr(study.models[name], "registers", 0)
+            alike = {"register_cosine": 1 - 0.004 * registers * epoch} if registers > 1 else {}
+            alike |= {"cls_register_cosine": 1 - 0.008 * registers * epoch} if registers else {}
+            for m, v in alike.items():
+                interval = {"low": v - 0.005, "high": v + 0.005}
+                rows.append(Metric(**where, metric=m, value=v, unit="cosine", n=500, layer=LAYERS - 1, **interval))
             for layer in range(LAYERS):
                 norms = {"norm_median": 10.0 * epoch, "norm_p99": 15.0 * epoch, "norm_max": 17.0 * epoch}
                 rows += [
@@ -300,6 +320,17 @@ def _trainings(study: params.Params) -> list[Metric]:
                     for m, v in norms.items()
                 ]
     return rows
+
+
+def _write_watched(study: params.Params, images: np.ndarray, readouts: Path) -> None:
+    """Attention of two images after seven epochs, no two maps of any training alike."""
+    for name in (n for n in study.models_used() if study.models[n].kind == "trained"):
+        tokens = 1 + getattr(study.models[name], "registers", 0)
+        rng = np.random.default_rng(tokens)
+        path = readouts / "training" / f"{name}.maps.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        maps = rng.random((7, 2, tokens, *GRID), dtype=np.float32)
+        np.savez(path, images=images[:2], maps=maps, focus=maps.mean(axis=1))
 
 
 def _costs(study: params.Params) -> list[Metric]:
@@ -386,6 +417,7 @@ def _write(study: params.Params, root: Path) -> MadeUp:
     rows["cost"] = _costs(study)
     rows["energy"] = _energy(study)
     rows["training"] = _trainings(study)
+    _write_watched(study, images, root / "readouts")
     rows["comparisons"] = _comparisons(study, 7)
     for readout, of_readout in rows.items():
         path = root / "metrics" / f"{readout}.csv"

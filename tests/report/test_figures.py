@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from vit_registers.errors import InputError
-from vit_registers.report import arrays, figures, needs, style
+from vit_registers.report import arrays, figures, figures_slots, figures_watched, needs, style
 from vit_registers.report.study import Condition, Study
 
 NATURAL_ONLY = {
@@ -75,7 +76,14 @@ def test_figures_are_legible_at_the_width_of_the_page(name: str, embedded: Any, 
 
 @pytest.mark.parametrize(
     "name",
-    ["norms_by_layer", "cls_attention_by_layer", "norm_distributions", "attention_distributions", "register_count"],
+    [
+        "norms_by_layer",
+        "cls_attention_by_layer",
+        "norm_distributions",
+        "register_cosine_by_epoch",
+        "attention_distributions",
+        "register_count",
+    ],
 )
 def test_no_legend_lies_over_data(name: str, embedded: Any) -> None:
     figure = _draw(name, embedded)
@@ -170,6 +178,75 @@ def test_register_counts_with_intervals(embedded: Any) -> None:
     ends = np.array([segment[:, 1] for segment in segments], dtype=float)
     np.testing.assert_allclose(ends, [[100 * c.low, 100 * c.high] for c in cells])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "4", "8", "16"]
+
+
+def test_attention_by_epoch_has_every_epoch_of_a_token_on_one_scale(embedded: Any) -> None:
+    figure = _draw("attention_by_epoch", embedded)
+    assert [text.get_text() for text in figure.texts] == ["ViT without registers", "ViT with 4 registers"] * 2
+    axes = iter(figure.axes)
+    for image in range(2):
+        for name, tokens in (("vit-r0", 1), ("vit-r4", 5)):
+            content = arrays.watched(embedded.readouts, name)
+            for token in range(tokens):
+                shown, label = next(axes), next(axes)
+                assert bool(shown.get_images()) == (token == 0)
+                assert label.texts[0].get_text() == (f"register {token}" if token else "[CLS]")
+                for epoch in range(7):
+                    drawn = next(axes).get_images()[0]
+                    np.testing.assert_allclose(drawn.get_array(), content["maps"][epoch, image, token])
+                    assert drawn.get_clim() == (0, pytest.approx(content["maps"][:, image, token].max()))
+    assert next(axes, None) is None
+
+
+def test_focus_by_epoch_shows_the_mean_maps(embedded: Any) -> None:
+    axes = iter(_draw("focus_by_epoch", embedded).axes)
+    for name, tokens in (("vit-r0", 1), ("vit-r4", 5)):
+        content = arrays.watched(embedded.readouts, name)["focus"]
+        for token in range(tokens):
+            next(axes)
+            for epoch in range(7):
+                np.testing.assert_allclose(next(axes).get_images()[0].get_array(), content[epoch, token])
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 8, 15, 800])
+def test_of_many_epochs_seven_are_shown_the_first_and_the_last_among_them(epochs: int) -> None:
+    shown = figures_watched._shown(epochs)
+    assert (shown[0], shown[-1], len(shown)) == (0, epochs - 1, min(epochs, 7))
+    steps = np.diff(shown)
+    assert len(steps) == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+def test_cosines_by_epoch_are_those_measured_with_their_intervals(embedded: Any) -> None:
+    study = Study(embedded.view, embedded.rows)
+    models = ["vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    for axes, metric in zip(
+        _draw("register_cosine_by_epoch", embedded).axes, ("register_cosine", "cls_register_cosine"), strict=True
+    ):
+        for name, line, band in zip(models, axes.get_lines(), axes.collections, strict=True):
+            cells = [study.estimate(Condition("shapes", name, f"epoch {e}"), "training", metric) for e in range(1, 8)]
+            np.testing.assert_allclose(line.get_ydata(), [cell.value for cell in cells])
+            corners = band.get_paths()[0].vertices[:, 1]
+            assert (corners.min(), corners.max()) == pytest.approx((cells[-1].low, cells[0].high))
+        assert {line.get_linestyle() for line in axes.get_lines()} == {"--" if metric.startswith("cls") else "-"}
+
+
+def test_the_winner_of_a_patch_has_the_colour_of_its_frame(embedded: Any) -> None:
+    figure = _draw("register_slots", embedded)
+    axes = iter(figure.axes)
+    for name, registers in (("vit-r2", 2), ("vit-r4", 4), ("vit-r8", 8), ("vit-r16", 8)):
+        content = arrays.maps(embedded.readouts, Condition("shapes", name))
+        for row in range(2):
+            line = [next(axes) for _ in range(3 + registers)]
+            frames = [panel.spines["left"].get_edgecolor()[:3] for panel in line[2:-1]]
+            assert len(set(frames)) == registers
+            for i, panel in enumerate(line[2:-1]):
+                np.testing.assert_allclose(panel.get_images()[0].get_array(), content["registers"][row, -1, i])
+            drawn = line[-1].get_images()[1].get_array()
+            for y, x in np.ndindex(8, 8):
+                winner = content["winners"][row, y, x]
+                expected = frames[winner] if winner < registers else to_rgb(figures_slots.OTHERS)
+                np.testing.assert_allclose(drawn[y, x], expected)
+    assert next(axes, None) is None
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)

@@ -60,7 +60,8 @@ def test_a_table_needs_no_more_rows_than_it_says(name: str, embedded: Any, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["models", "test_time_registers", "natural_models", "register_count", "probe", "lost_corloc"]
+    "name",
+    ["models", "test_time_registers", "natural_models", "register_count", "register_slots", "probe", "lost_corloc"],
 )
 def test_every_number_is_the_row_that_was_measured(name: str, embedded: Any, tmp_path: Path) -> None:
     frame, _ = _run(name, embedded, tmp_path)
@@ -198,3 +199,19 @@ def test_overlap_table_pairs_data_sets(embedded: Any, make_study: Callable[..., 
     assert "<" in tex  # p
     alone = make_study({"study": {"detections": []}})
     assert "one data set per model" in _run("neuron_overlap", alone, tmp_path / "one")[1]
+
+
+def test_the_table_of_slots_names_the_registers_that_look_least_and_most(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("register_slots", embedded, tmp_path)
+    assert frame["model"].tolist() == ["vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    for line in frame.itertuples():
+        assert (line.least_register, line.most_register) == (1, line.registers)  # in the order of shares, not of names
+        for side, register in (("least", line.least_register), ("most", line.most_register)):
+            key = ("shapes", line.model, "baseline")
+            row = _plain(embedded.rows, key, "slots", f"object_attention[{register}]")
+            assert (getattr(line, side), getattr(line, f"{side}_low")) == pytest.approx((row.value, row.low))
+    assert "$20.0$ [" in tex
+
+
+def test_without_registers_the_table_of_slots_says_so(make_study: Callable[..., Any], tmp_path: Path) -> None:
+    assert "no model of this study has registers" in _run("register_slots", make_study(PLANTED_ONLY), tmp_path)[1]

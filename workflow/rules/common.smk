@@ -103,6 +103,12 @@ def per_pair(pattern):
     return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.pairs()]
 
 
+def per_view(pattern):
+    """The pattern for every (data set, model) of the study; for every trained model where it names no data set."""
+    trained = [name for name in STUDY.models_used() if name in models_of("trained")]
+    return per_pair(pattern) if "{dataset}" in pattern else [pattern.format(model=model) for model in trained]
+
+
 def per_detected(pattern):
     """The pattern for every (data set, model) on which register neurons are looked for."""
     return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.detected_pairs()]

@@ -6,7 +6,7 @@
 rule figure:
     input:
         metrics=lambda w: expand("results/metrics/{readout}.csv", readout=needs.FIGURES[w.figure][0]),
-        arrays=lambda w: [path for file in needs.FIGURES[w.figure][1] for path in per_pair(f"results/readouts/{file}")],
+        arrays=lambda w: [path for file in needs.FIGURES[w.figure][1] for path in per_view(f"results/readouts/{file}")],
     output:
         png=report(
             "results/figures/{figure}.png",

@@ -34,6 +34,7 @@ rule train:
         "results/models/{model}/training.csv",
         "results/models/{model}/norms.csv",
         "results/models/{model}/time.json",
+        "results/models/{model}/attention.npz",
     log:
         "logs/train/{model}.log",
     benchmark:

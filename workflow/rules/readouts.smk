@@ -129,8 +129,10 @@ rule training:
         "results/models/{model}/model.json",
         "results/models/{model}/training.csv",
         "results/models/{model}/norms.csv",
+        "results/models/{model}/attention.npz",
     output:
         "results/readouts/training/{model}.csv",
+        "results/readouts/training/{model}.maps.npz",
     log:
         "logs/training/{model}.log",
     benchmark:

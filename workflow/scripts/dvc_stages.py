@@ -101,7 +101,9 @@ PHASES = {
         ["results/readouts/sweep"],
         ["device", "extraction", "lost", "lost_sweep", "statistics"],
     ),
-    "training": Phase(["readouts.training"], "readouts", ["results/models"], ["results/readouts/training"]),
+    "training": Phase(
+        ["readouts.training"], "readouts", ["results/models"], ["results/readouts/training"], ["statistics"]
+    ),
     "cost": Phase(["readouts.cost"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
     "energy": Phase(
         ["readouts.energy"], "readouts", ["results/models"], ["results/readouts/energy.csv"], ["study", "energy"]
@@ -130,7 +132,7 @@ PHASES = {
     "figures": Phase(
         ["report.figures"],
         "figures",
-        [*VIEWS, "results/readouts/tokens", "results/readouts/lost"],
+        [*VIEWS, "results/readouts/tokens", "results/readouts/lost", "results/readouts/training"],
         ["results/figures"],
         ["study", "interventions", "cost", "statistics"],
     ),

@@ -53,6 +53,7 @@ class Training:
         self.seconds = 0.0  # of all processes at once, up to the last checkpoint
         self.losses: list[float] = []  # one per step, the whole curve
         self.norms: list[list[list[float]]] = []  # by epoch and block, what watch.COLUMNS say
+        self.attention: list[dict[str, Tensor]] = []  # by epoch, what watch.after_epoch keeps
 
     def advance(self, of_step: list[Batch], rate: float) -> None:
         """One optimizer step at the learning rate ``rate``: the mean gradient over the shards of all processes."""
@@ -82,6 +83,7 @@ class Training:
             "seconds": self.seconds,
             "losses": self.losses,
             "norms": self.norms,
+            "attention": self.attention,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -100,6 +102,7 @@ class Training:
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.losses, self.norms = content["step"], content["losses"], content["norms"]
         self.seconds = content["seconds"]
+        self.attention = [{name: kept.cpu() for name, kept in epoch.items()} for epoch in content["attention"]]
         log.info("resumed at step %d", self.step)
 
 
@@ -118,8 +121,8 @@ def accuracy(module: nn.Module, manifest: Manifest, preprocess: Preprocess) -> f
 def run(cfg: TrainStep, data: Path, out: Path) -> None:
     """Train on split train of the manifest in ``data``; under torchrun with as many processes as it started.
 
-    Writes ``out``/{training.csv, norms.csv, time.json, model.safetensors, model.json}, and where the recipe keeps
-    weights on the way, ``out``/epochs/<epoch>.safetensors.
+    Writes ``out``/{attention.npz, training.csv, norms.csv, time.json, model.safetensors, model.json}, and where the
+    recipe keeps weights on the way, ``out``/epochs/<epoch>.safetensors.
     """
     torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     with ExitStack() as held:
@@ -161,6 +164,7 @@ def _run(cfg: TrainStep, manifest: Manifest, out: Path, processes: Processes) ->
         top1 = accuracy(training.module, manifest, source.preprocess)
         log.info("top-1 on %d test images: %.3f", len(manifest.rows("test")), top1)
         seen = {"steps": steps, "test_top1": top1, "watched": len(watched)}
+        watch.save_attention(training.attention, watched, out / "attention.npz")
         _finish(training, manifest, source.preprocess, [rate(step) for step in range(steps)], seen, out)
         checkpoint.unlink(missing_ok=True)
 
@@ -170,7 +174,9 @@ def _after_step(training: Training, per_epoch: int, watched: Tensor, preprocess:
     epoch, within = divmod(training.step, per_epoch)
     if within:
         return
-    training.norms.append(watch.patch_norms(training.module, watched, preprocess))
+    norms, attention = watch.after_epoch(training.module, watched, preprocess, training.recipe.watched_maps)
+    training.norms.append(norms)
+    training.attention.append(attention)
     if training.recipe.keep_every and epoch % training.recipe.keep_every == 0:
         with replacing(out / "epochs" / f"{epoch:04d}.safetensors") as temporary:
             state = training.module.state_dict()

@@ -121,8 +121,9 @@ class Recipe(Strict):
     """What every training has; fixed epochs, so that results never depend on speed.
 
     A step sums over ``shards`` batches of ``batch_size`` images, however many processes share them: one process ends
-    where several do, up to rounding. Of the first ``watched_images`` test images the patch norms are kept after every
-    epoch. ``keep_every`` so many epochs the weights are kept as well; 0 for never.
+    where several do, up to rounding. Of the first ``watched_images`` test images patch norms and the mean attention of
+    [CLS] and registers at the last block are kept after every epoch; of the first ``watched_maps`` of these, whole
+    attention maps. ``keep_every`` so many epochs the weights are kept as well; 0 for never.
     """
 
     epochs: Count
@@ -134,7 +135,14 @@ class Recipe(Strict):
     precision: Literal["fp32", "bf16"]
     checkpoint_steps: Count
     watched_images: Count
+    watched_maps: Count
     keep_every: Whole = 0
+
+    @model_validator(mode="after")
+    def _maps_of_watched(self) -> Self:
+        if self.watched_maps > self.watched_images:
+            raise ValueError(f"watched_maps: expected at most the {self.watched_images} of watched_images")
+        return self
 
 
 class SmallRecipe(Recipe):

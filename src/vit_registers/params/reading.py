@@ -79,12 +79,20 @@ def _tags(*unions: Any) -> set[str]:
     return {tag for member in members for tag in get_args(member.model_fields["kind"].annotation)}
 
 
-TAGS = _tags(Dataset, Model, Intervention)
+TAGS = _tags(Dataset, Model, Intervention, AnyRecipe)
+
+
+def _is_tag(path: tuple[Any, ...], place: int) -> bool:
+    """Whether a part of an error's path is a tag: those follow a name in a section, or a place in a list.
+
+    (A recipe may be called what its kind is called.)
+    """
+    return path[place] == "[key]" or (path[place] in TAGS and (place == 2 or isinstance(path[place - 1], int)))
 
 
 def _explain(error: Any) -> str:
     """``key.path: what was expected``; the tags that pydantic adds for unions are left out of the path."""
-    parts = [p for p in error["loc"] if not (isinstance(p, str) and (p in TAGS or p == "[key]"))]
+    parts = [part for place, part in enumerate(error["loc"]) if not _is_tag(error["loc"], place)]
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")

@@ -19,32 +19,13 @@ from vit_registers.params import DinoSeg
 from vit_registers.readouts import dino_seg, gallery, lost
 from vit_registers.readouts.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.readouts.statistics import wilson
+from vit_registers.readouts.truth import NO_TRUTH, has_truth, truth_of
 from vit_registers.seeds import generator
 from vit_registers.steps import LostStep
 
 METHODS = ("lost", "dino_seg")
 HIT = 0.5  # intersection over union from which a box counts (simeoni2021)
-NO_TRUTH = "the data set has no boxes"
 CHUNK = 64  # images at a time: similarities are p x p each
-
-
-def truth_of(manifest: Manifest, rows: np.ndarray) -> list[Floats]:
-    """Ground-truth boxes (b, 4) of each of some rows; b is 0 where the manifest has none."""
-    given = [manifest.table["boxes"].iloc[int(row)] for row in rows]
-    # A column without any box reads back as NaN, a single missing value as None.
-    return [np.array([list(box) for box in b] if isinstance(b, np.ndarray) else []).reshape(-1, 4) for b in given]
-
-
-def has_truth(manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> bool:
-    """Whether dense images have boxes: all of them or none; CorLoc of some of them would be of an unnamed subset."""
-    without = [row for row, boxes in zip(dense, truth, strict=True) if not len(boxes)]
-    if without and len(without) < len(truth):
-        image = manifest.table["image_id"].iloc[int(without[0])]
-        raise InputError(
-            f"data set '{manifest.name}': image '{image}' has no box while others have; CorLoc needs one on every "
-            "image of the dense split, or on none: then boxes are found but not scored"
-        )
-    return not without
 
 
 def _array(features: Features, kind: str, layer: int) -> str:

@@ -32,8 +32,9 @@ from vit_registers.metrics import Metric
 from vit_registers.params import Lost, LostSweep
 from vit_registers.readouts import lost
 from vit_registers.readouts.boxes import best_iou
-from vit_registers.readouts.corloc import CHUNK, HIT, NO_TRUTH, has_truth, truth_of
+from vit_registers.readouts.corloc import CHUNK, HIT
 from vit_registers.readouts.statistics import Bootstrap, mcnemar_exact, wilson
+from vit_registers.readouts.truth import NO_TRUTH, has_truth, truth_of
 from vit_registers.seeds import generator
 from vit_registers.steps import SweepStep
 

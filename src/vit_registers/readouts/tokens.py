@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 
 from vit_registers import metrics
+from vit_registers.backbones.alike import cosines
 from vit_registers.backbones.layout import TokenLayout
 from vit_registers.data.manifest import Manifest
 from vit_registers.files import read_json, replacing
 from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
-from vit_registers.readouts import gallery
+from vit_registers.readouts import gallery, slots
 from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.readouts.truth import NO_TRUTH
 from vit_registers.seeds import generator
 from vit_registers.steps import TokensStep
 
@@ -59,7 +61,14 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
             maps["images"] = gallery.pixels(manifest, shown, cached.index)
             if cached.layout.registers:
-                maps["baseline/focus"] = _focus(attention, cached.layout)
+                last = _last(attention, cached.layout)
+                maps["baseline/focus"] = _focus(last, cached.layout)
+                inside = slots.objects(manifest, cached)
+                rows += _slots(cfg, slots.slots(last, inside, cached.layout), bootstrap)
+                if inside is None:
+                    rows.append(_row(cfg, condition, "slots", "object_area", None, "fraction", 0, note=NO_TRUTH))
+                won = slots.winners(last[chosen][:, cached.layout.register_slice])
+                maps["baseline/winners"] = won.reshape(-1, *cached.layout.grid)
         maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.histogram.parquet") as temporary:
@@ -141,17 +150,9 @@ def _alike(
 ) -> list[Metric]:
     """How alike the maps of registers are, pair by pair, and to that of [CLS] (bach2025): cosines over patches."""
     rows: list[Metric] = []
-    count = layout.registers
-    for layer in range(attention.shape[1] if count else 0):
-        maps = attention[:, layer, : layout.cls + count, layout.patch_slice].astype(np.float32)  # (m, 1 + r, p)
-        unit = maps / np.maximum(np.linalg.norm(maps, axis=2, keepdims=True), 1e-12)
-        cls, registers = unit[:, 0], unit[:, layout.cls :]
-        whole = registers.sum(axis=1)
-        found = {"cls_register_cosine": np.einsum("mp,mp->m", cls, whole) / count}
-        if count > 1:  # the mean of all pairs from the length of the sum of unit maps
-            found["register_cosine"] = (np.square(whole).sum(axis=1) - count) / (count * (count - 1))
-        for metric, values in found.items():
-            at = values.astype(float)
+    for layer in range(attention.shape[1] if layout.registers else 0):
+        maps = attention[:, layer, : layout.prefix, layout.patch_slice].astype(np.float32)  # (m, 1 + r, p)
+        for metric, at in cosines(maps, layout.cls).items():
             low, high = bootstrap.interval(at)
             mean = float(at.mean())
             rows.append(
@@ -160,10 +161,24 @@ def _alike(
     return rows
 
 
-def _focus(attention: np.ndarray, layout: TokenLayout) -> np.ndarray:
-    """Mean attention over images of [CLS], where there is one, and each register at the last block: (1 + r, h, w)."""
-    given = attention[:, -1, : layout.cls + layout.registers, layout.patch_slice]
-    mean: np.ndarray = given.mean(axis=0, dtype=np.float64).astype(np.float32)
+def _last(attention: np.ndarray, layout: TokenLayout) -> np.ndarray:
+    """Maps (m, cls + r, p) of [CLS], where there is one, and the registers at the last block."""
+    return np.asarray(attention[:, -1, : layout.prefix, layout.patch_slice], dtype=np.float32)
+
+
+def _slots(cfg: TokensStep, found: list[slots.Slot], bootstrap: Bootstrap) -> list[Metric]:
+    """Whether registers look at different regions, at the last block of the model as it is."""
+    rows: list[Metric] = []
+    for slot in found:
+        low, high = bootstrap.interval(slot.of_images)
+        mean, n = float(slot.of_images.mean()), len(slot.of_images)
+        rows.append(_row(cfg, "baseline", "slots", slot.metric, mean, slot.unit, n, low=low, high=high))
+    return rows
+
+
+def _focus(last: np.ndarray, layout: TokenLayout) -> np.ndarray:
+    """Mean over images of maps (m, cls + r, p) at the last block, on the grid: (cls + r, h, w)."""
+    mean: np.ndarray = last.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean.reshape(-1, *layout.grid)
 
 

@@ -1,27 +1,36 @@
-"""The step that puts what was watched during a training into the tidy table: loss and patch norms by epoch."""
+"""The step that puts what was watched during a training into the tidy table: loss, patch norms, attention by epoch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vit_registers import metrics
 from vit_registers.errors import InputError
-from vit_registers.files import read_json
+from vit_registers.files import read_json, replacing
 from vit_registers.metrics import Metric
+from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.seeds import generator
 from vit_registers.steps import TrainingStep
 
 UNITS = {"norm_median": "L2 norm", "norm_p99": "L2 norm", "norm_max": "L2 norm", "share_above": "share of patches"}
+COSINES = ("register_cosine", "cls_register_cosine")
+MAPS = ("images", "maps", "focus")  # what figures show of attention.npz
 
 
 def run(cfg: TrainingStep, model: Path, out: Path) -> None:
-    """Write rows of the tidy table to ``out`` from what training left in the folder ``model``.
+    """Write <model>.csv and <model>.maps.npz below ``out`` from what training left in the folder ``model``.
 
-    The epoch stands where a condition does: ``epoch 3`` is the model after three.
+    The epoch stands where a condition does: ``epoch 3`` is the model after three. Maps are those of
+    :mod:`backbones.watch`, epoch first.
     """
-    for name in ("norms.csv", "training.csv"):
+    for name in ("norms.csv", "training.csv", "attention.npz"):
         if not (model / name).is_file():
             raise InputError(f"{model / name}: no such file; train the model again")
     norms, losses = pd.read_csv(model / "norms.csv"), pd.read_csv(model / "training.csv")["loss"].to_numpy()
+    with np.load(model / "attention.npz", allow_pickle=False) as content:
+        attention = {name: content[name] for name in content.files}
     card = read_json(model / "model.json")["training"]
     epochs = int(norms["epoch"].max())
     rows = [
@@ -42,4 +51,24 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
     for epoch, of_epoch in enumerate(losses.reshape(epochs, -1)):
         where = (cfg.model, card["dataset"], f"epoch {epoch + 1}", "training")
         rows.append(Metric(*where, "loss", float(of_epoch.mean()), "cross-entropy, mean over steps", len(of_epoch)))
-    metrics.write(metrics.frame(rows), out)
+    rows += _cosines(cfg, card["dataset"], attention, int(norms["layer"].max()))
+    metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
+    with replacing(out / f"{cfg.model}.maps.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **{name: attention[name] for name in MAPS})  # type: ignore[arg-type]  # its stub takes names for options
+
+
+def _cosines(cfg: TrainingStep, dataset: str, attention: Mapping[str, np.ndarray], last: int) -> list[Metric]:
+    """How alike the maps of registers are, and to that of [CLS], after every epoch at the ``last`` block (bach2025).
+
+    The mean over the watched images of what ``readouts.tokens`` measures of the finished model.
+    """
+    rows: list[Metric] = []
+    for metric in (name for name in COSINES if name in attention):
+        n = attention[metric].shape[1]  # (epochs, n)
+        rng = generator(cfg.seed, "bootstrap", dataset, n)
+        bootstrap = Bootstrap(n, cfg.statistics.resamples, cfg.statistics.confidence, rng)
+        for epoch, values in enumerate(attention[metric].astype(float)):
+            low, high = bootstrap.interval(values)
+            where = (cfg.model, dataset, f"epoch {epoch + 1}", "training", metric)
+            rows.append(Metric(*where, float(values.mean()), "cosine", n, layer=last, low=low, high=high))
+    return rows

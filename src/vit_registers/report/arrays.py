@@ -1,4 +1,4 @@
-"""Reading what readouts left for figures: histograms, maps and the steps of LOST of the gallery images."""
+"""Reading what readouts left for figures: histograms, maps of single images, and the steps of LOST."""
 
 from pathlib import Path
 
@@ -41,9 +41,20 @@ def _load(path: Path, condition: Condition) -> Arrays:
 
 def maps(readouts: Path, condition: Condition) -> Arrays:
     """Maps of the gallery images (g): images (g,H,W,3) uint8, norms (g,h,w) at the last block, and attention of [CLS]
-    cls (g,L,h,w) and of appended tokens appended (g,L,A,h,w) where there are any; empty if not measured.
+    cls (g,L,h,w), of registers registers (g,L,R,h,w) and of appended tokens appended (g,L,A,h,w) where there are any;
+    at baseline the register, from 0, that attends most to each patch at the last block winners (g,h,w), and mean maps
+    focus ([CLS]+R,h,w). Empty if not measured.
     """
     return _load(readouts / "tokens" / condition.dataset / f"{condition.model}.maps.npz", condition)
+
+
+def watched(readouts: Path, model: str) -> Arrays:
+    """Attention at the last block after every epoch (E) of a training, of [CLS] and the registers (1+R).
+
+    maps (E,n,1+R,h,w) of single images (n,H,W,3) uint8, and focus (E,1+R,h,w), the mean over all images watched.
+    """
+    with np.load(_existing(readouts / "training" / f"{model}.maps.npz"), allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
 
 
 def lost_steps(readouts: Path, condition: Condition) -> Arrays:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from vit_registers.errors import InputError
 from vit_registers.report import style
 from vit_registers.report.figures_counts import register_count
-from vit_registers.report.figures_epochs import norms_by_epoch
+from vit_registers.report.figures_epochs import norms_by_epoch, register_cosine_by_epoch
 from vit_registers.report.figures_focus import positional_focus
 from vit_registers.report.figures_layers import (
     attention_distributions,
@@ -18,6 +18,8 @@ from vit_registers.report.figures_layers import (
 )
 from vit_registers.report.figures_maps import attention_by_block, attention_maps, lost_figure
 from vit_registers.report.figures_settings import lost_settings
+from vit_registers.report.figures_slots import register_slots
+from vit_registers.report.figures_watched import attention_by_epoch, focus_by_epoch
 from vit_registers.report.study import Study
 from vit_registers.steps import ViewStep
 
@@ -25,11 +27,15 @@ FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "norms_by_layer": norms_by_layer,
     "cls_attention_by_layer": cls_attention_by_layer,
     "norms_by_epoch": norms_by_epoch,
+    "attention_by_epoch": attention_by_epoch,
+    "focus_by_epoch": focus_by_epoch,
+    "register_cosine_by_epoch": register_cosine_by_epoch,
     "norm_distributions": norm_distributions,
     "attention_distributions": attention_distributions,
     "attention_maps": attention_maps,
     "attention_by_block": attention_by_block,
     "positional_focus": positional_focus,
+    "register_slots": register_slots,
     "lost_steps": lost_figure,
     "lost_settings": lost_settings,
     "register_count": register_count,

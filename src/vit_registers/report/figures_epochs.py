@@ -1,13 +1,19 @@
-"""The figure of norms while models train."""
+"""Figures of what goes by epoch while models train: norms, and how alike the attention of registers is."""
 
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vit_registers.report import style
 from vit_registers.report.figures_layers import STATISTICS, grid
 from vit_registers.report.study import Condition, Study
+
+
+def _epochs(rows: pd.DataFrame) -> list[int]:
+    """The epochs that rows of trainings are about, ascending."""
+    return sorted(set(rows["intervention"].str.removeprefix("epoch ").astype(int)))
 
 
 def norms_by_epoch(study: Study, readouts: Path) -> Figure:
@@ -19,7 +25,7 @@ def norms_by_epoch(study: Study, readouts: Path) -> Figure:
     figure, axes = grid([len(trained)], 1.7)
     for panel, name in zip(axes, trained, strict=True):
         mine = rows[rows["model"] == name]
-        epochs = sorted(set(mine["intervention"].str.removeprefix("epoch ").astype(int)))
+        epochs = _epochs(mine)
         dataset = str(mine["dataset"].iloc[0])
         for metric, (_, dashes) in STATISTICS.items():
             at = [study.estimate(Condition(dataset, name, f"epoch {e}"), "training", metric).value for e in epochs]
@@ -30,4 +36,33 @@ def norms_by_epoch(study: Study, readouts: Path) -> Figure:
     axes[0].set_ylabel("L2 norm of patch tokens")
     handles = [Line2D([], [], color=style.PATCHES, linestyle=look, label=text) for text, look in STATISTICS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def register_cosine_by_epoch(study: Study, readouts: Path) -> Figure:
+    """Mean cosine between the maps of registers, and of [CLS] with them, after every epoch (bach2025, Fig. 10).
+
+    A line for each model with two registers or more, its interval as a band.
+    """
+    rows = study.rows[(study.rows["readout"] == "training") & (study.rows["metric"] == "register_cosine")]
+    shown = [name for name in study.cfg.registers if (rows["model"] == name).any()]
+    if not shown:
+        return style.message("no model of this study was trained with two registers or more")
+    figure = Figure(figsize=(style.WIDTH, 2.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    sides = (("register_cosine", "registers, pair by pair", "-"), ("cls_register_cosine", "[CLS] and registers", "--"))
+    for panel, (metric, title, dashes) in zip(panels, sides, strict=True):
+        for name, color in zip(shown, style.ordered(len(shown)), strict=True):
+            mine = rows[rows["model"] == name]
+            epochs, dataset = _epochs(mine), str(mine["dataset"].iloc[0])
+            at = [study.estimate(Condition(dataset, name, f"epoch {e}"), "training", metric) for e in epochs]
+            value, low, high = ([getattr(cell, part) for cell in at] for part in ("value", "low", "high"))
+            panel.plot(epochs, value, dashes, color=color, marker="o", markersize=2.5)
+            panel.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+            panel.set_xticks(epochs[:: max(1, len(epochs) // 8)])
+        panel.set(title=title, xlabel="epoch")
+    panels[0].set_ylabel("cosine of attention maps")
+    labels = [study.models[name].removeprefix("ViT ") for name in shown]
+    handles = [Line2D([], [], color=c, label=t) for c, t in zip(style.ordered(len(shown)), labels, strict=True)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(shown), 5))
     return figure

@@ -11,52 +11,10 @@ from matplotlib.patches import Rectangle
 
 from vit_registers.report import style
 from vit_registers.report.arrays import Arrays, lost_steps, maps
+from vit_registers.report.panels import heat, picture, stacked
 from vit_registers.report.study import Condition, Study
 
 ROWS = 4  # gallery images shown of each model
-LINE = 0.13  # inches for a line of a heading
-
-
-def _blocks(
-    blocks: Sequence[tuple[str, int, int]], cell: float, lines: int = 2
-) -> tuple[Figure, list[list[list[Axes]]]]:
-    """A figure of blocks of square cells, one under another: for each block, its axes by row and column.
-
-    ``blocks`` are (title, rows, columns), ``cell`` the side of a cell in inches, ``lines`` those of the headings.
-    """
-    columns = max(block[2] for block in blocks)
-    width = columns * cell
-    heights = [rows * cell + LINE * lines + 0.05 + (0.16 if title else 0) for title, rows, _ in blocks]
-    figure = Figure(figsize=(width, sum(heights)))
-    gap = 0.03 * cell
-    axes: list[list[list[Axes]]] = []
-    top = sum(heights)
-    for (title, rows, count), height in zip(blocks, heights, strict=True):
-        if title:
-            figure.text(0.5, (top - 0.02) / sum(heights), title, ha="center", va="top", fontsize=8, weight="bold")
-        bottom = top - height
-        block = []
-        for row in range(rows):
-            y = bottom + (rows - 1 - row) * cell
-            place = [((i * cell + gap) / width, (y + gap) / sum(heights)) for i in range(count)]
-            size = ((cell - 2 * gap) / width, (cell - 2 * gap) / sum(heights))
-            line = [figure.add_axes((x, y0, *size)) for x, y0 in place]
-            for panel in line:
-                style.blank(panel)
-            block.append(line)
-        axes.append(block)
-        top = bottom
-    return figure, axes
-
-
-def _heat(axes: Axes, values: np.ndarray, shape: tuple[int, int], top: float | None = None) -> None:
-    """A map of patches (h,w) spread over the pixels of the image, from zero to ``top`` (its own largest if None)."""
-    extent = (0, shape[1], shape[0], 0)
-    axes.imshow(values.astype(float), cmap=style.MAP, vmin=0, vmax=top, extent=extent, aspect="auto")
-
-
-def _picture(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(image, aspect="auto", extent=(0, image.shape[1], image.shape[0], 0))
 
 
 def _wrapped(name: str) -> str:
@@ -109,15 +67,15 @@ def attention_maps(study: Study, readouts: Path) -> Figure:
     shapes = [(title, n, 1 + len(columns)) for (title, columns), n in zip(found, rows, strict=True)]
     cell = min(style.WIDTH / max(shape[2] for shape in shapes), 6.4 / sum(rows), 0.95)
     lines = max(heading.count("\n") + 1 for _, columns in found for heading, _, _ in columns)
-    figure, blocks = _blocks(shapes, cell, lines)
+    figure, blocks = stacked(shapes, cell, lines)
     for (_, columns), block in zip(found, blocks, strict=True):
         for row, line in enumerate(block):
             image = columns[0][1]["images"][row]
-            _picture(line[0], image)
+            picture(line[0], image)
             # one scale per row and kind: before and after can be compared by eye
             tops = {kind: max(_map(a, k, row).max() for _, a, k in columns if k == kind) for _, _, kind in columns}
             for panel, (_, arrays, kind) in zip(line[1:], columns, strict=True):
-                _heat(panel, _map(arrays, kind, row), image.shape[:2], float(tops[kind]))
+                heat(panel, _map(arrays, kind, row), image.shape[:2], float(tops[kind]))
         for panel, heading in zip(block[0], ["input", *(heading for heading, _, _ in columns)], strict=True):
             panel.set_title(heading)
     return figure
@@ -139,14 +97,14 @@ def attention_by_block(study: Study, readouts: Path) -> Figure:
         return style.message("no attention of a [CLS] token was measured")
     images, depth = found[0][1]["images"][:2], found[0][1]["cls"].shape[1]
     shapes = [(side, len(images), 1 + depth) for side, _ in found]
-    figure, blocks = _blocks(shapes, min(style.WIDTH / (1 + depth), 0.9), 1)
+    figure, blocks = stacked(shapes, min(style.WIDTH / (1 + depth), 0.9), 1)
     for (_, arrays), block in zip(found, blocks, strict=True):
         for row, line in enumerate(block):
-            _picture(line[0], images[row])
+            picture(line[0], images[row])
             for layer, panel in enumerate(line[1:]):
                 # one scale per image and block: the sides can be compared by eye
                 top = max(float(other["cls"][row, layer].max()) for _, other in found)
-                _heat(panel, arrays["cls"][row, layer], images[row].shape[:2], top)
+                heat(panel, arrays["cls"][row, layer], images[row].shape[:2], top)
         for panel, heading in zip(block[0], ["input", *(f"block {i}" for i in range(depth))], strict=True):
             panel.set_title(heading)
     return figure
@@ -173,10 +131,10 @@ def _four_steps(line: Sequence[Axes], arrays: Arrays, row: int) -> None:
     """Degree, seed with expansion, mask, and box with the truth, of one image."""
     (height, width), (rows, columns) = arrays["sizes"][row], arrays["grids"][row]
     image = arrays["images"][row][:height, :width]
-    _heat(line[0], arrays["degree"][row][:rows, :columns], (height, width))
+    heat(line[0], arrays["degree"][row][:rows, :columns], (height, width))
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1) / 255
     for panel, name in ((line[1], "kept"), (line[2], "mask")):
-        _picture(panel, 0.35 + 0.65 * grey)
+        picture(panel, 0.35 + 0.65 * grey)
         chosen = np.ma.masked_equal(arrays[name][row][:rows, :columns].astype(float), 0)
         panel.imshow(chosen, cmap="Blues", vmin=0, vmax=1.4, alpha=0.6, extent=(0, width, height, 0), aspect="auto")
     y, x = divmod(int(arrays["seed"][row]), columns)
@@ -189,7 +147,7 @@ def _four_steps(line: Sequence[Axes], arrays: Arrays, row: int) -> None:
         mec="white",
         mew=0.5,
     )
-    _picture(line[3], image)
+    picture(line[3], image)
     for truth in arrays["truth"][row]:
         _frame(line[3], truth, style.TRUTH, dashed=True)
     _frame(line[3], arrays["box"][row], style.FOUND)
@@ -207,12 +165,12 @@ def lost_figure(study: Study, readouts: Path) -> Figure:
     if not found:
         return style.message("LOST was not run")
     rows = min(ROWS, len(found[0][2]["images"]))
-    figure, blocks = _blocks([("", rows, 1 + 4 * len(found))], min(style.WIDTH / (1 + 4 * len(found)), 1.2))
+    figure, blocks = stacked([("", rows, 1 + 4 * len(found))], min(style.WIDTH / (1 + 4 * len(found)), 1.2))
     headings = ["input"]
     for side, _, _ in found:
         headings += [f"{side}\n{name}".strip() for name in ("degree", "seed, kept", "mask", "box")]
     for row, line in enumerate(blocks[0]):
-        _picture(line[0], found[0][2]["images"][row])
+        picture(line[0], found[0][2]["images"][row])
         for i, (_, _, arrays) in enumerate(found):
             _four_steps(line[1 + 4 * i : 5 + 4 * i], arrays, row)
     for panel, heading in zip(blocks[0][0], headings, strict=True):

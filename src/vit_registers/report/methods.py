@@ -197,6 +197,19 @@ def _information(params: Params) -> str:
     )
 
 
+def _looking() -> str:
+    return (
+        r"\paragraph{Where registers look.} How alike two tokens look is the cosine of their attention over the "
+        "patches at one block, image by image, averaged over all pairs of registers or over [CLS] with each "
+        r"\citep{bach2025}. Registers that behave as slots would look at different regions of an image "
+        r"\citep{darcet2024}: a register wins a patch where it attends more to it than the others do; of what it pays "
+        "to patches, the share on the object is that inside the true boxes, brought to the model's input as for object "
+        "discovery and counted by the share of each patch that they cover. The spread of these shares over registers, "
+        "largest less smallest in each image, is above zero even where registers ignore the image, so it is measured "
+        "again with the maps of the next image over the object of this one."
+    )
+
+
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -227,6 +240,7 @@ def _readouts(params: Params) -> list[str]:
         "by half or more (intersection over union).",
         _information(params),
         energy(params.energy),
+        _looking(),
         rf"\paragraph{{Statistics.}} Intervals hold {percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "

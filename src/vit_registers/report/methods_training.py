@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vit_registers.params import Deit3Recipe, Energy, SmallRecipe
-from vit_registers.report.latex_tables import count, escape, key
+from vit_registers.report.latex_tables import escape, key
 from vit_registers.report.names import plural
 from vit_registers.report.words import joined, percent, setting
 
@@ -15,8 +15,10 @@ def text_of(recipe: SmallRecipe | Deit3Recipe, datasets: Sequence[str]) -> str:
     precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
     images = f"{recipe.shards} times {recipe.batch_size}" if recipe.shards > 1 else f"{recipe.batch_size}"
     return (
-        f"{own} Training takes {plural(recipe.epochs, 'epoch')} in steps of {images} images, {precision}. Patch norms "
-        f"on the first {count(recipe.watched_images)} test images are kept after every epoch."
+        f"{own} Training takes {plural(recipe.epochs, 'epoch')} in steps of {images} images, {precision}. After "
+        "every epoch patch norms, the mean attention of [CLS] and registers at the last block and the cosines of their "
+        f"maps are kept of the first {plural(recipe.watched_images, 'test image')}, and whole maps of the first "
+        f"{recipe.watched_maps} of these."
     )
 
 

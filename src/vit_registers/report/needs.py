@@ -15,6 +15,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "local_information": ("information",),
     "token_classification": ("information",),
     "register_count": ("tokens", "probe", "lost"),
+    "register_slots": ("tokens",),
     "register_cost": ("cost",),
     "training_energy": ("energy",),
     "probe": ("probe",),
@@ -23,16 +24,21 @@ TABLES: dict[str, tuple[str, ...]] = {
     "lost_grid": ("sweep",),
     "comparisons": ("comparisons",),
 }
-# Figures: readouts, and paths below results/readouts, one for each data set and model.
+# Figures: readouts, and paths below results/readouts, one for each data set and model, or for each trained model where
+# no data set is named.
 FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "norms_by_layer": (("tokens",), ()),
     "cls_attention_by_layer": (("tokens",), ()),
     "norms_by_epoch": (("training",), ()),
+    "attention_by_epoch": (("training",), ("training/{model}.maps.npz",)),
+    "focus_by_epoch": (("training",), ("training/{model}.maps.npz",)),
+    "register_cosine_by_epoch": (("training",), ()),
     "norm_distributions": (("detection", "tokens"), ("tokens/{dataset}/{model}.histogram.parquet",)),
     "attention_distributions": (("tokens",), ("tokens/{dataset}/{model}.histogram.parquet",)),
     "attention_maps": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "attention_by_block": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "positional_focus": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
+    "register_slots": (("tokens",), ("tokens/{dataset}/{model}.maps.npz",)),
     "lost_steps": (("lost",), ("lost/{dataset}/{model}.steps.npz",)),
     "lost_settings": (("sweep",), ()),
     "register_count": (("probe", "lost"), ()),

@@ -39,6 +39,11 @@ WHERE = {
     "register_cosine": ("attention", "register_cosine"),
     "cls_register_cosine": ("attention", "cls_register_cosine"),
     "cls_to_artifacts": ("attention", "cls_to_artifacts"),
+    "object_area": ("slots", "object_area"),
+    "object_cls": ("slots", "object_attention[cls]"),
+    "object_spread": ("slots", "object_spread"),
+    "object_spread_next_image": ("slots", "object_spread_next_image"),
+    "winning": ("slots", "winning"),
 }
 
 

@@ -12,6 +12,7 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
+    Statistics,
     Strict,
     TaggedModel,
     TrainedModel,
@@ -59,7 +60,9 @@ class PlantStep(Strict):
 class TrainingStep(Strict):
     """What was watched while a model trained."""
 
+    seed: int
     model: str
+    statistics: Statistics
 
 
 class EnergyStep(Strict):
@@ -118,7 +121,7 @@ def training(params: Params, model: str) -> TrainingStep:
     """Slice of ``vit-registers training``."""
     if not isinstance(_source(params, model), TrainedModel):
         raise InputError(f"models.{model}: not trained by this pipeline")
-    return TrainingStep(model=model)
+    return TrainingStep(seed=params.seed, model=model, statistics=params.statistics)
 
 
 def energy(params: Params) -> EnergyStep:
