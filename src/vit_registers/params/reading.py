@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from vit_registers.errors import InputError
 from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset
-from vit_registers.params.models import FileModel, Model
+from vit_registers.params.models import AnyRecipe, FileModel, Model
 from vit_registers.params.passes import Intervention
 from vit_registers.params.study import Params
 
