@@ -38,6 +38,7 @@ from vit_registers.params.readouts import (
     Comparison,
     Cost,
     CountedArchitecture,
+    Dense,
     DinoSeg,
     Gallery,
     Information,
@@ -47,6 +48,7 @@ from vit_registers.params.readouts import (
     LostSweep,
     Probe,
     Statistics,
+    ZeroShot,
 )
 from vit_registers.params.study import Params, Run, Study
 
@@ -60,6 +62,7 @@ __all__ = [
     "CountedArchitecture",
     "CsvDataset",
     "Dataset",
+    "Dense",
     "Detection",
     "DinoSeg",
     "Extraction",
@@ -92,6 +95,7 @@ __all__ = [
     "TaggedModel",
     "TimmModel",
     "TrainedModel",
+    "ZeroShot",
     "check_paths",
     "load",
     "needs_calibration",

@@ -235,6 +235,44 @@ def _information(params: Params) -> str:
     )
 
 
+def _dense(params: Params) -> str:
+    cfg = params.dense
+    return (
+        r"\paragraph{Segmentation and depth.} Linear heads on the patch tokens after the final norm "
+        rf"\citep{{darcet2024,oquab2024}}, trained on a random {_percent(cfg.train_share)} of the dense images and "
+        "tested on the others, the same for every model and condition: refitted to each condition, and kept from the "
+        r"model as it is \citep{parodi2026}. Their maps are upsampled bilinearly to the pixels that the model sees, "
+        "which masks and depth reach by the same resize and crop, each taking its nearest. Segmentation tells every "
+        f"class and the background: cross-entropy on one pixel of {cfg.every} in each row and column, AdamW on "
+        f"whitened channels, learning rate {_number(cfg.lr)} by a cosine to zero, weight decay "
+        f"{_number(cfg.weight_decay)}, {plural(cfg.epochs, 'epoch')} in batches of {plural(cfg.batch_size, 'image')}; "
+        "mIoU is over classes, of the pixels of all test images together. Depth is a ridge regression of the mean "
+        "depth of each patch (DINOv2 sorts depths into bins instead), with RMSE over the pixels of all test images; 1 "
+        "is the largest depth that a "
+        f"map can hold. The ridge, of the regression and of the whitening, is {_number(cfg.ridge)} of the mean "
+        "squared channel."
+    )
+
+
+def _zero_shot(params: Params) -> list[str]:
+    """How classes were told by their names, where a model of the study can."""
+    if not params.text_pairs():
+        return []
+    templates = params.zero_shot.templates
+    if templates == "openai":
+        said = "OpenAI's prompts for ImageNet"
+    elif templates == "simple":
+        said = "OpenCLIP's short list of prompts"
+    else:
+        quoted = [f"``{escape(template)}''" for template in templates]
+        said = f"the {'prompt' if len(quoted) == 1 else 'prompts'} {joined(quoted)}"
+    return [
+        rf"\paragraph{{Zero-shot classification.}} As \citet{{darcet2024}} evaluate OpenCLIP: [CLS] after the final "
+        f"norm, projected to the text space, against each class, which is the mean over {said} with its name of the "
+        "text tower's unit vectors; the class of the highest cosine is told."
+    ]
+
+
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -264,11 +302,13 @@ def _readouts(params: Params) -> list[str]:
         f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
         "by half or more (intersection over union).",
         _information(params),
+        _dense(params),
+        *_zero_shot(params),
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "
-        "image, and from a sign-flip permutation test where answers are averaged over seeds. No correction is made "
-        "for the number of comparisons. Every random draw derives from the study's one seed "
+        "image, and from a sign-flip permutation test where an answer is a number or an average over seeds. "
+        "No correction is made for the number of comparisons. Every random draw derives from the study's one seed "
         f"({params.seed}) and the name of its purpose.",
     ]
 

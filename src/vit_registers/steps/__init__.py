@@ -31,16 +31,20 @@ from vit_registers.steps.passes import (
 )
 from vit_registers.steps.readouts import (
     CompareStep,
+    DenseStep,
     InformationStep,
     LostStep,
     ProbeStep,
     ReadoutStep,
     TokensStep,
+    ZeroShotStep,
     compare,
+    dense,
     information,
     lost,
     probe,
     tokens,
+    zero_shot,
 )
 from vit_registers.steps.views import ReportStep, ViewStep, report, view
 
@@ -48,6 +52,7 @@ __all__ = [
     "CalibrateStep",
     "CompareStep",
     "CostStep",
+    "DenseStep",
     "DetectStep",
     "ExtractStep",
     "FetchStep",
@@ -65,9 +70,11 @@ __all__ = [
     "TrainStep",
     "TrainingStep",
     "ViewStep",
+    "ZeroShotStep",
     "calibrate",
     "compare",
     "cost",
+    "dense",
     "detect",
     "extract",
     "information",
@@ -81,4 +88,5 @@ __all__ = [
     "tokens",
     "training",
     "view",
+    "zero_shot",
 ]
