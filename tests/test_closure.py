@@ -18,6 +18,8 @@ STEPS = [
     "readouts.tokens",
     "readouts.probe",
     "readouts.corloc",
+    "readouts.dense",
+    "readouts.zero_shot",
     "readouts.compare",
     "readouts.collect",
     "report.tables",

@@ -191,6 +191,25 @@ def lost(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: C
 
 
 @app.command()
+def dense(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Segmentation and depth by linear heads on cached patch tokens."""
+    from vit_registers.readouts import dense as step
+
+    slice_ = _slice(steps.DenseStep, cfg, params, lambda p: steps.dense(p, dataset, model))
+    step.run(slice_, DATA / dataset, RESULTS / "features", RESULTS / "readouts" / "dense" / dataset)
+
+
+@app.command()
+def zero_shot(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Classes told by OpenCLIP's text tower from cached [CLS] tokens."""
+    from vit_registers.readouts import zero_shot as step
+
+    slice_ = _slice(steps.ZeroShotStep, cfg, params, lambda p: steps.zero_shot(p, dataset, model))
+    out = RESULTS / "readouts" / "probe" / dataset
+    step.run(slice_, DATA / dataset, RESULTS / "models" / model, RESULTS / "features", out)
+
+
+@app.command()
 def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """LOST under every setting, in one pass; the best is chosen on one part of the images, reported on the other."""
     from vit_registers.readouts import sweep as step

@@ -14,6 +14,7 @@ from vit_registers.steps import CompareStep
 
 IDS = np.array([f"i{i:02d}" for i in range(12)])
 SEEDS = [0, 1, 2]
+ERRORS = {model: np.random.default_rng(i).random(12) for i, model in enumerate(("planted", "tagged"))}
 
 
 def values(condition, readout, metric, hits, seed=None, ids=IDS):
@@ -46,6 +47,7 @@ def readouts(tmp_path, hits):
                 values(name, "probe[cls]", "top1", linear[s], s) for name, (_, linear) in mine.items() for s in SEEDS
             ],
         }
+        tables["dense"] = [values(name, "dense[kept]", "squared_error", ERRORS[model]) for name in mine]
         for readout, parts in tables.items():
             path = tmp_path / readout / "shapes" / f"{model}.images.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,10 +56,12 @@ def readouts(tmp_path, hits):
     return tmp_path
 
 
-def run(readouts, *pairs, resamples=400, out="out.csv"):
+def run(readouts, *pairs, resamples=400, out="out.csv", with_text=()):
     comparisons = [params.Comparison(question="?", a=a, b=b) for a, b in pairs]
     statistics = params.Statistics(confidence=0.9, resamples=resamples)
-    cfg = CompareStep(seed=0, dataset="shapes", comparisons=comparisons, statistics=statistics)
+    cfg = CompareStep(
+        seed=0, dataset="shapes", with_text=list(with_text), comparisons=comparisons, statistics=statistics
+    )
     compare.run(cfg, readouts, readouts / out)
     return metrics.read(readouts / out).set_index(["readout", "metric"])
 
@@ -83,6 +87,27 @@ def test_outcomes_averaged_over_seeds_are_compared_by_sign_flips(readouts, hits)
     assert row["note"] == "sign flips of the mean over seeds"
 
 
+def test_one_number_per_image_is_compared_by_sign_flips_in_its_own_unit(readouts):
+    row = run(readouts, ("planted/baseline", "tagged/baseline"), resamples=20000)
+    row = row.loc["dense[kept]", "squared_error_difference"]
+    difference = ERRORS["planted"] - ERRORS["tagged"]
+    every = [abs(np.dot(signs, difference)) for signs in itertools.product([-1, 1], repeat=12)]
+    assert row["value"] == pytest.approx(difference.mean())
+    assert row["p"] == pytest.approx(np.mean([total >= abs(difference.sum()) - 1e-9 for total in every]), abs=0.01)
+    assert (row["note"], row["unit"]) == ("sign flips", "squared depth")
+
+
+def test_models_with_a_text_tower_are_compared_by_what_it_says(readouts):
+    for i, model in enumerate(("planted", "tagged")):
+        path = readouts / "probe" / "shapes" / f"{model}.zero_shot.images.parquet"
+        values("baseline", "zero_shot", "top1", draw(40 + i, 0.5)).to_parquet(path, index=False)
+    pair = ("planted/baseline", "tagged/baseline")
+    assert "zero_shot" not in run(readouts, pair).index.get_level_values("readout")
+    row = run(readouts, pair, with_text=("planted", "tagged")).loc["zero_shot", "top1_difference"]
+    assert row["value"] == pytest.approx(draw(40, 0.5).mean() - draw(41, 0.5).mean())
+    assert row["note"] == "exact McNemar"
+
+
 def test_the_interval_is_that_of_paired_differences(readouts, hits):
     row = run(readouts, ("planted/baseline", "planted/ttr-4")).loc["lost", "corloc_difference"]
     difference = hits["planted/baseline"][0].astype(float) - hits["planted/ttr-4"][0]
@@ -100,15 +125,17 @@ def test_sides_swapped_change_the_sign_and_not_p(readouts):
 
 def test_a_condition_compared_with_itself_does_not_differ(readouts):
     rows = run(readouts, ("planted/ttr-4", "planted/ttr-4"))
-    assert rows["value"].tolist() == [0.0, 0.0]
-    assert rows["p"].tolist() == [1.0, 1.0]
+    assert rows["value"].tolist() == [0.0, 0.0, 0.0]
+    assert rows["p"].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_every_question_and_readout_has_its_row(readouts):
     rows = run(readouts, ("planted/baseline", "tagged/baseline"), ("planted/ttr-4", "tagged/baseline"))
     assert sorted(zip(rows["intervention"], rows.index.get_level_values("readout"), strict=True)) == [
+        ("baseline", "dense[kept]"),
         ("baseline", "lost"),
         ("baseline", "probe[cls]"),
+        ("ttr-4", "dense[kept]"),
         ("ttr-4", "lost"),
         ("ttr-4", "probe[cls]"),
     ]

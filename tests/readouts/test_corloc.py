@@ -215,16 +215,17 @@ def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made):
     with np.load(out / "m.steps.npz") as arrays:
         assert np.isnan(arrays["truth"]).all()
     # and what follows goes on with the readouts that there are
-    for name in ("lost", "probe"):
+    for name in ("lost", "probe", "dense"):
         (made.root / "readouts" / name / "tiny").mkdir(parents=True)
     images = pd.read_parquet(out / "m.images.parquet")
-    images.to_parquet(made.root / "readouts/lost/tiny/m.images.parquet")
+    for name in ("lost", "dense"):
+        images.to_parquet(made.root / "readouts" / name / "tiny/m.images.parquet")
     hit = pd.DataFrame({"image_id": ["x", "y"], "readout": "knn[cls]", "metric": "top1", "value": [0.0, 1.0]})
     hit = pd.concat([hit.assign(intervention=name) for name in CONDITIONS[:2]])
     hit.assign(seed=pd.array([None] * 4, dtype="Int64")).to_parquet(made.root / "readouts/probe/tiny/m.images.parquet")
     question = params.Comparison(question="?", a="m/append-4", b="m/baseline")
     statistics = params.Statistics(confidence=0.9, resamples=10)
-    cfg = CompareStep(seed=0, dataset="tiny", comparisons=[question], statistics=statistics)
+    cfg = CompareStep(seed=0, dataset="tiny", with_text=[], comparisons=[question], statistics=statistics)
     compare.run(cfg, made.root / "readouts", made.root / "compared.csv")
     assert metrics.read(made.root / "compared.csv")["readout"].tolist() == ["knn[cls]"]
 

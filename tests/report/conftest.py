@@ -30,6 +30,8 @@ READOUTS = (
     "training",
     "cost",
     "energy",
+    "dense",
+    "zero_shot",
     "comparisons",
 )
 
@@ -166,6 +168,26 @@ class _Invented:
                     self.row("lost", f"corloc_{kind}_box", value, "share of images", 1000, **_interval(value, 1000))
                 )
         return rows
+
+    def dense(self) -> list[Metric]:
+        """Heads that were kept are worse where something was done to the model."""
+        rows = []
+        for head in ("refit", "kept"):
+            worse = 0.1 * (head == "kept" and self.key["intervention"] != "baseline")
+            values = {"miou": (0.5 - worse, "fraction"), "pixel_accuracy": (0.9 - worse, "fraction")}
+            for metric, (value, unit) in (values | {"rmse": (0.14 + worse, "depth")}).items():
+                value += 0.005 * self.rng.standard_normal()
+                number = _interval(value, 500) if self.applies else {"note": REASON}
+                n = 500 if self.applies else 0
+                rows.append(
+                    self.row(f"dense[{head}]", metric, value if self.applies else None, unit, n, **number)  # type: ignore[arg-type]
+                )
+        return rows
+
+    def zero_shot(self) -> list[Metric]:
+        """Only where there is a text tower."""
+        values = {"top1": 0.7, "top3": 0.9} if self.kind == "openclip" and self.applies else {}
+        return [self.row("zero_shot", m, v, "fraction", 2000, **_interval(v, 2000)) for m, v in values.items()]
 
     def detection(self) -> list[Metric]:
         share = 0.034 if self.planted else 0.0
@@ -395,6 +417,8 @@ def _write(study: params.Params, root: Path) -> MadeUp:
             rows["tokens"] += invented.tokens()
             rows["probe"] += invented.probe()
             rows["lost"] += invented.lost()
+            rows["dense"] += invented.dense()
+            rows["zero_shot"] += invented.zero_shot()
             if condition == "baseline":
                 rows["detection"] += invented.detection()
                 rows["sweep"] += invented.sweep()

@@ -183,6 +183,7 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
         "dino_seg",
         "information",
         "energy",
+        "dense",
         "statistics",
     )
     tried = 0
@@ -233,6 +234,29 @@ def test_the_methods_text_names_the_head_of_dino_seg(make_study: Callable[..., A
     assert "head 1 of the attention of [CLS]" in text
     assert "head 1" not in methods.text(made.params.model_copy(update={"dino_seg": made.params.dino_seg.model_copy(
         update={"head": None})}), Study(made.view, made.rows))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("templates", "expected"),
+    [
+        ("openai", "the mean over OpenAI's prompts for ImageNet with its name"),
+        ("simple", "the mean over OpenCLIP's short list of prompts"),
+        (["a {}.", "a 5 % {}."], r"the mean over the prompts ``a \{\}.'' and ``a 5 \% \{\}.'' with"),
+    ],
+)
+def test_the_methods_text_states_the_prompts_where_there_is_a_text_tower(
+    make_study: Callable[..., Any], templates: Any, expected: str
+) -> None:
+    without = make_study({"zero_shot": {"templates": templates}})
+    assert "Zero-shot" not in methods.text(without.params, Study(without.view, without.rows))
+    clip = {"kind": "openclip", "name": "ViT-B-16", "pretrained": "laion2b_s34b_b88k"}
+    runs = {
+        "runs": [{"dataset": "shapes", "models": ["clip"], "interventions": []}],
+        "detections": [],
+        "comparisons": [],
+    }
+    made = make_study({"zero_shot": {"templates": templates}, "models": {"clip": clip}, "study": runs})
+    assert expected in methods.text(made.params, Study(made.view, made.rows))
 
 
 def test_every_data_set_that_was_looked_at_has_its_checksum(embedded: Any, tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ RELEASED = {
     },
     "gallery": {"images": 4},
 }
+TEXT_TOWER = {
+    "models": {"clip": {"kind": "openclip", "name": "ViT-B-16", "pretrained": "laion2b_s34b_b88k"}},
+    "study": {
+        "runs": [{"dataset": "shapes", "models": ["vit-r0", "clip"], "interventions": ["append-1"]}],
+        "detections": [],
+        "comparisons": [],
+    },
+}
 
 
 def _run(name: str, made: Any, out: Path, paths: list[Path] | None = None) -> tuple[pd.DataFrame, str]:
@@ -61,7 +69,16 @@ def test_a_table_needs_no_more_rows_than_it_says(name: str, embedded: Any, tmp_p
 
 @pytest.mark.parametrize(
     "name",
-    ["models", "test_time_registers", "natural_models", "register_count", "register_slots", "probe", "lost_corloc"],
+    [
+        "models",
+        "test_time_registers",
+        "natural_models",
+        "register_count",
+        "register_slots",
+        "probe",
+        "lost_corloc",
+        "dense",
+    ],
 )
 def test_every_number_is_the_row_that_was_measured(name: str, embedded: Any, tmp_path: Path) -> None:
     frame, _ = _run(name, embedded, tmp_path)
@@ -170,6 +187,28 @@ def test_same_rows_same_bytes(embedded: Any, tmp_path: Path) -> None:
     for name in tables.TABLES:
         assert _run(name, embedded, tmp_path / "a")[1] == _run(name, embedded, tmp_path / "b")[1]
         assert (tmp_path / "a" / f"{name}.csv").read_bytes() == (tmp_path / "b" / f"{name}.csv").read_bytes()
+
+
+def test_classes_are_told_by_their_names_only_where_there_is_a_text_tower(
+    embedded: Any, make_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert _run("zero_shot", embedded, tmp_path)[1] == "\\emph{no model of this study has a text tower}\n"
+    frame, tex = _run("zero_shot", make_study(TEXT_TOWER), tmp_path)
+    assert frame[["model", "condition"]].to_numpy().tolist() == [["clip", "baseline"], ["clip", "append-1"]]
+    assert frame["zero_shot"].tolist() == [0.7, 0.7]
+    assert frame["zero_shot_n"].tolist() == [2000, 2000]
+    assert "$70.0$ [$68.0$, $72.0$]" in tex
+
+
+def test_kept_heads_stand_beside_refitted_ones(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("dense", embedded, tmp_path)
+    assert "Segmentation, mIoU (\\%)" in tex
+    touched = frame[frame["condition"] != "baseline"].dropna(subset="miou_kept")
+    assert (touched["miou_kept"] < touched["miou_refit"]).all()
+    assert (touched["rmse_kept"] > touched["rmse_refit"]).all()
+    assert tex.count("no artifacts found") == 5
+    assert "pixel_accuracy_refit" in frame
+    assert "Pixels right" not in tex
 
 
 def test_an_unknown_table_is_refused(embedded: Any, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ PHASE_OF_RULE = {
     "information": "readouts",
     "probe": "readouts",
     "lost": "readouts",
+    "dense": "readouts",
+    "zero_shot": "readouts",
     "sweep": "sweep",
     "training": "training",
     "cost": "cost",
@@ -89,7 +91,9 @@ SLICES = {
         step for d, m in p.pairs() for step in (steps.calibrate(p, d, m), steps.extract(p, d, m, ablated=True))
     ],
     "readouts": lambda p: [
-        step(p, d, m) for d, m in p.pairs() for step in (steps.tokens, steps.information, steps.probe, steps.lost)
+        step(p, d, m)
+        for d, m in p.pairs()
+        for step in (steps.tokens, steps.information, steps.probe, steps.lost, steps.dense)
     ],
     "sweep": lambda p: [steps.sweep(p, d, m) for d, m in p.pairs()],
     "training": lambda p: [steps.training(p, m) for m, source in p.models.items() if source.kind == "trained"],

@@ -32,6 +32,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "lost_corloc",
         "lost_sweep",
         "lost_grid",
+        "dense",
+        "zero_shot",
         "comparisons",
     ]
     figures = [
@@ -60,6 +62,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "information",
         "probe",
         "lost",
+        "dense",
+        "zero_shot",
         "sweep",
         "training",
         "cost",
@@ -74,7 +78,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
 
 def test_every_condition_has_its_numbers_or_says_why_not(finished):
     study = params.load(finished.path / "params.yaml")
-    for readout, metric in (("probe", "top1"), ("lost", "corloc")):
+    for readout, metric in (("probe", "top1"), ("lost", "corloc"), ("dense", "miou")):
         rows = table(finished, readout)
         for dataset, model in study.pairs():
             for condition in study.conditions(dataset, model):

@@ -7,6 +7,8 @@ READOUTS = {
     "information": per_pair("results/readouts/information/{dataset}/{model}.csv"),
     "probe": per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     "lost": per_pair("results/readouts/lost/{dataset}/{model}.csv"),
+    "dense": per_pair("results/readouts/dense/{dataset}/{model}.csv"),
+    "zero_shot": ZERO_SHOT,
     "sweep": PHASES["sweep"],
     "training": PHASES["training"],
     "cost": PHASES["cost"],

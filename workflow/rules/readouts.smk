@@ -53,6 +53,54 @@ rule probe:
         "vit-registers probe --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+rule dense:
+    input:
+        FEATURES,
+    output:
+        "results/readouts/dense/{dataset}/{model}.csv",
+        "results/readouts/dense/{dataset}/{model}.images.parquet",
+    log:
+        "logs/dense/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/dense/{dataset}/{model}.tsv"
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.dense, w.dataset, w.model),
+        code=code("readouts.dense"),
+    shell:
+        "vit-registers dense --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
+# Beside the probes: a study without a text tower has none, and DVC wants every folder that it versions to be there.
+rule zero_shot:
+    input:
+        FEATURES,
+        "results/models/{model}/model.json",
+    output:
+        "results/readouts/probe/{dataset}/{model}.zero_shot.csv",
+        "results/readouts/probe/{dataset}/{model}.zero_shot.images.parquet",
+    log:
+        "logs/zero_shot/{dataset}/{model}.log",
+    benchmark:
+        "logs/benchmarks/zero_shot/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("openclip")),
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        cfg=lambda w: cfg(steps.zero_shot, w.dataset, w.model),
+        code=code("readouts.zero_shot"),
+    shell:
+        "vit-registers zero-shot --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
 rule information:
     input:
         "data/prepared/{dataset}/dataset.json",
@@ -195,6 +243,12 @@ rule compare:
     input:
         lambda w: expand("results/readouts/probe/{{dataset}}/{model}.images.parquet", model=models_on(w)),
         lambda w: expand("results/readouts/lost/{{dataset}}/{model}.images.parquet", model=models_on(w)),
+        lambda w: expand("results/readouts/dense/{{dataset}}/{model}.images.parquet", model=models_on(w)),
+        lambda w: [
+            f"results/readouts/probe/{dataset}/{model}.zero_shot.images.parquet"
+            for dataset, model in STUDY.text_pairs()
+            if dataset == w.dataset
+        ],
     output:
         "results/readouts/comparisons/{dataset}.csv",
     log:
@@ -213,11 +267,14 @@ rule compare:
         "vit-registers compare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
 
 
+ZERO_SHOT = [f"results/readouts/probe/{dataset}/{model}.zero_shot.csv" for dataset, model in STUDY.text_pairs()]
 PHASES["readouts"] = [
     *per_pair("results/readouts/tokens/{dataset}/{model}.csv"),
     *per_pair("results/readouts/probe/{dataset}/{model}.csv"),
     *per_pair("results/readouts/information/{dataset}/{model}.csv"),
     *per_pair("results/readouts/lost/{dataset}/{model}.csv"),
+    *per_pair("results/readouts/dense/{dataset}/{model}.csv"),
+    *ZERO_SHOT,
 ]
 PHASES["sweep"] = per_pair("results/readouts/sweep/{dataset}/{model}.csv") if STUDY.lost_sweep else []
 PHASES["training"] = [

@@ -43,13 +43,15 @@ VIEWS = [
     "results/metrics/information.csv",
     "results/metrics/probe.csv",
     "results/metrics/lost.csv",
+    "results/metrics/dense.csv",
+    "results/metrics/zero_shot.csv",
     "results/metrics/sweep.csv",
     "results/metrics/training.csv",
     "results/metrics/cost.csv",
     "results/metrics/energy.csv",
     "results/metrics/comparisons.csv",
 ]
-READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "probe", "lost")]
+READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "probe", "lost", "dense")]
 PHASES = {
     "data": Phase(["data.prepare"], "data", [], ["data/prepared"]),
     "models": Phase(
@@ -77,17 +79,21 @@ PHASES = {
         ["device", "extraction", "calibration", "interventions"],
     ),
     "readouts": Phase(
-        ["readouts.tokens", "readouts.information", "readouts.probe", "readouts.corloc"],
+        [f"readouts.{name}" for name in ("tokens", "information", "probe", "corloc", "dense", "zero_shot")],
         "readouts",
+        # Not results/models, whose text towers zero-shot reads: features change with the weights.
         ["data/prepared", BASELINE, "results/registers", ABLATED],
         READOUTS,
         [
+            "device",
             "probe",
             "linear_evaluation",
             "knn",
             "lost",
             "dino_seg",
             "information",
+            "dense",
+            "zero_shot",
             "detection",
             "detection_overrides",
             "gallery",
@@ -111,7 +117,7 @@ PHASES = {
     "comparisons": Phase(
         ["readouts.compare"],
         "readouts",
-        ["results/readouts/probe", "results/readouts/lost"],
+        ["results/readouts/probe", "results/readouts/lost", "results/readouts/dense"],
         ["results/readouts/comparisons"],
         ["study.comparisons", "statistics"],
     ),
@@ -168,6 +174,8 @@ PHASES = {
             "lost_sweep",
             "dino_seg",
             "information",
+            "dense",
+            "zero_shot",
             "cost",
             "energy",
             "gallery",

@@ -115,13 +115,18 @@ def _refuse(source: OpenClipModel, name: str) -> None:
         logging.disable(logging.NOTSET)
 
 
+def both_towers(source: OpenClipModel, name: str, seed: int) -> Any:
+    """OpenCLIP's whole model, the text tower too; its weights are those of :func:`load` with the same arguments."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _create(source, name, pretrained=source.pretrained).eval()
+
+
 def load(source: OpenClipModel, name: str, seed: int) -> Loaded:
     """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, drawn from ``seed``."""
     _refuse(source, name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _create(source, name, pretrained=source.pretrained)
-    tower = model.visual.eval()
+    model = both_towers(source, name, seed)
+    tower = model.visual
     found = open_clip.get_model_preprocess_cfg(model)
     config = {
         "crop_pct": 1.0,

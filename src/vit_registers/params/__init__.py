@@ -42,6 +42,7 @@ from vit_registers.params.readouts import (
     Comparison,
     Cost,
     CountedArchitecture,
+    Dense,
     DinoSeg,
     Energy,
     Gallery,
@@ -53,6 +54,7 @@ from vit_registers.params.readouts import (
     Probe,
     PublishedEnergy,
     Statistics,
+    ZeroShot,
 )
 from vit_registers.params.study import Params, Run, Study
 
@@ -68,6 +70,7 @@ __all__ = [
     "CsvDataset",
     "Dataset",
     "Deit3Recipe",
+    "Dense",
     "Detection",
     "DinoSeg",
     "Energy",
@@ -104,6 +107,7 @@ __all__ = [
     "TaggedModel",
     "TimmModel",
     "TrainedModel",
+    "ZeroShot",
     "check_paths",
     "load",
     "needs_calibration",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vit_registers.params.base import Count, Positive, Share, Strict, Whole
 
@@ -92,6 +92,42 @@ class Information(Strict):
     weight_decay: Annotated[float, Field(ge=0.0)]
     epochs: Count
     batch_size: Count
+
+
+class Dense(Strict):
+    """Segmentation and depth by linear heads on patch tokens (DINOv2's dense evaluation, darcet2024).
+
+    Of the dense images ``train_share`` trains the heads and the others test them. Segmentation: AdamW with a cosine to
+    zero over ``epochs`` of batches of ``batch_size`` images; of the pixels one of ``every`` in each row and column
+    has its say in the loss, all of them in the score. Depth: ridge regression, ``ridge`` being a share of the mean
+    squared channel.
+    """
+
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    every: Count
+    ridge: Positive
+
+
+class ZeroShot(Strict):
+    """Classification by OpenCLIP's text tower (darcet2024): prompts that the name of each class is put into.
+
+    ``openai``: the 80 prompts for ImageNet; ``simple``: OpenCLIP's choice of seven; or prompts with ``{}`` in place of
+    the name.
+    """
+
+    templates: str | list[str]
+
+    @field_validator("templates")
+    @classmethod
+    def _known(cls, templates: str | list[str]) -> str | list[str]:
+        whole = isinstance(templates, list) and templates and all("{}" in template for template in templates)
+        if templates not in ("openai", "simple") and not whole:
+            raise ValueError(f"expected openai, simple, or a list of prompts with {{}} in each, got {templates}")
+        return templates
 
 
 class CountedArchitecture(Strict):

@@ -7,11 +7,20 @@ from pydantic import Field, model_validator
 from vit_registers.errors import InputError
 from vit_registers.params.base import Count, Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
-from vit_registers.params.models import AnyRecipe, Model, PlantedModel, Planting, TaggedModel, TrainedModel
+from vit_registers.params.models import (
+    AnyRecipe,
+    Model,
+    OpenClipModel,
+    PlantedModel,
+    Planting,
+    TaggedModel,
+    TrainedModel,
+)
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
 from vit_registers.params.readouts import (
     Comparison,
     Cost,
+    Dense,
     DinoSeg,
     Energy,
     Gallery,
@@ -22,6 +31,7 @@ from vit_registers.params.readouts import (
     LostSweep,
     Probe,
     Statistics,
+    ZeroShot,
 )
 
 
@@ -72,6 +82,8 @@ class Params(Strict):
     lost_sweep: LostSweep | None
     dino_seg: DinoSeg
     information: Information
+    dense: Dense
+    zero_shot: ZeroShot
     cost: Cost
     energy: Energy
     gallery: Gallery
@@ -151,6 +163,10 @@ class Params(Strict):
     def pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) of the study, in the order of the runs."""
         return [(run.dataset, model) for run in self.study.runs for model in run.models]
+
+    def text_pairs(self) -> list[tuple[str, str]]:
+        """Every (data set, model) of the study whose model has a text tower."""
+        return [(dataset, model) for dataset, model in self.pairs() if isinstance(self.models[model], OpenClipModel)]
 
     def detected_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""

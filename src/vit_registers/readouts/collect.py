@@ -8,7 +8,7 @@ import pandas as pd
 from vit_registers import metrics
 from vit_registers.files import write_json
 
-HEADLINES = ["corloc", "top1", "artifact_share", "precision", "recall", "corloc_difference"]
+HEADLINES = ["corloc", "top1", "artifact_share", "precision", "recall", "corloc_difference", "miou", "rmse"]
 
 
 def run(inputs: list[Path], out: Path, summary: Path | None) -> None:

@@ -12,13 +12,14 @@ from vit_registers.readouts.statistics import Bootstrap, mcnemar_exact, sign_fli
 from vit_registers.seeds import generator
 from vit_registers.steps import CompareStep
 
-SOURCES = ("probe", "lost")
+SOURCES = ("probe", "lost", "dense")
+UNITS = {"squared_error": "squared depth"}  # of what an image gives; else a share
 
 
 def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
     """Write a row for each comparison, readout and metric that both sides have, from <readout>/<data set>/*.parquet."""
     sides = {side.split("/")[0] for comparison in cfg.comparisons for side in (comparison.a, comparison.b)}
-    tables = {model: _values(readouts, cfg.dataset, model) for model in sorted(sides)}
+    tables = {model: _values(cfg, readouts, model) for model in sorted(sides)}
     rows: list[Metric] = []
     resamples: dict[int, Bootstrap] = {}
     for comparison in cfg.comparisons:
@@ -39,12 +40,14 @@ def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
     metrics.write(metrics.frame(rows), out)
 
 
-def _values(readouts: Path, dataset: str, model: str) -> pd.DataFrame:
+def _values(cfg: CompareStep, readouts: Path, model: str) -> pd.DataFrame:
     """What every image gave in each readout of a model."""
-    paths = [readouts / name / dataset / f"{model}.images.parquet" for name in SOURCES]
+    paths = [readouts / name / cfg.dataset / f"{model}.images.parquet" for name in SOURCES]
+    if model in cfg.with_text:
+        paths.append(readouts / "probe" / cfg.dataset / f"{model}.zero_shot.images.parquet")
     for path in paths:
         if not path.is_file():
-            raise InputError(f"{path}: no such file; run the readouts of '{model}' on '{dataset}' first")
+            raise InputError(f"{path}: no such file; run the readouts of '{model}' on '{cfg.dataset}' first")
     return pd.concat([pd.read_parquet(path) for path in paths])
 
 
@@ -70,10 +73,11 @@ def _difference(
     right: pd.DataFrame,
     bootstrap: Bootstrap,
 ) -> Metric:
-    """Exact McNemar where an image has one 0/1 outcome; sign flips of the mean over seeds where it has several."""
+    """Exact McNemar where an image has one 0/1 outcome; sign flips where it has a number, or several (their mean)."""
     difference = (left.mean(axis=1) - right.mean(axis=1)).to_numpy()
     single = left.shape[1] == 1 and right.shape[1] == 1
-    if single:
+    outcomes = single and bool(left.isin([0.0, 1.0]).all(axis=None) and right.isin([0.0, 1.0]).all(axis=None))
+    if outcomes:
         p = mcnemar_exact(left.to_numpy()[:, 0] > 0.5, right.to_numpy()[:, 0] > 0.5)
     else:
         draw = generator(cfg.seed, "sign flips", cfg.dataset, a, b, readout, metric)
@@ -87,13 +91,13 @@ def _difference(
         readout,
         f"{metric}_difference",
         float(np.round(difference.mean(), 12)) + 0.0,  # sums of opposite signs leave -1e-19
-        "fraction",
+        UNITS.get(metric, "fraction"),
         len(difference),
         low=low,
         high=high,
         reference=b,
         p=p,
-        note="exact McNemar" if single else "sign flips of the mean over seeds",
+        note="exact McNemar" if outcomes else "sign flips" if single else "sign flips of the mean over seeds",
     )
 
 

@@ -18,6 +18,7 @@ from vit_registers.params import (
 )
 from vit_registers.report import conditions
 from vit_registers.report.latex_tables import count, escape, key
+from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2, information, looking, sweep, zero_shot
 from vit_registers.report.methods_training import energy, text_of
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
@@ -144,72 +145,6 @@ def _detection(params: Params) -> str:
     return text
 
 
-def _dinov2(params: Params) -> str:
-    """DINOv2's linear evaluation, where it is run."""
-    cfg = params.linear_evaluation
-    if cfg is None:
-        return ""
-    blocks = joined([str(b) for b in cfg.blocks])
-    rates = ", ".join(setting(rate) for rate in cfg.learning_rates)
-    return (
-        f" Linear evaluation as for DINOv2 \\citep{{oquab2024}}: [CLS] of the last {blocks} blocks, each with and "
-        f"without the mean patch, a head for each of the learning rates {rates} (times the batch over 256), SGD with "
-        f"momentum 0.9, no decay, cosine to zero, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}; the "
-        "head is chosen on the same held-out share of the training split, not on the images that are reported."
-    )
-
-
-def _sweep(params: Params) -> str:
-    """What LOST was swept over, where it was."""
-    sweep = params.lost_sweep
-    if sweep is None:
-        return ""
-    features = joined([{"q": "queries", "k": "keys", "v": "values"}[f] for f in sweep.features])
-    centre = joined([{True: "centred per image", False: "not centred"}[c] for c in sweep.centre])
-    return (
-        f"Every model as it is was also run under every combination of {features}, blocks "
-        f"{joined([str(layer) for layer in sweep.layers])} (counted from the end where negative), {centre}, raw or "
-        f"L2-normalised with {joined([setting(b) for b in sweep.bias])} added to the products; the setting is chosen "
-        f"on a random {percent(sweep.chosen_on)} of the images and reported on the others. "
-    )
-
-
-def _dino_seg(params: Params) -> str:
-    settings = params.dino_seg
-    head = "the mean over heads" if settings.head is None else f"head {settings.head}"
-    skip = ", the last one never counted (as the published code does)" if settings.skip_last_component else ""
-    return (
-        rf"DINO-seg \citep{{simeoni2021}}: {head} of the attention of [CLS] at the last block, the fewest patches that "
-        f"hold {percent(settings.mass)} of what patches get, and the box of their largest component{skip}. "
-    )
-
-
-def _information(params: Params) -> str:
-    cfg = params.information
-    return (
-        rf"\paragraph{{Single tokens.}} Patches are high where they are artifacts, or, in a model without, above the "
-        f"{cfg.high_percentile:g}th percentile of all patch norms. Of {count(cfg.images)} images one half trains and "
-        "the other tests: a linear classifier of a patch's position, a least-squares and an MLP "
-        f"({count(cfg.hidden)} hidden channels) reconstruction of its normalised pixels from its token after the final "
-        rf"norm \citep{{darcet2024,bach2025}} (classifier and MLP: AdamW, learning rate {setting(cfg.lr)}, weight "
-        f"decay {setting(cfg.weight_decay)}, {plural(cfg.epochs, 'epoch')} in batches of {cfg.batch_size}), and "
-        f"logistic regression of the class on one token of each kind, over {plural(len(cfg.seeds), 'draw')} of tokens."
-    )
-
-
-def _looking() -> str:
-    return (
-        r"\paragraph{Where registers look.} How alike two tokens look is the cosine of their attention over the "
-        "patches at one block, image by image, averaged over all pairs of registers or over [CLS] with each "
-        r"\citep{bach2025}. Registers that behave as slots would look at different regions of an image "
-        r"\citep{darcet2024}: a register wins a patch where it attends more to it than the others do; of what it pays "
-        "to patches, the share on the object is that inside the true boxes, brought to the model's input as for object "
-        "discovery and counted by the share of each patch that they cover. The spread of these shares over registers, "
-        "largest less smallest in each image, is above zero even where registers ignore the image, so it is measured "
-        "again with the maps of the next image over the object of this one."
-    )
-
-
 def _readouts(params: Params) -> list[str]:
     probe, knn, lost, statistics = params.probe, params.knn, params.lost, params.statistics
     features = {
@@ -231,21 +166,23 @@ def _readouts(params: Params) -> list[str]:
         f"clipped at norm {setting(probe.clip_norm)}; the epoch with the lowest loss on a stratified "
         f"{percent(probe.validation_share)} of the training split is tested. All conditions start from the same "
         f"weights and see the same batches; numbers are averages over {plural(len(probe.seeds), 'seed')}."
-        f"{_dinov2(params)} Nearest "
+        f"{dinov2(params)} Nearest "
         f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {setting(knn.temperature)}.",
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
         f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
-        f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
+        f"tokens. {sweep(params)}{dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
         "by half or more (intersection over union).",
-        _information(params),
+        information(params),
         energy(params.energy),
-        _looking(),
+        looking(),
+        dense_heads(params),
+        *zero_shot(params),
         rf"\paragraph{{Statistics.}} Intervals hold {percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
         "paired over the same test images; their $p$ is from the exact McNemar test where there is one answer per "
-        "image, and from a sign-flip permutation test where answers are averaged over seeds. No correction is made "
-        "for the number of comparisons. Every random draw derives from the study's one seed "
+        "image, and from a sign-flip permutation test where an answer is a number or an average over seeds. "
+        "No correction is made for the number of comparisons. Every random draw derives from the study's one seed "
         f"({params.seed}) and the name of its purpose.",
     ]
 

@@ -22,6 +22,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "lost_corloc": ("lost",),
     "lost_sweep": ("sweep",),
     "lost_grid": ("sweep",),
+    "dense": ("dense",),
+    "zero_shot": ("zero_shot",),
     "comparisons": ("comparisons",),
 }
 # Figures: readouts, and paths below results/readouts, one for each data set and model, or for each trained model where

@@ -33,6 +33,13 @@ WHERE = {
     "linear_evaluation": ("linear_evaluation", "top1"),
     "corloc": ("lost", "corloc"),
     "dino_seg": ("dino_seg", "corloc"),
+    **{
+        f"{metric}_{head}": (f"dense[{head}]", metric)
+        for metric in ("miou", "pixel_accuracy", "rmse")
+        for head in ("refit", "kept")
+    },
+    "zero_shot": ("zero_shot", "top1"),
+    "zero_shot_top3": ("zero_shot", "top3"),
     "norm_median": ("norms", "norm_median"),
     "norm_p99": ("norms", "norm_p99"),
     "norm_max": ("norms", "norm_max"),

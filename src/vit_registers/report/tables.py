@@ -23,6 +23,7 @@ from vit_registers.report.rows import (
 )
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.report.tables_cost import register_cost
+from vit_registers.report.tables_dense import dense, zero_shot
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
 from vit_registers.report.tables_energy import training_energy
 from vit_registers.report.tables_information import local_information, token_classification
@@ -220,6 +221,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "lost_corloc": lost_corloc,
     "lost_sweep": lost_sweep,
     "lost_grid": lost_grid,
+    "dense": dense,
+    "zero_shot": zero_shot,
     "comparisons": comparisons,
 }
 

@@ -33,16 +33,20 @@ from vit_registers.steps.passes import (
 )
 from vit_registers.steps.readouts import (
     CompareStep,
+    DenseStep,
     InformationStep,
     LostStep,
     ProbeStep,
     ReadoutStep,
     TokensStep,
+    ZeroShotStep,
     compare,
+    dense,
     information,
     lost,
     probe,
     tokens,
+    zero_shot,
 )
 from vit_registers.steps.views import ReportStep, ViewStep, report, view
 
@@ -50,6 +54,7 @@ __all__ = [
     "CalibrateStep",
     "CompareStep",
     "CostStep",
+    "DenseStep",
     "DetectStep",
     "EnergyStep",
     "ExtractStep",
@@ -68,9 +73,11 @@ __all__ = [
     "TrainStep",
     "TrainingStep",
     "ViewStep",
+    "ZeroShotStep",
     "calibrate",
     "compare",
     "cost",
+    "dense",
     "detect",
     "energy",
     "extract",
@@ -85,4 +92,5 @@ __all__ = [
     "tokens",
     "training",
     "view",
+    "zero_shot",
 ]

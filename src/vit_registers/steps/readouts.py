@@ -2,18 +2,22 @@
 
 from typing import Any
 
+from vit_registers.errors import InputError
 from vit_registers.params import (
     Comparison,
+    Dense,
     DinoSeg,
     Gallery,
     Information,
     Knn,
     LinearEvaluation,
     Lost,
+    OpenClipModel,
     Params,
     Probe,
     Statistics,
     Strict,
+    ZeroShot,
 )
 
 
@@ -43,6 +47,20 @@ class LostStep(ReadoutStep):
     gallery: Gallery
 
 
+class DenseStep(ReadoutStep):
+    """Segmentation and depth from patch tokens."""
+
+    dense: Dense
+
+
+class ZeroShotStep(ReadoutStep):
+    """Classification by the text tower of an OpenCLIP model."""
+
+    device: str
+    source: OpenClipModel
+    zero_shot: ZeroShot
+
+
 class InformationStep(Strict):
     """What single tokens of one model on one data set know; ``outlier_layer`` is the block whose norms are high."""
 
@@ -61,10 +79,11 @@ class TokensStep(ReadoutStep):
 
 
 class CompareStep(Strict):
-    """Paired differences between conditions."""
+    """Paired differences between conditions; ``with_text`` are the models that have a text tower."""
 
     seed: int
     dataset: str
+    with_text: list[str]
     comparisons: list[Comparison]
     statistics: Statistics
 
@@ -97,6 +116,20 @@ def lost(params: Params, dataset: str, model: str) -> LostStep:
     )
 
 
+def dense(params: Params, dataset: str, model: str) -> DenseStep:
+    """Slice of ``vit-registers dense``."""
+    return DenseStep(**_readout(params, dataset, model), dense=params.dense)
+
+
+def zero_shot(params: Params, dataset: str, model: str) -> ZeroShotStep:
+    """Slice of ``vit-registers zero-shot``."""
+    common = _readout(params, dataset, model)
+    source = params.models[model]
+    if not isinstance(source, OpenClipModel):
+        raise InputError(f"models.{model}: kind '{source.kind}' has no text tower; zero-shot needs an openclip model")
+    return ZeroShotStep(**common, device=params.device, source=source, zero_shot=params.zero_shot)
+
+
 def information(params: Params, dataset: str, model: str) -> InformationStep:
     """Slice of ``vit-registers information``."""
     return InformationStep(
@@ -118,4 +151,11 @@ def compare(params: Params, dataset: str) -> CompareStep:
     """Slice of ``vit-registers compare``: the comparisons whose both sides ran on the data set."""
     models = {m for run in params.study.runs if run.dataset == dataset for m in run.models}
     mine = [c for c in params.study.comparisons if {c.a.split("/")[0], c.b.split("/")[0]} <= models]
-    return CompareStep(seed=params.seed, dataset=dataset, comparisons=mine, statistics=params.statistics)
+    compared = {side.split("/")[0] for c in mine for side in (c.a, c.b)}
+    return CompareStep(
+        seed=params.seed,
+        dataset=dataset,
+        with_text=[model for name, model in params.text_pairs() if name == dataset and model in compared],
+        comparisons=mine,
+        statistics=params.statistics,
+    )
