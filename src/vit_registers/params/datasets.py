@@ -21,7 +21,10 @@ class GeneratedDataset(Strict):
 
 
 class FolderDataset(Strict):
-    """``path/<class>/image`` with a stratified split, or ``path/{train,test}/<class>/image`` with the given one."""
+    """``path/<class>/image`` with a stratified split, or ``path/{train,test}/<class>/image`` with the given one.
+
+    ``val`` may stand for ``test``, as in ImageNet; where both are there ``test`` is taken.
+    """
 
     kind: Literal["folder"]
     path: str
