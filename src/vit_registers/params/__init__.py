@@ -5,7 +5,14 @@ Slices leave out the axes that are already in the path of the output (data set, 
 """
 
 from vit_registers.params.base import Strict
-from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset, GeneratedDataset
+from vit_registers.params.datasets import (
+    CocoDataset,
+    CsvDataset,
+    Dataset,
+    FolderDataset,
+    GeneratedDataset,
+    VocDataset,
+)
 from vit_registers.params.models import (
     AnyRecipe,
     Architecture,
@@ -62,6 +69,7 @@ __all__ = [
     "Architecture",
     "Calibration",
     "Chain",
+    "CocoDataset",
     "Comparison",
     "Cost",
     "CountedArchitecture",
@@ -104,6 +112,7 @@ __all__ = [
     "TaggedModel",
     "TimmModel",
     "TrainedModel",
+    "VocDataset",
     "check_paths",
     "load",
     "needs_calibration",
