@@ -39,6 +39,8 @@ def test_embedded_params_and_every_overlay_are_valid():
         ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
         ("models: {a: {kind: timmy}}", "models.a", "'timm', 'file', 'openclip'"),
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
+        ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
+        ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
         ("recipes: {small: {watched_maps: 501}}", "recipes.small", "watched_maps: expected at most the 500"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
@@ -80,6 +82,21 @@ def test_paths_that_are_not_there_are_refused_before_anything_runs():
     params.check_paths(study)  # no run uses it
     study = changed("{datasets: {mine: {kind: folder, path: /no/such/disk}}, models: {vit-r0: {dataset: mine}}}")
     with pytest.raises(InputError, match=r"datasets\.mine\.path: no such path '/no/such/disk'"):
+        params.check_paths(study)
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ("{kind: voc, path: /no/such/disk}", "path"),
+        ("{kind: coco, images: /no/such/disk, annotations: /tmp}", "images"),
+        ("{kind: coco, images: /tmp, annotations: /no/such/disk}", "annotations"),
+        ("{kind: coco, images: /tmp, annotations: /tmp, list: /no/such/disk}", "list"),
+    ],
+)
+def test_every_path_of_a_data_set_of_objects_is_looked_for(source, key):
+    study = changed(f"{{datasets: {{mine: {source}}}, models: {{vit-r0: {{dataset: mine}}}}}}")
+    with pytest.raises(InputError, match=rf"datasets\.mine\.{key}: no such path '/no/such/disk'"):
         params.check_paths(study)
 
 

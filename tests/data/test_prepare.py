@@ -63,6 +63,20 @@ def test_a_folder_gets_a_stratified_split_or_keeps_its_own(tmp_path):
     assert given.file(0).is_file()
 
 
+def test_a_folder_called_val_is_the_test_split_unless_there_is_one_called_test(tmp_path):
+    for i in range(8):
+        paint(tmp_path / "photos" / ("val" if i < 2 else "train") / "ab"[i % 2] / f"{i}.png", i)
+    prepare.run(step(kind="folder", path=str(tmp_path / "photos")), tmp_path / "out")
+    table = Manifest.load(tmp_path / "out").table
+    assert table["path"][table["split"] == "test"].tolist() == ["val/a/0.png", "val/b/1.png"]
+    assert (table["split"] == "train").sum() == 6
+    paint(tmp_path / "photos" / "test" / "b" / "9.png")
+    prepare.run(step(kind="folder", path=str(tmp_path / "photos")), tmp_path / "out")
+    table = Manifest.load(tmp_path / "out").table
+    assert table["path"][table["split"] == "test"].tolist() == ["test/b/9.png"]
+    assert len(table) == 7
+
+
 def test_a_csv_keeps_its_split_its_nested_paths_and_its_boxes(tmp_path):
     lines = ["file,kind,part,x0,y0,x1,y1"]
     for i in range(6):
@@ -112,6 +126,8 @@ def test_a_bad_csv_leaves_the_older_data_set_as_it_was(tmp_path, text, expected)
         ([], "no images in class folders"),
         (["a/0.png"], "class 'a' has one image"),
         (["train/a/0.png"], "holds 'train' but not the other"),
+        (["val/a/0.png"], "holds 'val' but not the other"),
+        (["test/a/0.png", "val/a/0.png"], "holds 'test' but not the other"),
         (
             ["train/a/0.png", "train/a/1.png", "train/b/0.png", "test/b/0.png"],
             "class 'b' has this training image alone",

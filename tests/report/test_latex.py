@@ -228,6 +228,36 @@ def test_a_condition_is_said_in_words(embedded: Any, intervention: dict[str, Any
     assert expected in conditions.text(Params.model_validate_json(json.dumps(content)))
 
 
+@pytest.mark.parametrize(
+    ("source", "changes", "expected"),
+    [
+        (
+            {"kind": "voc", "path": "v"},
+            [{"train": "train"}, {"test": "val"}, {"difficult": False}, {"licence": "mixed"}],
+            "the label of an image is the class of its largest object",
+        ),
+        (
+            {"kind": "coco", "images": "i", "annotations": "a"},
+            [{"list": "l"}, {"train_share": 0.3}, {"rare": "drop"}, {"licence": "mixed"}],
+            "are drawn as training split and the others test",
+        ),
+    ],
+)
+def test_a_data_set_of_objects_is_said_in_words(
+    embedded: Any, source: dict[str, Any], changes: list[dict[str, Any]], expected: str
+) -> None:
+    content = embedded.params.model_dump(mode="json")
+    study = Study(embedded.view, embedded.rows)
+
+    def said(change: dict[str, Any]) -> str:
+        content["datasets"]["shapes"] = {**source, **change}
+        return methods.text(Params.model_validate_json(json.dumps(content)), study)
+
+    stated = said({})
+    assert expected in stated
+    assert len({stated, *(said(change) for change in changes)}) == 1 + len(changes)
+
+
 def test_the_methods_text_names_the_head_of_dino_seg(make_study: Callable[..., Any]) -> None:
     made = make_study({"dino_seg": {"head": 1}, "extraction": {"attention_heads": True}})
     text = methods.text(made.params, Study(made.view, made.rows))

@@ -12,14 +12,18 @@ from vit_registers.seeds import generator
 
 
 def prepare(source: FolderDataset, name: str, seed: int, out: Path) -> None:
-    """``path/train`` and ``path/test`` are the given split where both are there; else a stratified one is drawn."""
+    """``path/train`` with ``path/test`` or ``path/val`` is the given split; without them a stratified one is drawn.
+
+    ImageNet and Imagenette call their test images ``val``; the manifest calls them ``test``, where all else looks for
+    them. Where both are there ``test`` is taken, as ``val`` is then what people choose on.
+    """
     root = Path(source.path)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; correct datasets.{name}.path")
-    given = [split for split in ("train", "test") if (root / split).is_dir()]
-    if given and len(given) < 2:
-        raise InputError(f"{root}: holds '{given[0]}' but not the other of train and test; expected both or neither")
-    rows = [row for split in given or [""] for row in _rows(root, split)]
+    given = _given(root)
+    rows = [row for split, base in given.items() for row in _rows(root, base, split)]
+    if not given:
+        rows = _rows(root, root, "?")
     if not rows:
         raise InputError(f"{root}: no images in class folders (looked for {', '.join(sorted(images.SUFFIXES))})")
     classes = sorted({row["class"] for row in rows})
@@ -34,12 +38,23 @@ def prepare(source: FolderDataset, name: str, seed: int, out: Path) -> None:
     manifest.write(out, table, classes, name, str(root.resolve()), f"folder {source.path}", source.licence)
 
 
-def _rows(root: Path, split: str) -> list[dict[str, str]]:
+def _given(root: Path) -> dict[str, Path]:
+    """Folders of the split that the data brings, by the manifest's names; empty where it brings none."""
+    there = [name for name in ("train", "test", "val") if (root / name).is_dir()]
+    if not there:
+        return {}
+    if there[0] != "train" or len(there) < 2:
+        raise InputError(
+            f"{root}: holds '{there[0]}' but not the other of train and test (or val); expected both or neither"
+        )
+    return {"train": root / "train", "test": root / there[1]}
+
+
+def _rows(root: Path, base: Path, split: str) -> list[dict[str, str]]:
     """Images below the class folders of one split, sorted, nested folders included."""
-    base = root / split
     rows = []
     for folder in sorted(p for p in base.iterdir() if p.is_dir()):
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.SUFFIXES):
             relative = path.relative_to(root).as_posix()
-            rows.append({"image_id": relative, "path": relative, "split": split or "?", "class": folder.name})
+            rows.append({"image_id": relative, "path": relative, "split": split, "class": folder.name})
     return rows

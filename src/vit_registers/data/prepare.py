@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from vit_registers.data import csv_manifest, folder, shapes
-from vit_registers.params import CsvDataset, FolderDataset
+from vit_registers.data import coco, csv_manifest, folder, shapes, voc
+from vit_registers.params import CocoDataset, CsvDataset, FolderDataset, VocDataset
 from vit_registers.steps import PrepareStep
 
 
@@ -21,6 +21,10 @@ def run(cfg: PrepareStep, out: Path) -> None:
             folder.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         elif isinstance(cfg.source, CsvDataset):
             csv_manifest.prepare(cfg.source, cfg.name, temporary)
+        elif isinstance(cfg.source, VocDataset):
+            voc.prepare(cfg.source, cfg.name, temporary)
+        elif isinstance(cfg.source, CocoDataset):
+            coco.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         else:
             shapes.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         shutil.rmtree(out, ignore_errors=True)

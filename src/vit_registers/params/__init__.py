@@ -5,7 +5,14 @@ Slices leave out the axes that are already in the path of the output (data set, 
 """
 
 from vit_registers.params.base import Strict
-from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset, GeneratedDataset
+from vit_registers.params.datasets import (
+    CocoDataset,
+    CsvDataset,
+    Dataset,
+    FolderDataset,
+    GeneratedDataset,
+    VocDataset,
+)
 from vit_registers.params.models import (
     AnyRecipe,
     Architecture,
@@ -64,6 +71,7 @@ __all__ = [
     "Architecture",
     "Calibration",
     "Chain",
+    "CocoDataset",
     "Comparison",
     "Cost",
     "CountedArchitecture",
@@ -107,6 +115,7 @@ __all__ = [
     "TaggedModel",
     "TimmModel",
     "TrainedModel",
+    "VocDataset",
     "ZeroShot",
     "check_paths",
     "load",

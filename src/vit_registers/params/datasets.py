@@ -1,4 +1,4 @@
-"""Data sets: generated, a folder of images, or a CSV manifest."""
+"""Data sets: generated, a folder of images, a CSV manifest, or images with annotated objects (VOC, COCO)."""
 
 from typing import Annotated, Literal
 
@@ -21,7 +21,10 @@ class GeneratedDataset(Strict):
 
 
 class FolderDataset(Strict):
-    """``path/<class>/image`` with a stratified split, or ``path/{train,test}/<class>/image`` with the given one."""
+    """``path/<class>/image`` with a stratified split, or ``path/{train,test}/<class>/image`` with the given one.
+
+    ``val`` may stand for ``test``, as in ImageNet; where both are there ``test`` is taken.
+    """
 
     kind: Literal["folder"]
     path: str
@@ -45,4 +48,40 @@ class CsvDataset(Strict):
     licence: str = "unknown"
 
 
-Dataset = Annotated[GeneratedDataset | FolderDataset | CsvDataset, Field(discriminator="kind")]
+class VocDataset(Strict):
+    """PASCAL VOC: ``path`` holds JPEGImages, Annotations and ImageSets; ``train`` and ``test`` name lists of images.
+
+    Objects are discovered on the dense split, which is ``test``, and what LOST is scored on is VOC07's trainval (5,011
+    images): so VOC's own test list trains probes here, and its trainval list tests. The label of an image is the class
+    of its largest object, as readouts need one. ``difficult: false`` drops difficult objects, as bach2025 did, and with
+    them the images that have no others.
+    """
+
+    kind: Literal["voc"]
+    path: str
+    train: str = "test"
+    test: str = "trainval"
+    difficult: bool = True
+    licence: str = "unknown"
+
+
+class CocoDataset(Strict):
+    """A folder of ``images`` with COCO's instance ``annotations``; ``list`` names those to take (COCO20k), else all.
+
+    Crowds are dropped. The label of an image is the class of its largest object. COCO20k has no training part:
+    ``train_share`` of each class is drawn for probes, and objects are discovered on the others. A class too rare for
+    two images to train on and one to test is refused, or, with ``rare: drop``, left out.
+    """
+
+    kind: Literal["coco"]
+    images: str
+    annotations: str
+    list: str | None = None
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    rare: Literal["refuse", "drop"] = "refuse"
+    licence: str = "unknown"
+
+
+Dataset = Annotated[
+    GeneratedDataset | FolderDataset | CsvDataset | VocDataset | CocoDataset, Field(discriminator="kind")
+]

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from vit_registers.errors import InputError
-from vit_registers.params.datasets import CsvDataset, Dataset, FolderDataset
+from vit_registers.params.datasets import CocoDataset, CsvDataset, Dataset, FolderDataset, VocDataset
 from vit_registers.params.models import AnyRecipe, FileModel, Model
 from vit_registers.params.passes import Intervention
 from vit_registers.params.study import Params
@@ -20,10 +20,14 @@ def check_paths(params: Params, source: str = "params.yaml") -> None:
     wanted: dict[str, str] = {}
     for name in params.datasets_used():
         dataset = params.datasets[name]
-        if isinstance(dataset, FolderDataset):
+        if isinstance(dataset, FolderDataset | VocDataset):
             wanted[f"datasets.{name}.path"] = dataset.path
         elif isinstance(dataset, CsvDataset):
             wanted |= {f"datasets.{name}.csv": dataset.csv, f"datasets.{name}.root": dataset.root}
+        elif isinstance(dataset, CocoDataset):
+            listed = {"list": dataset.list} if dataset.list else {}
+            paths = {"images": dataset.images, "annotations": dataset.annotations, **listed}
+            wanted |= {f"datasets.{name}.{key}": path for key, path in paths.items()}
     for name in params.models_used():
         model = params.models[name]
         if isinstance(model, FileModel):

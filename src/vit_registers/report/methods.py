@@ -1,6 +1,7 @@
 """The methods text of the report, stated from the params that ran."""
 
 from vit_registers.params import (
+    CocoDataset,
     Dataset,
     Detection,
     Extraction,
@@ -15,6 +16,7 @@ from vit_registers.params import (
     TaggedModel,
     TimmModel,
     TrainedModel,
+    VocDataset,
 )
 from vit_registers.report import conditions
 from vit_registers.report.latex_tables import count, escape, key
@@ -37,6 +39,9 @@ def dense(extraction: Extraction) -> str:
     return f"the first {count(extraction.dense_images)} images of the {key(extraction.dense_split)} split"
 
 
+LARGEST = "the label of an image is the class of its largest object, by the area of the box"
+
+
 def _data(name: str, dataset: Dataset) -> str:
     if isinstance(dataset, GeneratedDataset):
         return (
@@ -50,6 +55,20 @@ def _data(name: str, dataset: Dataset) -> str:
         split = f"; unless it comes with a split, {percent(dataset.test_share)} of each class are held out for the test"
         return f"{key(name)} is a folder of images by class{split} (licence: {escape(dataset.licence)})."
     licence = escape(dataset.licence)
+    if isinstance(dataset, VocDataset):
+        which = "difficult ones included" if dataset.difficult else "without difficult ones and images of them alone"
+        return (
+            f"{key(name)} is PASCAL VOC, its image list {key(dataset.train)} as training and {key(dataset.test)} as "
+            f"test split, with the boxes of all objects, {which}; {LARGEST} (licence: {licence})."
+        )
+    if isinstance(dataset, CocoDataset):
+        listed = f", the images of {key(dataset.list)}" if dataset.list else ""
+        rare = "; classes too rare for that are left out" if dataset.rare == "drop" else ""
+        return (
+            f"{key(name)} is COCO{listed}, with the boxes of all objects but crowds; {LARGEST}. Of each class "
+            f"{percent(dataset.train_share)} are drawn as training split and the others test{rare} "
+            f"(licence: {licence})."
+        )
     return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
 
 
