@@ -24,6 +24,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "token_classification",
         "register_count",
         "register_slots",
+        "lost_registers",
+        "downstream_registers",
         "register_cost",
         "training_energy",
         "register_sweep",

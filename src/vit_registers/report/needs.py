@@ -16,6 +16,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "token_classification": ("information",),
     "register_count": ("tokens", "probe", "lost"),
     "register_slots": ("tokens",),
+    "lost_registers": ("lost", "comparisons"),
+    "downstream_registers": ("probe", "dense", "zero_shot", "comparisons"),
     "register_cost": ("cost",),
     "training_energy": ("energy",),
     "probe": ("probe",),

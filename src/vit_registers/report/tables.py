@@ -28,6 +28,7 @@ from vit_registers.report.tables_detection import detection, natural_models, neu
 from vit_registers.report.tables_energy import training_energy
 from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
+from vit_registers.report.tables_registers import downstream_registers, lost_registers
 from vit_registers.report.tables_slots import register_slots
 from vit_registers.steps import ViewStep
 
@@ -215,6 +216,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "token_classification": token_classification,
     "register_count": register_count,
     "register_slots": register_slots,
+    "lost_registers": lost_registers,
+    "downstream_registers": downstream_registers,
     "register_cost": register_cost,
     "training_energy": training_energy,
     "probe": probe,
