@@ -7,7 +7,15 @@ from pydantic import Field, model_validator
 from vit_registers.errors import InputError
 from vit_registers.params.base import Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
-from vit_registers.params.models import Model, PlantedModel, Planting, Recipe, TaggedModel, TrainedModel
+from vit_registers.params.models import (
+    Model,
+    PlantedModel,
+    Planting,
+    Recipe,
+    ResizedModel,
+    TaggedModel,
+    TrainedModel,
+)
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
 from vit_registers.params.readouts import (
     Comparison,
@@ -93,6 +101,10 @@ class Params(Strict):
                 expected = "trained" if isinstance(model, TaggedModel) else "tagged"
                 if self.models[model.base].kind != expected:
                     raise ValueError(f"{where}.base: expected a {expected} model, '{model.base}' is not one")
+            elif isinstance(model, ResizedModel):
+                known(f"{where}.base", model.base, self.models, "model")
+                if isinstance(self.models[model.base], ResizedModel):
+                    raise ValueError(f"{where}.base: '{model.base}' is resized itself; resize what it was made from")
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
@@ -175,7 +187,7 @@ class Params(Strict):
 
         def visit(name: str) -> None:
             model = self.models[name]
-            if isinstance(model, TaggedModel | PlantedModel):
+            if isinstance(model, TaggedModel | PlantedModel | ResizedModel):
                 visit(model.base)
             if name not in names:
                 names.append(name)
@@ -185,9 +197,9 @@ class Params(Strict):
         return names
 
     def training_dataset(self, model: str) -> str:
-        """The data set that a trained model, or the trained model behind a tagged or planted one, was trained on."""
+        """The data set that a trained model, or the one behind a tagged, planted or resized one, was trained on."""
         source = self.models[model]
-        while isinstance(source, TaggedModel | PlantedModel):
+        while isinstance(source, TaggedModel | PlantedModel | ResizedModel):
             source = self.models[source.base]
         if not isinstance(source, TrainedModel):
             raise InputError(f"models.{model}: not trained by this pipeline")

@@ -11,6 +11,7 @@ from vit_registers.params import (
     PlantedModel,
     Planting,
     Recipe,
+    ResizedModel,
     Strict,
     TaggedModel,
     TrainedModel,
@@ -55,6 +56,13 @@ class PlantStep(Strict):
     planting: Planting
 
 
+class ResizeStep(Strict):
+    """Any model at another input size; its base may have been made in any way."""
+
+    name: str
+    source: ResizedModel
+
+
 class TrainingStep(Strict):
     """What was watched while a model trained."""
 
@@ -81,18 +89,19 @@ def _source(params: Params, model: str) -> Any:
     return params.models[model]
 
 
-def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep:
-    """Slice of the step that makes a model: ``fetch``, ``train`` or ``plant``."""
+def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep | ResizeStep:
+    """Slice of the step that makes a model: ``fetch``, ``train``, ``plant`` or ``resize``."""
     source = _source(params, name)
     if isinstance(source, TrainedModel):
         recipe = params.recipes[source.recipe]
+        architecture = recipe.architecture.model_copy(update=source.architecture.given)
         return TrainStep(
             seed=params.seed,
             device=params.device,
             name=name,
             dataset=source.dataset,
             registers=source.registers,
-            recipe=recipe,
+            recipe=recipe.model_copy(update={"architecture": architecture}),
         )
     if isinstance(source, TaggedModel | PlantedModel):
         return PlantStep(
@@ -103,6 +112,8 @@ def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep:
             dataset=params.training_dataset(name),
             planting=params.plantings[source.planting],
         )
+    if isinstance(source, ResizedModel):
+        return ResizeStep(name=name, source=source)
     return FetchStep(seed=params.seed, name=name, source=source)
 
 
