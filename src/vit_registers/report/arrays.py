@@ -42,6 +42,9 @@ def _load(path: Path, condition: Condition) -> Arrays:
 def maps(readouts: Path, condition: Condition) -> Arrays:
     """Maps of the gallery images (g): images (g,H,W,3) uint8, norms (g,h,w) at the last block, and attention of [CLS]
     cls (g,L,h,w) and of appended tokens appended (g,L,A,h,w) where there are any; empty if not measured.
+
+    Of a model as it is also maps over all dense images: artifact_rate and norm_by_position (h,w) at the outlier layer,
+    and the attention of [CLS] and registers focus (1+r,h,w) at the last block.
     """
     return _load(readouts / "tokens" / condition.dataset / f"{condition.model}.maps.npz", condition)
 

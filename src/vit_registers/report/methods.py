@@ -14,7 +14,9 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
+    PositionResampling,
     Recipe,
+    ResizedModel,
     TaggedModel,
     TimmModel,
     TrainedModel,
@@ -73,11 +75,15 @@ def _data(name: str, dataset: Dataset) -> str:
     return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
 
 
+def _shape(depth: int, width: int, heads: int) -> str:
+    return f"{plural(depth, 'block')} of width {width} with {plural(heads, 'head')}"
+
+
 def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
     shape = recipe.architecture
     precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
     return (
-        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches "
+        f"Unless said otherwise they have {_shape(shape.depth, shape.width, shape.heads)}; all have patches "
         f"of ${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
         f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
         f"for registers. Training on {joined([key(d) for d in datasets])}: AdamW, learning rate {_number(recipe.lr)} "
@@ -87,6 +93,45 @@ def _recipe(recipe: Recipe, datasets: Sequence[str]) -> str:
         f"smoothing {_number(recipe.label_smoothing)}; gradients clipped at norm {_number(recipe.clip_norm)}; a "
         f"random flip or quarter turn of every image; {precision}. Patch norms on the first "
         f"{count(recipe.watched_images)} test images are kept after every epoch."
+    )
+
+
+def _trained(name: str, model: TrainedModel, recipe: Recipe) -> str:
+    """One trained model, with its shape where that is not the recipe's."""
+    shape = recipe.architecture.model_copy(update=model.architecture.given)
+    otherwise = f", {_shape(shape.depth, shape.width, shape.heads)}" if model.architecture.given else ""
+    return f"{key(name)} ({plural(model.registers, 'register')}{otherwise})"
+
+
+def _resampling(how: PositionResampling) -> str:
+    antialiased = "with antialiasing" if how.antialias else "without antialiasing"
+    offset = f" and with {_number(how.offset)} added to the new sides before they are divided" if how.offset else ""
+    return f"position embeddings resampled bicubically {antialiased}{offset}"
+
+
+def _input(model: FetchedModel | ResizedModel) -> str:
+    """The input size that was asked for, and how the model got there."""
+    height, width = model.size or (0, 0)
+    return f"at ${height} \\times {width}$ pixels with learned {_resampling(model.positions)}"
+
+
+def _fetched(name: str, model: FetchedModel) -> str:
+    """Where the weights of a model are from, and its input size if it was asked for."""
+    said = [_input(model)] if model.size else []
+    if isinstance(model, TimmModel):
+        weights = "released weights" if model.weights == "pretrained" else "random weights"
+        said = [f"timm's {key(model.name)}", weights, *said]
+    elif isinstance(model, OpenClipModel):
+        said = [f"OpenCLIP's {key(model.name)}", key(model.pretrained) if model.pretrained else "random weights", *said]
+    elif isinstance(model, FileModel):
+        said = [f"timm's {key(model.name)} with the weights of {key(model.path)}", *said]
+    return f"{key(name)} ({', '.join(said)})"
+
+
+def _resized(name: str, model: ResizedModel) -> str:
+    return (
+        f"{key(name)} is {key(model.base)} {_input(model)}; nothing was trained for that size, and of each image the "
+        "same share is seen."
     )
 
 
@@ -112,24 +157,14 @@ def _models(params: Params, study: Study) -> list[str]:
     """Paragraphs on the models, one per kind."""
     used = {name: params.models[name] for name in params.models_used()}
     texts: list[str] = []
-    released = [name for name, model in used.items() if isinstance(model, FetchedModel)]
+    released = {name: model for name, model in used.items() if isinstance(model, FetchedModel)}
     if released:
-        listed = []
-        for name in released:
-            model = used[name]
-            if isinstance(model, TimmModel):
-                weights = "released weights" if model.weights == "pretrained" else "random weights"
-                listed.append(f"{key(name)} (timm's {key(model.name)}, {weights})")
-            elif isinstance(model, OpenClipModel):
-                weights = key(model.pretrained) if model.pretrained else "random weights"
-                listed.append(f"{key(name)} (OpenCLIP's {key(model.name)}, {weights})")
-            elif isinstance(model, FileModel):
-                listed.append(f"{key(name)} (timm's {key(model.name)} with the weights of {key(model.path)})")
+        listed = [_fetched(name, model) for name, model in released.items()]
         texts.append(f"Not trained here: {joined(listed)}.")
     trained = {name: model for name, model in used.items() if isinstance(model, TrainedModel)}
     for recipe in dict.fromkeys(model.recipe for model in trained.values()):
         of_recipe = {name: model for name, model in trained.items() if model.recipe == recipe}
-        listed = [f"{key(name)} ({plural(model.registers, 'register')})" for name, model in of_recipe.items()]
+        listed = [_trained(name, model, params.recipes[recipe]) for name, model in of_recipe.items()]
         datasets = list(dict.fromkeys(model.dataset for model in of_recipe.values()))
         texts.append(
             f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
@@ -143,6 +178,8 @@ def _models(params: Params, study: Study) -> list[str]:
             )
         elif isinstance(model, PlantedModel):
             texts.append(_planting(name, model.base, params.plantings[model.planting]))
+        elif isinstance(model, ResizedModel):
+            texts.append(_resized(name, model))
     return texts
 
 
@@ -260,9 +297,9 @@ def _readouts(params: Params) -> list[str]:
         f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {_number(knn.temperature)}.",
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
-        f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
-        f"tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
-        "by half or more (intersection over union).",
+        f"expansion over the $k = {lost.k}$ patches of lowest degree, as many on every grid; patches only, never "
+        f"[CLS], registers or appended tokens. {_sweep(params)}{_dino_seg(params)}CorLoc is the share of images "
+        "whose one box overlaps a true box by half or more (intersection over union).",
         _information(params),
         rf"\paragraph{{Statistics.}} Intervals hold {_percent(statistics.confidence)}: Wilson for CorLoc, "
         f"{count(statistics.resamples)} bootstrap resamples of the test images for other readouts. Differences are "
