@@ -13,6 +13,7 @@ STEPS = [
     "backbones.fetch",
     "backbones.train",
     "backbones.planting",
+    "backbones.resize",
     "forward.extract",
     "registers.detect",
     "readouts.tokens",

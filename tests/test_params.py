@@ -41,6 +41,17 @@ def test_embedded_params_and_every_overlay_are_valid():
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
         ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),
+        ("models: {planted-48: {base: nobody}}", "models.planted-48.base", "unknown model 'nobody'"),
+        ("models: {planted-48: {base: planted-48-plain}}", "models.planted-48.base", "is resized itself"),
+        ("models: {planted-48: {base: planted-48}}", "models.planted-48.base", "is resized itself"),
+        ("models: {planted-48: {positions: {offset: 0.1}}}", "models.planted-48.positions", "take one of them"),
+        ("models: {a: {kind: resized, base: planted}}", "models.a.image_size", "missing"),
+        (
+            "models: {vit-tiny: {architecture: {patch_size: 4}}}",
+            "models.vit-tiny.architecture.patch_size",
+            "unknown key",
+        ),
+        ("models: {vit-tiny: {architecture: {width: 0}}}", "models.vit-tiny.architecture.width", "greater than"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
         ("recipes: {small: {watched_maps: 501}}", "recipes.small", "watched_maps: expected at most the 500"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
@@ -126,6 +137,8 @@ def test_slices_survive_their_own_json():
         steps.prepare(study, "shapes"),
         steps.model(study, "vit-r4"),
         steps.model(study, "planted"),
+        steps.model(study, "planted-48-plain"),
+        steps.model(study, "vit-tiny"),
         steps.extract(study, "shapes", "planted", ablated=True),
         steps.detect(study, "shapes", "planted"),
         steps.probe(study, "shapes", "planted"),
@@ -145,4 +158,32 @@ def test_an_override_reaches_only_its_model():
 
 def test_bases_come_before_what_is_made_from_them():
     used = params.load(EMBEDDED).models_used()
-    assert used.index("vit-r0") < used.index("tagged") < used.index("planted")
+    assert used.index("vit-r0") < used.index("tagged") < used.index("planted") < used.index("planted-48")
+
+
+def test_a_resized_model_brings_its_base_and_the_training_of_that():
+    runs = (
+        "study: {runs: [{dataset: shapes, models: [planted-48], interventions: []}], detections: [], comparisons: []}"
+    )
+    study = changed(runs)
+    assert study.models_used() == ["vit-r0", "tagged", "planted", "planted-48"]
+    assert study.training_dataset("planted-48") == "shapes"
+    study = changed("{models: {big: {kind: timm, name: x}, small: {kind: resized, base: big, image_size: [32, 48]}}}")
+    assert steps.model(study, "small").source.size == (32, 48)
+    with pytest.raises(InputError, match="not trained by this pipeline"):
+        study.training_dataset("small")
+
+
+def test_another_architecture_is_laid_over_the_recipe_and_changes_its_own_training_only():
+    study = params.load(EMBEDDED)
+    recipe = study.recipes["small"]
+    tiny = steps.model(study, "vit-tiny").recipe
+    shape = tiny.architecture
+    assert (shape.width, shape.depth, shape.heads) == (64, 4, 1)
+    assert (shape.image_size, shape.patch_size) == (recipe.architecture.image_size, recipe.architecture.patch_size)
+    assert steps.model(study, "vit-narrow").recipe.architecture.heads == recipe.architecture.heads  # not given
+    assert tiny.model_copy(update={"architecture": recipe.architecture}) == recipe
+    assert steps.model(study, "vit-r0").recipe == recipe
+    after = changed("models: {vit-tiny: {architecture: {width: 32}}}")
+    assert steps.model(after, "vit-tiny").recipe.architecture.width == 32
+    assert all(steps.model(after, m) == steps.model(study, m) for m in study.models_used() if m != "vit-tiny")

@@ -92,6 +92,16 @@ def plant(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> Non
 
 
 @app.command()
+def resize(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
+    """Put a model of the study at another input size, its position embeddings resampled in a stated way."""
+    from vit_registers.backbones import resize as step
+
+    slice_ = _slice(steps.ResizeStep, cfg, params, lambda p: steps.model(p, model))
+    models = RESULTS / "models"
+    step.run(slice_, models / slice_.source.base, models / model)
+
+
+@app.command()
 def extract(
     dataset: Dataset,
     model: ModelName,

@@ -13,7 +13,8 @@ from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 from vit_registers.files import write_json
 from vit_registers.forward import store
-from vit_registers.readouts import gallery, tokens
+from vit_registers.readouts import gallery, positions, tokens
+from vit_registers.readouts.statistics import Bootstrap
 from vit_registers.steps import TokensStep
 
 M, L, GRID = 7, 3, (2, 3)  # dense images, layers, patches
@@ -82,20 +83,21 @@ class Made:
             write_features(folder, self.arrays[condition], self.layouts[condition], dense)
         write_json(root / "registers.json", {"found": False, "threshold": LIMIT, "reason": REASON})
 
-    def run(self, out="out", images=2):
+    def run(self, out="out", images=2, outlier_layer=-1):
         cfg = TokensStep(
             seed=0,
             dataset="tiny",
             model="m",
             conditions=CONDITIONS,
             statistics=params.Statistics(confidence=0.95, resamples=200),
+            outlier_layer=outlier_layer,
             gallery=params.Gallery(images=images),
         )
         tokens.run(cfg, self.root / "data", self.root / "features", self.root / "registers.json", self.root / out)
         return self.root / out
 
-    def table(self, out="out"):
-        rows = metrics.read(self.run(out) / "m.csv")
+    def table(self, out="out", **changes):
+        rows = metrics.read(self.run(out, **changes) / "m.csv")
         return rows.set_index(["intervention", "readout", "metric", "layer"]).sort_index()
 
 
@@ -230,6 +232,73 @@ def test_the_winner_of_a_patch_is_the_register_that_attends_most_to_it_at_baseli
     assert "slots" not in rows.loc["append-2"].index.get_level_values("readout")
 
 
+@pytest.mark.parametrize("layer", [-1, 0, 1])
+def test_maps_by_position_are_those_of_a_loop_over_images_at_the_outlier_layer(made, layer):
+    norms = made.arrays["baseline"]["norms"]
+    with np.load(made.run(outlier_layer=layer) / "m.maps.npz") as maps:
+        assert not [name for name in maps if name.startswith("append-2/") and "position" in name]
+        rate, mean = maps["baseline/artifact_rate"], maps["baseline/norm_by_position"]
+    assert rate.shape == mean.shape == GRID
+    for y in range(GRID[0]):
+        for x in range(GRID[1]):
+            at = [float(norms[i, layer, 2 + GRID[1] * y + x]) for i in range(M)]
+            assert rate[y, x] == pytest.approx(sum(norm > LIMIT for norm in at) / M)
+            assert mean[y, x] == pytest.approx(sum(at) / M, rel=1e-6)
+    assert rate.min() < rate.max() < 1
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+def test_rows_by_position_are_those_of_a_loop(made, layer):
+    """Two rows of patches are all border; a larger grid is below."""
+    rows = made.table(outlier_layer=layer).loc[("baseline", "positions")].reset_index("layer")
+    assert set(rows["layer"]) == {layer % L}
+    norms = made.arrays["baseline"]["norms"][:, layer, 2:]
+    rates = [sum(float(norms[i, p]) > LIMIT for i in range(M)) / M for p in range(6)]
+    highest = rows.loc["artifact_rate_max"]
+    assert highest["value"] == pytest.approx(max(rates))
+    assert highest["note"] == f"row {rates.index(max(rates)) // 3}, column {rates.index(max(rates)) % 3}, both from 0"
+    assert highest["low"] < highest["value"] < highest["high"]
+    assert rows.loc["border_positions", "value"] == 1.0
+    assert rows.loc["artifacts_on_border", "value"] == 1.0
+
+
+def test_artifacts_on_the_border_are_counted_with_an_interval_over_images():
+    rng = np.random.default_rng(3)
+    layout = TokenLayout(1, 0, (4, 5))
+    norms = rng.gamma(2.0, 4.0, size=(40, layout.length))
+    norms[:20] = 1.0  # images without any
+    bootstrap = Bootstrap(40, 500, 0.95, np.random.default_rng(0))
+    where = ("m", "tiny", "baseline")
+    found = {r.metric: r for r in positions.rows(where, norms, LIMIT, layout, 2, bootstrap)}
+    inside = [(y, x) for y in (1, 2) for x in (1, 2, 3)]
+    places = [(i, y, x) for i in range(40) for y in range(4) for x in range(5) if norms[i, 1 + 5 * y + x] > LIMIT]
+    edge = [place for place in places if place[1:] not in inside]
+    row = found["artifacts_on_border"]
+    assert row.value == pytest.approx(len(edge) / len(places))
+    assert row.n == len({i for i, *_ in places}) <= 20
+    shares = []
+    for counts in bootstrap.counts:
+        drawn, at_edge = (sum(counts[i] for i, *_ in of) for of in (places, edge))
+        shares.append(at_edge / drawn)
+    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+    assert row.low < row.value < row.high
+    assert found["border_positions"].value == pytest.approx(14 / 20)
+    assert found["border_positions"].n == 20
+    assert row.layer == 2
+
+
+def test_a_model_without_artifacts_says_so_by_position(tmp_path):
+    made = Made(tmp_path)
+    write_json(tmp_path / "registers.json", {"found": False, "threshold": 1e6, "reason": REASON})
+    rows = made.table().loc[("baseline", "positions")].droplevel("layer")
+    assert rows.loc["border_positions", "value"] == 1.0
+    for metric in ("artifact_rate_max", "artifacts_on_border"):
+        assert np.isnan(rows["value"].astype(float)[metric])
+        assert rows.loc[metric, "note"] == "no patch exceeds the threshold"
+    with np.load(made.root / "out" / "m.maps.npz") as maps:
+        assert not maps["baseline/artifact_rate"].any()
+
+
 def test_the_nine_numbers_of_the_flow_are_means_over_images(made, rows):
     flow = made.arrays["baseline"]["flow"]
     for layer in range(L):
@@ -252,7 +321,7 @@ def test_a_condition_that_does_not_apply_says_why_once_for_each_readout(rows):
 
 def test_a_model_without_cls_and_registers_has_no_rows_about_them(tmp_path):
     rows = Made(tmp_path, cls=0, registers=0).table()
-    baseline = set(rows.loc["baseline"].index.get_level_values("metric"))
+    baseline = set(rows.loc["baseline"].drop(index="positions").index.get_level_values("metric"))
     assert baseline == {"norm_median", "norm_p99", "norm_max", "artifact_share", "flow_patches_to_patches"}
     appended = set(rows.loc["append-2"].index.get_level_values("metric")) - baseline
     flows = {"flow_registers_to_registers", "flow_registers_to_patches", "flow_patches_to_registers"}

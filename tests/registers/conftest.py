@@ -110,6 +110,7 @@ def write_model(folder: Path, planted: bool) -> None:
         "architecture": ARCHITECTURE,
         "layout": layout_of(module, folder.name).to_json(),
         "preprocess": Preprocess.square(32, 32, "bicubic", (0.0,) * 3, (0.25,) * 3).to_json(),
+        "parameters": sum(p.numel() for p in module.parameters()),
     }
     backbones.save(folder, module, card | ({"planted": {"neurons": NEURONS}} if planted else {}))
 

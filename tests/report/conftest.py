@@ -70,7 +70,11 @@ class _Invented:
 
     def __init__(self, study: params.Params, dataset: str, model: str, condition: str, seed: int) -> None:
         self.key: dict[str, Any] = {"model": model, "dataset": dataset, "intervention": condition}
-        self.kind = study.models[model].kind
+        source = study.models[model]
+        self.resized = isinstance(source, params.ResizedModel)
+        self.kind = study.models[source.base].kind if self.resized else source.kind
+        self.grid = (6, 6) if self.resized else GRID
+        self.parameters = 1e6 * (1 + len(model))
         self.planted = self.kind == "planted"
         self.move = getattr(study.interventions.get(condition), "kind", "") == "move"
         self.applies = self.planted or not self.move
@@ -95,6 +99,8 @@ class _Invented:
             high = 10.0 if self.artifacts and layer >= 2 else 1.5
             norms = {"norm_median": median, "norm_p99": median * high, "norm_max": median * high * 1.3}
             norms["norm_cls"] = 1.4 * median
+            if self.registers:
+                norms["norm_registers"] = 1.2 * median
             if self.appended:
                 norms["norm_appended"] = median * (10 if self.move else 1.1)
             rows += [self.row("norms", m, v, "L2 norm", 1000, layer=layer) for m, v in norms.items()]
@@ -116,7 +122,20 @@ class _Invented:
             if self.appended:
                 shares["cls_to_appended"] = appended
             rows += [self.row("attention", m, v, "share of images", 1000, layer=layer) for m, v in shares.items()]
-        return rows
+        return rows + (self.positions() if self.key["intervention"] == "baseline" else [])
+
+    def positions(self) -> list[Metric]:
+        """Artifacts in two corners, more often in the second."""
+        border = self.row("positions", "border_positions", 28 / 64, "share of positions", 64, layer=LAYERS - 1)
+        found = {"artifact_rate_max": (0.5, "share of images"), "artifacts_on_border": (0.9, "share of artifacts")}
+        if not self.artifacts:
+            none = {"layer": LAYERS - 1, "note": "no patch exceeds the threshold"}
+            return [border, *(self.row("positions", m, None, unit, 1000, **none) for m, (_, unit) in found.items())]
+        at = {"layer": LAYERS - 1, "note": "row 0, column 7, both from 0"}
+        return [
+            border,
+            *(self.row("positions", m, v, u, 1000, **at, **_interval(v, 1000)) for m, (v, u) in found.items()),
+        ]
 
     def slots(self) -> list[Metric]:
         """The last register looks most at the object, the first least."""
@@ -194,6 +213,8 @@ class _Invented:
         rows = [
             self.row("detection", "found", float(self.planted), "yes=1", 1000),
             self.row("detection", "threshold", 51.0, "L2 norm", 1000),
+            self.row("detection", "outlier_layer", LAYERS - 2.0, "block", 1000),
+            self.row("detection", "parameters", self.parameters, "parameters", 1000),
             self.row("detection", "artifact_share", share, "share of images", 1000, **_interval(share, 64000)),
             self.row("detection", "images_affected", 0.7 if self.planted else 0.0, "share of images", 1000),
         ]
@@ -279,11 +300,13 @@ class _Invented:
         return pd.concat(tables).assign(intervention=self.key["intervention"])
 
     def maps(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        small = images.mean(axis=-1).reshape(GALLERY, GRID[0], -1, GRID[1], PIXELS // GRID[1]).mean(axis=(2, 4)) / 255
+        height, width = self.grid
+        whole = images[:, : PIXELS // height * height, : PIXELS // width * width]
+        small = whole.mean(axis=-1).reshape(GALLERY, height, -1, width, PIXELS // width).mean(axis=(2, 4)) / 255
         norms = 18 + 3 * small
         cls = np.repeat((small / small.sum(axis=(1, 2), keepdims=True))[:, None], LAYERS, axis=1)
         if self.artifacts:
-            norms[:, 0, [0, 7]] = 180
+            norms[:, 0, [0, -1]] = 180
             cls[:, :, 0, 0] = 0.1
         found = {"cls": cls, "norms": norms}
         if self.appended:
@@ -293,10 +316,13 @@ class _Invented:
             parts = self.rng.random((GALLERY, 1, self.registers, *GRID))
             found["registers"] = np.repeat(parts / parts.sum(axis=(3, 4), keepdims=True), LAYERS, axis=1)
             found["winners"] = found["registers"][:, -1].argmax(axis=1).astype(np.uint8)
+        if self.key["intervention"] == "baseline":
+            found["norm_by_position"] = norms.mean(axis=0)
+            found["artifact_rate"] = (norms > 51.0).mean(axis=0) * self.rng.uniform(0.1, 0.9, size=self.grid)
         return {f"{self.key['intervention']}/{name}": values for name, values in found.items()}
 
     def steps(self, images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-        inside = np.zeros((GALLERY, *GRID), bool)
+        inside = np.zeros((GALLERY, *GRID), bool)  # of a resized model too: its figures are elsewhere
         for i, (x0, y0, x1, y1) in enumerate((truth[:, 0] // 8).astype(int)):
             inside[i, y0:y1, x0:x1] = True
         degree = np.where(inside, 12, 40).astype(np.int64)

@@ -78,6 +78,7 @@ def test_figures_are_legible_at_the_width_of_the_page(name: str, embedded: Any, 
     "name",
     [
         "norms_by_layer",
+        "norms_by_size",
         "cls_attention_by_layer",
         "norm_distributions",
         "register_cosine_by_epoch",
@@ -96,13 +97,14 @@ def test_no_legend_lies_over_data(name: str, embedded: Any) -> None:
 
 def test_norms_by_layer_shows_the_measured_norms(embedded: Any) -> None:
     study = Study(embedded.view, embedded.rows)
-    natural, planted, *_ = _draw("norms_by_layer", embedded).axes
+    natural, other, planted, *_ = _draw("norms_by_layer", embedded).axes
     drawn = [tuple(line.get_ydata()) for line in planted.get_lines()]
     for condition in (("planted", "baseline"), ("planted", "ttr-4"), ("tagged", "append-4")):
         for metric in ("norm_median", "norm_p99", "norm_max"):
             assert tuple(study.series(Condition("shapes", *condition), "norms", metric)) in drawn
     assert len(drawn) == 9
-    assert len(natural.get_lines()) == 6 * 3
+    assert len(natural.get_lines()) == 7 * 3
+    assert len(other.get_lines()) == 4 * 3  # two trained, two resized
 
 
 def test_attention_bars_add_up_to_one_and_are_the_measured_shares(embedded: Any) -> None:
@@ -112,6 +114,49 @@ def test_attention_bars_add_up_to_one_and_are_the_measured_shares(embedded: Any)
     np.testing.assert_allclose(heights.sum(axis=0), 1.0)
     for row, metric in zip(heights, ("cls_to_patches", "cls_to_registers"), strict=False):
         np.testing.assert_allclose(row, study.series(Condition("shapes", "vit-r8"), "attention", metric))
+
+
+def test_positions_are_drawn_on_one_scale_with_a_bar(embedded: Any) -> None:
+    figure = _draw("artifact_positions", embedded)
+    *panels, bar = figure.axes
+    panels = [panel for panel in panels if panel.get_visible()]
+    names = ["planted", "planted-cls", "planted-cls-raw", "planted-48", "planted-48-plain"]
+    rates = [arrays.maps(embedded.readouts, Condition("shapes", name))["artifact_rate"] for name in names]
+    for panel, rate in zip(panels, rates, strict=True):
+        np.testing.assert_array_equal(panel.images[0].get_array(), rate)
+        assert panel.images[0].get_clim() == (0.0, max(r.max() for r in rates))
+        assert panel.get_xlabel() == f"at most {rate.max():.2g}"
+    assert bar.get_ylabel() == "share of images"
+    assert [panel.get_title().replace("\n", " ") for panel in panels][3:] == [
+        "Planted at 48 px",
+        "Planted at 48 px, plain",
+    ]
+
+
+def test_norms_by_position_are_drawn_for_every_model_with_their_range(embedded: Any) -> None:
+    panels = [panel for panel in _draw("norms_by_position", embedded).axes if panel.get_visible()]
+    pairs = embedded.params.pairs()
+    for panel, pair in zip(panels, pairs, strict=True):
+        norm = arrays.maps(embedded.readouts, Condition(*pair))["norm_by_position"]
+        np.testing.assert_array_equal(panel.images[0].get_array(), norm)
+        assert panel.get_xlabel() == f"{norm.min():.3g} to {norm.max():.3g}"
+
+
+def test_norms_by_size_stand_at_the_parameters_of_models_without_registers(embedded: Any) -> None:
+    study = Study(embedded.view, embedded.rows)
+    figure = _draw("norms_by_size", embedded)
+    drawn = {
+        (line.get_xdata()[0], line.get_ydata()[0]) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 1
+    }
+    expected = set()
+    for model in ("vit-r0", "vit-tiny", "vit-narrow"):
+        condition = Condition("shapes", model)
+        size = study.estimate(condition, "detection", "parameters").value
+        for metric in ("norm_median", "norm_p99", "norm_max"):
+            expected.add((size, study.series(condition, "norms", metric)[4]))  # the outlier layer, not the last
+    assert drawn == expected
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[3:] == ["ViT without registers (7 M)", "ViT 64 wide, 4 deep (9 M)", "ViT 96 wide, 5 deep (11 M)"]
 
 
 def test_distributions_are_shares_of_all_tokens_with_the_threshold(embedded: Any) -> None:

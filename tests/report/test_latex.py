@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vit_registers import metrics, steps
+from vit_registers import metrics, params, steps
 from vit_registers.params import Params
 from vit_registers.report import conditions, latex, methods
 from vit_registers.report.study import Study
@@ -81,7 +81,7 @@ def test_summary_states_the_measured_numbers(embedded: Any, tmp_path: Path) -> N
     difference = study.estimate(after, "lost", "corloc_difference", reference="tagged/append-4")
     assert f"paired difference ${100 * difference.value:+.1f}$" in summary
     assert "precision $100.0$" in _macro(text, "ArtifactsText")
-    assert "In 5 models without planting: no artifacts found" in _macro(text, "NaturalText")
+    assert "In 7 models without planting: no artifacts found" in _macro(text, "NaturalText")
     assert "4{,}000 train and 2{,}000 test images" in _macro(text, "DataText")
 
 
@@ -202,6 +202,40 @@ def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
             assert text != stated, f"{'.'.join(map(str, path))} is not stated"
             tried += 1
     assert tried > 80
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, r"\texttt{planted-48} is \texttt{planted} at $48 \times 48$ pixels with learned position embeddings "
+             "resampled bicubically with antialiasing; nothing was trained"),
+        ({}, "without antialiasing and with $0.1$ added to the new sides"),
+        ({"planted-48": {"image_size": [32, 56]}}, r"at $32 \times 56$ pixels"),
+        ({"planted-48": {"positions": {"antialias": False}}}, "resampled bicubically without antialiasing; nothing"),
+        ({}, r"\texttt{vit-tiny} (0 registers, 4 blocks of width 64 with 1 head)"),
+        ({}, r"\texttt{vit-narrow} (0 registers, 5 blocks of width 96 with 2 heads)"),
+        ({"vit-narrow": {"architecture": {"heads": 3}}}, "5 blocks of width 96 with 3 heads"),
+        ({}, r"\texttt{vit-r0} (0 registers)"),
+        ({"vit-r0": {"kind": "timm", "name": "vit_small", "image_size": 48,
+                     "positions": {"offset": 0.5, "antialias": False}}},
+         r"(timm's \texttt{vit\_small}, released weights, at $48 \times 48$ pixels with learned position embeddings "
+         "resampled bicubically without antialiasing and with $0.5$ added"),
+    ],
+)  # fmt: skip
+def test_the_methods_text_states_sizes_and_how_positions_got_there(
+    embedded: Any, change: dict[str, Any], expected: str
+) -> None:
+    content = embedded.params.model_dump(mode="json")
+    for name, values in change.items():
+        content["models"][name] = values if "kind" in values else params.overlay(content["models"][name], values)
+    if "vit-r0" in change:
+        content["models"].pop("tagged")
+        for name in [n for n in content["models"] if n.startswith("planted")]:
+            content["models"].pop(name)
+        content["study"] |= {"detections": [], "comparisons": []}
+        content["study"]["runs"] = [{"dataset": "shapes", "models": ["vit-r0"], "interventions": []}]
+    changed = Params.model_validate_json(json.dumps(content))
+    assert expected in methods.text(changed, Study(steps.view(changed), embedded.rows))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from vit_registers import metrics
 from vit_registers.metrics import Metric
-from vit_registers.report.study import Condition, Study
+from vit_registers.report.study import Condition, Study, counted
 
 
 @pytest.fixture
@@ -17,7 +17,30 @@ def study(embedded: Any) -> Study:
 def test_models_with_measured_test_time_registers_are_the_treated_ones(study: Study) -> None:
     planted = ("planted", "planted-cls", "planted-cls-raw")
     assert study.treated == [Condition("shapes", model) for model in planted]
-    assert [c.model for c in study.untreated] == ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16", "tagged"]
+    registers = ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    others = ["vit-tiny", "vit-narrow", "tagged", "planted-48", "planted-48-plain"]
+    assert [c.model for c in study.untreated] == registers + others
+
+
+def test_a_resized_model_is_of_the_nature_of_its_base(study: Study) -> None:
+    assert [study.nature(model) for model in ("planted-48", "planted", "vit-r0")] == ["planted", "planted", "trained"]
+
+
+def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_another_size(study: Study) -> None:
+    planted = ["planted", "planted-cls", "planted-cls-raw", "planted-48", "planted-48-plain"]
+    assert [c.model for c in study.placed] == planted
+    lost = (study.rows["model"] == "planted-48") & (study.rows["metric"] == "found")
+    rows = study.rows.assign(value=study.rows["value"].mask(lost, 0.0))
+    without = Study(study.cfg, rows)
+    assert not without.found(Condition("shapes", "planted-48"))
+    assert [c.model for c in without.placed] == planted  # to be set beside the one that kept them
+    lost = (rows["model"] == "planted") & (rows["metric"] == "found")
+    without = Study(study.cfg, rows.assign(value=rows["value"].mask(lost, 0.0)))
+    assert [c.model for c in without.placed] == ["planted-cls", "planted-cls-raw", "planted-48-plain"]
+
+
+def test_models_of_another_size_are_not_counted_by_registers(study: Study) -> None:
+    assert [c.model for c in counted(study)] == ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
 
 
 def test_planned_conditions_follow_params(study: Study, embedded: Any) -> None:
@@ -100,6 +123,9 @@ def test_the_published_codes_registers_are_not_taken_for_those_that_are_meant(st
 def test_labels_say_what_was_done(study: Study) -> None:
     assert study.label(Condition("shapes", "planted-cls", "ttr-4")) == "Planted [CLS], 4 test-time registers"
     assert study.label(Condition("shapes", "vit-r0")) == "ViT without registers"
+    assert study.label(Condition("shapes", "vit-tiny")) == "ViT 64 wide, 4 deep"
+    assert study.label(Condition("shapes", "planted-48")) == "Planted at 48 px"
+    assert study.label(Condition("shapes", "planted-48-plain")) == "Planted at 48 px, plain"
     assert study.label(Condition("shapes", "vit-r16", "append-4")) == "ViT with 16 registers, 4 zero tokens"
     assert len(set(study.models.values())) == len(study.models)
     assert len(set(study.conditions.values())) == len(study.conditions)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from vit_registers import metrics
 from vit_registers.errors import InputError
 from vit_registers.report import needs, tables
 
@@ -109,7 +111,7 @@ def test_detection_table(embedded: Any, tmp_path: Path) -> None:
     frame = frame[frame["dataset"] == "shapes"].set_index("model")
     assert frame.loc["planted", ["precision", "recall", "first_layer"]].tolist() == [1.0, 1.0, 2.0]
     assert pd.isna(frame.loc["vit-r0", "precision"])
-    assert tex.count("no artifacts found") == 6
+    assert tex.count("no artifacts found") == 8
     assert "$3.40$ [$3.26$, $3.54$]" in tex
 
 
@@ -216,6 +218,49 @@ def test_an_unknown_table_is_refused(embedded: Any, tmp_path: Path) -> None:
         tables.run("modles", embedded.view, embedded.tables, tmp_path)
 
 
+def test_positions_table_says_where_artifacts_stand_with_intervals(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("positions", embedded, tmp_path)
+    planted = ["planted", "planted-cls", "planted-cls-raw", "planted-48", "planted-48-plain"]
+    assert frame["model"].tolist() == planted
+    for line in frame.to_dict("records"):
+        key = (line["dataset"], line["model"], "baseline")
+        for column, readout in (
+            ("artifact_share", "detection"),
+            ("artifact_rate_max", "positions"),
+            ("artifacts_on_border", "positions"),
+        ):
+            row = _plain(embedded.rows, key, readout, column)
+            measured = (row.value, row.low, row.high, row.n)
+            assert tuple(line[f"{column}{part}"] for part in ("", "_low", "_high", "_n")) == pytest.approx(measured)
+        assert line["place"] == "row 0, column 7"
+        assert line["border_positions"] == pytest.approx(28 / 64)
+    assert "$50.0$ [$46.9$, $53.1$] & row 0, column 7 & $90.0$" in tex
+
+
+def test_the_share_of_artifacts_is_printed_with_its_interval_wherever_it_stands(embedded: Any, tmp_path: Path) -> None:
+    for name in ("detection", "positions", "test_time_registers"):
+        assert re.search(r"\$3\.40?\$ \[\$3\.\d+\$, \$3\.\d+\$\]", _run(name, embedded, tmp_path)[1]), name
+    assert "$0.00$ [$0.00$, $0.01$]" in _run("natural_models", embedded, tmp_path)[1]
+
+
+def test_a_model_that_lost_its_artifacts_at_another_size_stands_in_the_positions_table(
+    make_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = make_study()
+    path = made.root / "metrics" / "tokens.csv"
+    rows = metrics.read(path)
+    gone = (rows["model"] == "planted-48") & rows["metric"].isin(["artifact_rate_max", "artifacts_on_border"])
+    rows.loc[gone, ["value", "low", "high"]] = pd.NA
+    rows.loc[gone, "note"] = "no patch exceeds the threshold"
+    metrics.write(rows, path)
+    frame, tex = _run("positions", made, tmp_path)
+    line = frame.set_index("model").loc["planted-48"]
+    assert pd.isna(line["artifact_rate_max"])
+    assert pd.isna(line["place"])
+    assert "no patch exceeds" in line["note"]
+    assert re.search(r"Planted at 48 px & .* & --", tex)
+
+
 def test_neurons_table_lists_them_by_rank_with_their_ranks_elsewhere(embedded: Any, tmp_path: Path) -> None:
     frame, tex = _run("neurons", embedded, tmp_path)
     planted = frame[frame["model"] == "planted"]
@@ -224,9 +269,9 @@ def test_neurons_table_lists_them_by_rank_with_their_ranks_elsewhere(embedded: A
     assert planted["score"].tolist() == [30.0 - 3 * i for i in range(8)]
     assert planted["planted"].tolist() == ["yes"] * 4 + ["no"] * 4
     assert planted["elsewhere"].tolist() == ["shapes-grey: --", *[f"shapes-grey: {i + 2}" for i in range(1, 8)]]
-    assert set(frame["model"]) == {"planted", "planted-cls", "planted-cls-raw"}
+    assert set(frame["model"]) == {"planted", "planted-cls", "planted-cls-raw", "planted-48", "planted-48-plain"}
     assert frame.loc[frame["model"] == "planted-cls-raw", "elsewhere"].isna().all()
-    assert tex.count("yes") == 12
+    assert tex.count("yes") == 20
 
 
 def test_overlap_table_pairs_data_sets(embedded: Any, make_study: Callable[..., Any], tmp_path: Path) -> None:

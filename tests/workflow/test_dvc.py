@@ -16,6 +16,7 @@ PHASE_OF_RULE = {
     "fetch": "models",
     "train": "models",
     "plant": "models",
+    "resize": "models",
     "extract": "features",
     "detect": "registers",
     "neurons": "registers",

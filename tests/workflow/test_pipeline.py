@@ -16,6 +16,7 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
     tables = [
         "models",
         "detection",
+        "positions",
         "test_time_registers",
         "natural_models",
         "neurons",
@@ -46,6 +47,9 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "attention_by_epoch",
         "focus_by_epoch",
         "register_cosine_by_epoch",
+        "norms_by_size",
+        "artifact_positions",
+        "norms_by_position",
         "attention_distributions",
         "attention_maps",
         "attention_by_block",

@@ -81,4 +81,29 @@ rule plant:
         "vit-registers plant --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
 
+# Weights are copied only where the base has a file of its own: the card says which, and is all that others wait for.
+rule resize:
+    input:
+        lambda w: f"results/models/{STUDY.models[w.model].base}/model.json",
+    output:
+        "results/models/{model}/model.json",
+    log:
+        "logs/resize/{model}.log",
+    benchmark:
+        "logs/benchmarks/resize/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(models_of("resized")),
+    priority: 2
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+    params:
+        cfg=lambda w: cfg(steps.model, w.model),
+        code=code("backbones.resize"),
+    shell:
+        "vit-registers resize --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
+
+
 PHASES["models"] = [f"results/models/{name}/model.json" for name in STUDY.models_used()]

@@ -55,7 +55,7 @@ READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "pr
 PHASES = {
     "data": Phase(["data.prepare"], "data", [], ["data/prepared"]),
     "models": Phase(
-        ["backbones.fetch", "backbones.train", "backbones.planting"],
+        ["backbones.fetch", "backbones.train", "backbones.planting", "backbones.resize"],
         "models",
         ["data/prepared"],
         ["results/models"],

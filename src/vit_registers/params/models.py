@@ -1,4 +1,4 @@
-"""Models: released, of one's own, trained here, tagged or planted."""
+"""Models: released, of one's own, trained here, tagged or planted; and any of them at another input size."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -20,8 +20,8 @@ class PositionResampling(Strict):
         return self
 
 
-class FetchedModel(Strict):
-    """Any ViT that is not made here. ``image_size``: one side, or height and width; null for the model's own."""
+class SizedModel(Strict):
+    """A model at an input size of one's choice. ``image_size``: one side, or height and width; null for its own."""
 
     image_size: Count | tuple[Count, Count] | None = None
     positions: PositionResampling = PositionResampling()
@@ -31,6 +31,10 @@ class FetchedModel(Strict):
         """Height and width of the input, if they were given."""
         side = self.image_size
         return (side, side) if isinstance(side, int) else side
+
+
+class FetchedModel(SizedModel):
+    """Any ViT that is not made here."""
 
 
 class TimmModel(FetchedModel):
@@ -69,13 +73,27 @@ class OpenClipModel(FetchedModel):
     pretrained: str | None
 
 
+class OtherSize(Strict):
+    """What of a recipe's architecture one model has otherwise; null: as the recipe says."""
+
+    width: Count | None = None
+    depth: Count | None = None
+    heads: Count | None = None
+
+    @property
+    def given(self) -> dict[str, int]:
+        """What is not as the recipe says."""
+        return self.model_dump(exclude_none=True)
+
+
 class TrainedModel(Strict):
-    """A small ViT that the pipeline trains by itself."""
+    """A small ViT that the pipeline trains by itself; ``architecture`` is laid over the recipe's, for other sizes."""
 
     kind: Literal["trained"]
     dataset: Name
     recipe: Name
     registers: Whole
+    architecture: OtherSize = OtherSize()
 
 
 class TaggedModel(Strict):
@@ -94,8 +112,17 @@ class PlantedModel(Strict):
     planting: Name
 
 
+class ResizedModel(SizedModel):
+    """``base``, any other model of the study, at another input size: its weights with positions resampled to it."""
+
+    kind: Literal["resized"]
+    base: Name
+    image_size: Count | tuple[Count, Count]
+
+
 Model = Annotated[
-    TimmModel | FileModel | OpenClipModel | TrainedModel | TaggedModel | PlantedModel, Field(discriminator="kind")
+    TimmModel | FileModel | OpenClipModel | TrainedModel | TaggedModel | PlantedModel | ResizedModel,
+    Field(discriminator="kind"),
 ]
 
 

@@ -13,6 +13,7 @@ from vit_registers.params.models import (
     OpenClipModel,
     PlantedModel,
     Planting,
+    ResizedModel,
     TaggedModel,
     TrainedModel,
 )
@@ -102,12 +103,18 @@ class Params(Strict):
             if isinstance(model, TrainedModel):
                 known(f"{where}.dataset", model.dataset, self.datasets, "data set")
                 known(f"{where}.recipe", model.recipe, self.recipes, "recipe")
+                if model.architecture.given and self.recipes[model.recipe].kind != "small":
+                    raise ValueError(f"{where}.architecture: is laid over recipes of kind small; give another recipe")
             elif isinstance(model, TaggedModel | PlantedModel):
                 known(f"{where}.base", model.base, self.models, "model")
                 known(f"{where}.planting", model.planting, self.plantings, "planting")
                 expected = "trained" if isinstance(model, TaggedModel) else "tagged"
                 if self.models[model.base].kind != expected:
                     raise ValueError(f"{where}.base: expected a {expected} model, '{model.base}' is not one")
+            elif isinstance(model, ResizedModel):
+                known(f"{where}.base", model.base, self.models, "model")
+                if isinstance(self.models[model.base], ResizedModel):
+                    raise ValueError(f"{where}.base: '{model.base}' is resized itself; resize what it was made from")
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
@@ -194,7 +201,7 @@ class Params(Strict):
 
         def visit(name: str) -> None:
             model = self.models[name]
-            if isinstance(model, TaggedModel | PlantedModel):
+            if isinstance(model, TaggedModel | PlantedModel | ResizedModel):
                 visit(model.base)
             if name not in names:
                 names.append(name)
@@ -204,9 +211,9 @@ class Params(Strict):
         return names
 
     def training_dataset(self, model: str) -> str:
-        """The data set that a trained model, or the trained model behind a tagged or planted one, was trained on."""
+        """The data set that a trained model, or the one behind a tagged, planted or resized one, was trained on."""
         source = self.models[model]
-        while isinstance(source, TaggedModel | PlantedModel):
+        while isinstance(source, TaggedModel | PlantedModel | ResizedModel):
             source = self.models[source.base]
         if not isinstance(source, TrainedModel):
             raise InputError(f"models.{model}: not trained by this pipeline")

@@ -13,7 +13,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.files import read_json, replacing
 from vit_registers.forward.store import Features, condition_folder
 from vit_registers.metrics import Metric
-from vit_registers.readouts import gallery, slots
+from vit_registers.readouts import gallery, positions, slots
 from vit_registers.readouts.statistics import Bootstrap
 from vit_registers.readouts.truth import NO_TRUTH
 from vit_registers.seeds import generator
@@ -25,7 +25,7 @@ EDGES = {"norm": np.logspace(-1, 5, 121), "attention": np.logspace(-5, 0, 101)}
 
 
 def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path) -> None:
-    """Write <model>.csv, <model>.histogram.parquet (last block) and <model>.maps.npz (gallery) below ``out``.
+    """Write <model>.csv, <model>.histogram.parquet (last block) and <model>.maps.npz (gallery, positions) in ``out``.
 
     ``registers`` is what detection wrote: its threshold marks artifacts in every condition, so that shares compare.
     """
@@ -60,6 +60,11 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
             shown = cached.dense_rows[chosen]
             maps["image_id"] = manifest.table["image_id"].to_numpy()[shown].astype(str)
             maps["images"] = gallery.pixels(manifest, shown, cached.index)
+            at, layer = norms[:, cfg.outlier_layer], cfg.outlier_layer % norms.shape[1]
+            by_position = positions.by_position(at, limit, cached.layout)
+            maps |= {f"baseline/{name}": values for name, values in by_position.items()}
+            where = (cfg.model, cfg.dataset, condition)
+            rows += positions.rows(where, at, limit, cached.layout, layer, bootstrap)
             if cached.layout.registers:
                 last = _last(attention, cached.layout)
                 maps["baseline/focus"] = _focus(last, cached.layout)

@@ -65,9 +65,14 @@ class Artifacts:
         return np.asarray(self.positions.mean(axis=1), dtype=float)
 
     @property
+    def affected(self) -> NDArray[np.float64]:
+        """Whether each image has an artifact (n,)."""
+        return np.asarray(self.positions.any(axis=1), dtype=float)
+
+    @property
     def images_affected(self) -> int:
         """Images with at least one artifact."""
-        return int(self.positions.any(axis=1).sum())
+        return int(self.affected.sum())
 
 
 def find(norms: Floats, limit: float) -> Artifacts:

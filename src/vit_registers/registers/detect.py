@@ -14,7 +14,7 @@ from vit_registers.backbones import backbone as backbones
 from vit_registers.backbones.backbone import Backbone
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
-from vit_registers.files import replacing, write_json
+from vit_registers.files import read_json, replacing, write_json
 from vit_registers.forward.images import Images
 from vit_registers.forward.memory import batch_size
 from vit_registers.forward.plan import batched
@@ -55,6 +55,9 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
         "share": found.share,
         "share_interval": _interval(cfg, found.per_image),
         "images_affected": found.images_affected,
+        "images_affected_interval": _interval(cfg, found.affected),
+        "outlier_layer": settings.outlier_layer % norms.shape[1],
+        "parameters": read_json(model / "model.json")["parameters"],
         "share_by_layer": [artifacts.find(norms[:, layer], limit).share for layer in range(norms.shape[1])],
         "first_layer": _first_layer(norms, limit, settings),
         "neurons": [],
@@ -96,9 +99,12 @@ def _check(cfg: DetectStep, norms: NDArray[np.float32]) -> None:
 
 
 def _interval(cfg: DetectStep, per_image: NDArray[np.float64]) -> list[float]:
-    """Percentile bootstrap interval over images of the share of patches."""
+    """Percentile bootstrap interval over images of a mean over them.
+
+    Resamples are those of the readouts: a number that two of them report has one interval.
+    """
     n, tail = len(per_image), (1.0 - cfg.statistics.confidence) / 2.0
-    rng = generator(cfg.seed, "artifact share", cfg.dataset, cfg.model)
+    rng = generator(cfg.seed, "bootstrap", cfg.dataset, n)
     means = rng.multinomial(n, np.full(n, 1.0 / n), size=cfg.statistics.resamples) @ per_image / n
     return [float(x) for x in np.quantile(means, [tail, 1.0 - tail])]
 
@@ -164,6 +170,7 @@ def _against_truth(backbone: Backbone, found: list[tuple[int, int]]) -> dict[str
 def _metrics(cfg: DetectStep, result: dict[str, Any]) -> list[Metric]:
     note = result.get("reason")
     low, high = result["share_interval"]
+    affected = dict(zip(("low", "high"), result["images_affected_interval"], strict=True))
 
     def row(metric: str, value: float | None, unit: str, n: int = result["images"], **more: Any) -> Metric:
         return Metric(cfg.model, cfg.dataset, "baseline", "detection", metric, value, unit, n, note=note, **more)
@@ -172,7 +179,9 @@ def _metrics(cfg: DetectStep, result: dict[str, Any]) -> list[Metric]:
         row("found", float(result["found"]), "yes=1"),
         row("threshold", result["threshold"], "L2 norm"),
         row("artifact_share", result["share"], "share of patches", low=low, high=high),
-        row("images_affected", result["images_affected"] / result["images"], "share of images"),
+        row("images_affected", result["images_affected"] / result["images"], "share of images", **affected),
+        row("outlier_layer", float(result["outlier_layer"]), "block"),
+        row("parameters", float(result["parameters"]), "parameters"),
         *(
             row("artifact_share_by_layer", s, "share of patches", layer=i)
             for i, s in enumerate(result["share_by_layer"])

@@ -42,8 +42,11 @@ def _load(path: Path, condition: Condition) -> Arrays:
 def maps(readouts: Path, condition: Condition) -> Arrays:
     """Maps of the gallery images (g): images (g,H,W,3) uint8, norms (g,h,w) at the last block, and attention of [CLS]
     cls (g,L,h,w), of registers registers (g,L,R,h,w) and of appended tokens appended (g,L,A,h,w) where there are any;
-    at baseline the register, from 0, that attends most to each patch at the last block winners (g,h,w), and mean maps
-    focus ([CLS]+R,h,w). Empty if not measured.
+    at baseline the register, from 0, that attends most to each patch at the last block winners (g,h,w). Empty if not
+    measured.
+
+    Of a model as it is also maps over all dense images: artifact_rate and norm_by_position (h,w) at the outlier layer,
+    and the attention of [CLS] and registers focus ([CLS]+R,h,w) at the last block.
     """
     return _load(readouts / "tokens" / condition.dataset / f"{condition.model}.maps.npz", condition)
 

@@ -17,7 +17,9 @@ from vit_registers.report.figures_layers import (
     norms_by_layer,
 )
 from vit_registers.report.figures_maps import attention_by_block, attention_maps, lost_figure
+from vit_registers.report.figures_positions import artifact_positions, norms_by_position
 from vit_registers.report.figures_settings import lost_settings
+from vit_registers.report.figures_sizes import norms_by_size
 from vit_registers.report.figures_slots import register_slots
 from vit_registers.report.figures_watched import attention_by_epoch, focus_by_epoch
 from vit_registers.report.study import Study
@@ -30,6 +32,9 @@ FIGURES: dict[str, Callable[[Study, Path], Figure]] = {
     "attention_by_epoch": attention_by_epoch,
     "focus_by_epoch": focus_by_epoch,
     "register_cosine_by_epoch": register_cosine_by_epoch,
+    "norms_by_size": norms_by_size,
+    "artifact_positions": artifact_positions,
+    "norms_by_position": norms_by_position,
     "norm_distributions": norm_distributions,
     "attention_distributions": attention_distributions,
     "attention_maps": attention_maps,

@@ -32,7 +32,7 @@ SHARES = {
 
 
 def sections(study: Study) -> list[list[Condition]]:
-    """The models without artifacts, then those with: control, before and after test-time registers.
+    """The models as they are, then those that neurons were moved in: control, before and after test-time registers.
 
     A model that only serves as a control is shown as one.
     """
@@ -79,11 +79,13 @@ def _blocks(axes: Axes, layers: Sequence[int]) -> None:
 def norms_by_layer(study: Study, readouts: Path) -> Figure:
     """Median, 99th percentile and largest patch norm by block."""
     panels: list[tuple[str, list[tuple[Condition, str, str]]]] = []
-    untreated = [c for c in study.untreated if len(study.series(c, "norms", "norm_median"))]
-    if untreated:
-        colors = style.ordered(len(untreated))
-        title = "Models without artifacts" if study.treated else "Models as they are"
-        panels.append((title, [(c, color, study.model_label(c)) for c, color in zip(untreated, colors, strict=True)]))
+    measured = [c for c in study.untreated if len(study.series(c, "norms", "norm_median"))]
+    other = [c for c in measured if c.model in study.cfg.sizes or c.model in study.cfg.resized]
+    usual = [c for c in measured if c not in other]
+    for title, shown in (("Models as they are", usual), ("Of another size, as they are", other)):
+        colors = style.ordered(len(shown))
+        if shown:
+            panels.append((title, [(c, color, study.model_label(c)) for c, color in zip(shown, colors, strict=True)]))
     for before in study.treated:
         after = study.after(before)
         control = study.control(after) if after else None
@@ -108,6 +110,7 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
             _blocks(panel, list(study.series(condition, "norms", "norm_median").index))
             handles.append(Line2D([], [], color=color, label=label, **look))
         panel.set(title=title, xlabel="block", yscale="log")
+        panel.tick_params(labelbottom=True)  # a legend stands between it and the panel below
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), handlelength=1.4)
     axes[0].set_ylabel("L2 norm of patch tokens")

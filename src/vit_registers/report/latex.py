@@ -27,10 +27,6 @@ def _percent(cell: Estimate, decimals: int = 1) -> str:
     return text.replace(" [", r"\,\% [", 1) if " [" in text else text + r"\,\%"
 
 
-def _found(study: Study, condition: Condition) -> bool:
-    return bool(study.estimate(condition, "detection", "found").value)
-
-
 def _models(study: Study, number: int) -> str:
     """So many models; a model on two data sets counts as two pairs."""
     return plural(number, "model") if len(study.datasets) == 1 else f"{plural(number, 'pair')} of model and data set"
@@ -38,10 +34,10 @@ def _models(study: Study, number: int) -> str:
 
 def _natural_text(study: Study) -> str:
     """Whether the models that nothing was planted in have artifacts."""
-    natural = [c for c in study.baselines if study.cfg.kinds[c.model] not in ("tagged", "planted")]
+    natural = [c for c in study.baselines if study.nature(c.model) not in ("tagged", "planted")]
     if not natural:
         return ""
-    found = [c for c in natural if _found(study, c)]
+    found = [c for c in natural if study.found(c)]
     shares = [study.estimate(c, "detection", "artifact_share") for c in natural]
     highest = max((s for s in shares if s.value is not None), key=lambda s: s.value or 0.0, default=Estimate(None))
     among = f"In {_models(study, len(natural))} without planting"
@@ -55,9 +51,9 @@ def _artifacts_text(study: Study) -> str:
     """Share of artifacts of every model that has them; for planted ones whether the planted neurons were found."""
     sentences = []
     for condition in study.baselines:
-        planted = study.cfg.kinds[condition.model] == "planted"
+        planted = study.nature(condition.model) == "planted"
         name = escape(study.model_label(condition))
-        if not _found(study, condition):
+        if not study.found(condition):
             if planted:
                 sentences.append(f"In the planted model {name}: {NONE_FOUND}.")
             continue
@@ -133,9 +129,10 @@ def _data_text(params: Params, data: Path) -> str:
 
 def numbers(params: Params, study: Study, data: Path) -> str:
     """LaTeX definitions: conditions, single values, sentences."""
-    kinds = {study.cfg.kinds[c.model] for c in study.baselines}
+    kinds = {study.nature(c.model) for c in study.baselines}
     conditions = {
         "planted": "planted" in kinds,
+        "resized": bool(study.cfg.resized),
         "swept": params.lost_sweep is not None,
         "treated": bool(study.treated),
         "counts": any(c.model in study.cfg.registers for c in study.baselines),

@@ -13,6 +13,8 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
+    PositionResampling,
+    ResizedModel,
     TaggedModel,
     TimmModel,
     TrainedModel,
@@ -21,7 +23,7 @@ from vit_registers.params import (
 from vit_registers.report import conditions
 from vit_registers.report.latex_tables import count, escape, key
 from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2, information, looking, sweep, zero_shot
-from vit_registers.report.methods_training import energy, text_of
+from vit_registers.report.methods_training import energy, one_trained, text_of
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
 from vit_registers.report.words import joined, percent, setting
@@ -72,6 +74,38 @@ def _data(name: str, dataset: Dataset) -> str:
     return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
 
 
+def _resampling(how: PositionResampling) -> str:
+    antialiased = "with antialiasing" if how.antialias else "without antialiasing"
+    offset = f" and with {setting(how.offset)} added to the new sides before they are divided" if how.offset else ""
+    return f"position embeddings resampled bicubically {antialiased}{offset}"
+
+
+def _input(model: FetchedModel | ResizedModel) -> str:
+    """The input size that was asked for, and how the model got there."""
+    height, width = model.size or (0, 0)
+    return f"at ${height} \\times {width}$ pixels with learned {_resampling(model.positions)}"
+
+
+def _fetched(name: str, model: FetchedModel) -> str:
+    """Where the weights of a model are from, and its input size if it was asked for."""
+    said = [_input(model)] if model.size else []
+    if isinstance(model, TimmModel):
+        weights = "released weights" if model.weights == "pretrained" else "random weights"
+        said = [f"timm's {key(model.name)}", weights, *said]
+    elif isinstance(model, OpenClipModel):
+        said = [f"OpenCLIP's {key(model.name)}", key(model.pretrained) if model.pretrained else "random weights", *said]
+    elif isinstance(model, FileModel):
+        said = [f"timm's {key(model.name)} with the weights of {key(model.path)}", *said]
+    return f"{key(name)} ({', '.join(said)})"
+
+
+def _resized(name: str, model: ResizedModel) -> str:
+    return (
+        f"{key(name)} is {key(model.base)} {_input(model)}; nothing was trained for that size, and of each image the "
+        "same share is seen."
+    )
+
+
 def _planting(name: str, base: str, planting: Planting) -> str:
     attracts = "a direction that attracts the [CLS] queries of later blocks"
     aim = {
@@ -94,24 +128,14 @@ def _models(params: Params, study: Study) -> list[str]:
     """Paragraphs on the models, one per kind."""
     used = {name: params.models[name] for name in params.models_used()}
     texts: list[str] = []
-    released = [name for name, model in used.items() if isinstance(model, FetchedModel)]
+    released = {name: model for name, model in used.items() if isinstance(model, FetchedModel)}
     if released:
-        listed = []
-        for name in released:
-            model = used[name]
-            if isinstance(model, TimmModel):
-                weights = "released weights" if model.weights == "pretrained" else "random weights"
-                listed.append(f"{key(name)} (timm's {key(model.name)}, {weights})")
-            elif isinstance(model, OpenClipModel):
-                weights = key(model.pretrained) if model.pretrained else "random weights"
-                listed.append(f"{key(name)} (OpenCLIP's {key(model.name)}, {weights})")
-            elif isinstance(model, FileModel):
-                listed.append(f"{key(name)} (timm's {key(model.name)} with the weights of {key(model.path)})")
+        listed = [_fetched(name, model) for name, model in released.items()]
         texts.append(f"Not trained here: {joined(listed)}.")
     trained = {name: model for name, model in used.items() if isinstance(model, TrainedModel)}
     for recipe in dict.fromkeys(model.recipe for model in trained.values()):
         of_recipe = {name: model for name, model in trained.items() if model.recipe == recipe}
-        listed = [f"{key(name)} ({plural(model.registers, 'register')})" for name, model in of_recipe.items()]
+        listed = [one_trained(name, model, params.recipes[recipe]) for name, model in of_recipe.items()]
         datasets = list(dict.fromkeys(model.dataset for model in of_recipe.values()))
         texts.append(
             f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
@@ -125,6 +149,8 @@ def _models(params: Params, study: Study) -> list[str]:
             )
         elif isinstance(model, PlantedModel):
             texts.append(_planting(name, model.base, params.plantings[model.planting]))
+        elif isinstance(model, ResizedModel):
+            texts.append(_resized(name, model))
     return texts
 
 
@@ -189,9 +215,9 @@ def _readouts(params: Params) -> list[str]:
         f"neighbours: $k = {knn.k}$ by cosine, weighted with temperature {setting(knn.temperature)}.",
         rf"\paragraph{{Object discovery.}} LOST \citep{{simeoni2021}} on the {projected} of {_block(lost.layer)} "
         rf"({keys}{bias}), "
-        f"expansion over the $k = {lost.k}$ patches of lowest degree; patches only, never [CLS], registers or appended "
-        f"tokens. {sweep(params)}{dino_seg(params)}CorLoc is the share of images whose one box overlaps a true box "
-        "by half or more (intersection over union).",
+        f"expansion over the $k = {lost.k}$ patches of lowest degree, as many on every grid; patches only, never "
+        f"[CLS], registers or appended tokens. {sweep(params)}{dino_seg(params)}CorLoc is the share of images "
+        "whose one box overlaps a true box by half or more (intersection over union).",
         information(params),
         energy(params.energy),
         looking(),

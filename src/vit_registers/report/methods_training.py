@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vit_registers.params import Deit3Recipe, Energy, SmallRecipe
+from vit_registers.params import Architecture, Deit3Recipe, Energy, SmallRecipe, TrainedModel
 from vit_registers.report.latex_tables import escape, key
 from vit_registers.report.names import plural
 from vit_registers.report.words import joined, percent, setting
@@ -20,6 +20,18 @@ def text_of(recipe: SmallRecipe | Deit3Recipe, datasets: Sequence[str]) -> str:
         f"maps are kept of the first {plural(recipe.watched_images, 'test image')}, and whole maps of the first "
         f"{recipe.watched_maps} of these."
     )
+
+
+def one_trained(name: str, model: TrainedModel, recipe: SmallRecipe | Deit3Recipe) -> str:
+    """One trained model, with its shape where that is not the recipe's."""
+    otherwise = ""
+    if model.architecture.given and isinstance(recipe, SmallRecipe):
+        otherwise = f", {_shape(recipe.architecture.model_copy(update=model.architecture.given))}"
+    return f"{key(name)} ({plural(model.registers, 'register')}{otherwise})"
+
+
+def _shape(shape: Architecture) -> str:
+    return f"{plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}"
 
 
 def _deit3(recipe: Deit3Recipe, where: str) -> str:
@@ -41,8 +53,8 @@ def _deit3(recipe: Deit3Recipe, where: str) -> str:
 def _small(recipe: SmallRecipe, where: str) -> str:
     shape = recipe.architecture
     return (
-        f"They have {plural(shape.depth, 'block')} of width {shape.width} with {plural(shape.heads, 'head')}, patches "
-        f"of ${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
+        f"Unless said otherwise they have {_shape(shape)}; all have patches of "
+        f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
         f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
         f"for registers. Training on {where}: AdamW, learning rate {setting(recipe.lr)} "
         f"after a linear warm-up over {percent(recipe.warmup_share)} of the steps, then a cosine to zero; "

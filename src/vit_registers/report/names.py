@@ -3,7 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from vit_registers.params import Append, Intervention, MoveNeurons, Replace, RestrictClsAttention, singles
+from vit_registers.params import (
+    Append,
+    Intervention,
+    MoveNeurons,
+    OtherSize,
+    Replace,
+    ResizedModel,
+    RestrictClsAttention,
+    singles,
+)
 from vit_registers.steps import ViewStep
 
 KINDS = {
@@ -27,7 +36,25 @@ def _distinct(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: label if times[label] == 1 else f"{label} ({key})" for key, label in labels.items()}
 
 
-def _model(name: str, kind: str, registers: int | None) -> str:
+def _size(size: OtherSize) -> str:
+    """``ViT 64 wide, 4 deep``: what a trained model has otherwise than its recipe."""
+    said = [f"{value} {word}" for value, word in ((size.width, "wide"), (size.depth, "deep")) if value]
+    return f"ViT {', '.join(said) or plural(size.heads or 0, 'head')}"
+
+
+def at_size(model: ResizedModel) -> str:
+    """``at 48 px``; plain where positions are resampled without antialiasing."""
+    height, width = model.size or (0, 0)
+    side = str(height) if height == width else f"{height}x{width}"
+    return f"at {side} px{'' if model.positions.antialias else ', plain'}"
+
+
+def _model(cfg: ViewStep, name: str) -> str:
+    kind, registers = cfg.kinds[name], cfg.registers.get(name)
+    if kind == "resized":
+        return f"{_model(cfg, cfg.resized[name].base)} {at_size(cfg.resized[name])}"
+    if name in cfg.sizes:
+        return _size(cfg.sizes[name]) + (f", {plural(registers, 'register')}" if registers else "")
     if kind == "trained" and registers is not None:
         return f"ViT with {plural(registers, 'register')}" if registers else "ViT without registers"
     if kind in ("tagged", "planted"):
@@ -38,7 +65,7 @@ def _model(name: str, kind: str, registers: int | None) -> str:
 
 def models(cfg: ViewStep) -> dict[str, str]:
     """Label of every model of the study by its key; released models keep the name people know them by."""
-    return _distinct({name: _model(name, kind, cfg.registers.get(name)) for name, kind in cfg.kinds.items()})
+    return _distinct({name: _model(cfg, name) for name in cfg.kinds})
 
 
 def _replaced(part: Replace) -> str:

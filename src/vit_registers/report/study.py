@@ -156,6 +156,20 @@ class Study:
             note=None if pd.isna(row["note"]) else str(row["note"]),
         )
 
+    def found(self, condition: Condition) -> bool:
+        """Whether detection found artifacts in a model as it is."""
+        return bool(self.estimate(condition, "detection", "found").value)
+
+    @property
+    def placed(self) -> list[Condition]:
+        """Baselines of the models with artifacts, and of such models at another input size, whether they keep them."""
+
+        def base(condition: Condition) -> Condition:
+            resized = self.cfg.resized.get(condition.model)
+            return Condition(condition.dataset, resized.base) if resized else condition
+
+        return [c for c in self.baselines if self.found(c) or self.found(base(c))]
+
     # What belongs together.
 
     def treatments(self, dataset: str, model: str) -> list[Condition]:
@@ -211,6 +225,11 @@ class Study:
                     return candidate
         return self.same_model_control(condition)
 
+    def nature(self, model: str) -> str:
+        """How a model was made; of a resized one, what it was made from."""
+        resized = self.cfg.resized.get(model)
+        return self.cfg.kinds[resized.base if resized else model]
+
     # What a reader sees.
 
     def model_label(self, condition: Condition) -> str:
@@ -225,8 +244,11 @@ class Study:
 
 
 def counted(study: Study) -> list[Condition]:
-    """Baselines of the models that were trained with a chosen number of registers, by data set and that number."""
-    chosen = [c for c in study.baselines if c.model in study.cfg.registers]
+    """Baselines of the models that were trained with a chosen number of registers, by data set and that number.
+
+    Those of another size than their recipe's are left out: they differ in more than registers.
+    """
+    chosen = [c for c in study.baselines if c.model in study.cfg.registers and c.model not in study.cfg.sizes]
     return sorted(chosen, key=lambda c: (study.datasets.index(c.dataset), registers(study, c)))
 
 

@@ -24,7 +24,7 @@ from vit_registers.report.rows import (
 from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, registers
 from vit_registers.report.tables_cost import register_cost
 from vit_registers.report.tables_dense import dense, zero_shot
-from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons
+from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons, positions
 from vit_registers.report.tables_energy import training_energy
 from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
@@ -38,7 +38,7 @@ def models(study: Study) -> Table:
     table = Table([MODEL, Column("made", "Weights"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC], KEYS)
     for condition in study.baselines:
         row = row_of(study, condition, table.columns)
-        table.add(row | {"made": names.KINDS[study.cfg.kinds[condition.model]]})
+        table.add(row | {"made": names.KINDS[study.nature(condition.model)]})
     return table
 
 
@@ -208,6 +208,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "detection": detection,
     "test_time_registers": test_time_registers,
     "natural_models": natural_models,
+    "positions": positions,
     "neurons": neurons,
     "neuron_overlap": neuron_overlap,
     "classification": classification,

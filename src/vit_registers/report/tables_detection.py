@@ -6,11 +6,7 @@ import pandas as pd
 
 from vit_registers.report.latex_tables import Cell, Column, Table
 from vit_registers.report.rows import KEYS, MODEL, NORMS, SHARE, row_of
-from vit_registers.report.study import NONE_FOUND, Condition, Study
-
-
-def _found(study: Study, condition: Condition) -> bool:
-    return bool(study.estimate(condition, "detection", "found").value)
+from vit_registers.report.study import NONE_FOUND, Study
 
 
 def detection(study: Study) -> Table:
@@ -30,7 +26,7 @@ def detection(study: Study) -> Table:
     table = Table(columns, KEYS[:2])
     for condition in study.detected:
         row = row_of(study, condition, ())
-        found = _found(study, condition)
+        found = study.found(condition)
         for column in columns[1:]:
             cell = study.estimate(condition, "detection", column.key)
             # one n for the row is said in the caption: cells beside the share rest on the same images
@@ -45,12 +41,33 @@ def natural_models(study: Study) -> Table:
     columns = [MODEL, *NORMS, Column("threshold", "Threshold", "r"), SHARE, Column("verdict", "Detection")]
     table = Table(columns, KEYS[:2], empty="no model of this study is free of planting")
     for condition in study.baselines:
-        if study.cfg.kinds[condition.model] in ("tagged", "planted"):
+        if study.nature(condition.model) in ("tagged", "planted"):
             continue
         row = row_of(study, condition, columns)
         row["threshold"] = replace(study.estimate(condition, "detection", "threshold"), n=None)
         row["artifact_share"] = study.estimate(condition, "detection", "artifact_share")
-        row["verdict"] = "artifacts found" if _found(study, condition) else NONE_FOUND
+        row["verdict"] = "artifacts found" if study.found(condition) else NONE_FOUND
+        table.add(row)
+    return table
+
+
+def positions(study: Study) -> Table:
+    """Where artifacts stand in every model that has some: how often at one position, and how many on the border."""
+    columns = [
+        MODEL,
+        SHARE,
+        Column("artifact_rate_max", "Most at one position (%)"),
+        Column("place", "There"),
+        Column("artifacts_on_border", "On the border (%)"),
+        Column("border_positions", "Positions there (%)", "r"),
+    ]
+    table = Table(columns, KEYS[:2], empty=NONE_FOUND)
+    for condition in study.placed:
+        row = row_of(study, condition, columns)
+        row["artifact_share"] = study.estimate(condition, "detection", "artifact_share")
+        most = study.estimate(condition, "positions", "artifact_rate_max")
+        row["place"] = (most.note or "").removesuffix(", both from 0") if most.value is not None else ""
+        row["border_positions"] = replace(study.estimate(condition, "positions", "border_positions"), n=None)
         table.add(row)
     return table
 

@@ -12,6 +12,8 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
+    ResizedModel,
+    SmallRecipe,
     Statistics,
     Strict,
     TaggedModel,
@@ -57,6 +59,13 @@ class PlantStep(Strict):
     planting: Planting
 
 
+class ResizeStep(Strict):
+    """Any model at another input size; its base may have been made in any way."""
+
+    name: str
+    source: ResizedModel
+
+
 class TrainingStep(Strict):
     """What was watched while a model trained."""
 
@@ -92,11 +101,14 @@ def _source(params: Params, model: str) -> Any:
     return params.models[model]
 
 
-def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep:
-    """Slice of the step that makes a model: ``fetch``, ``train`` or ``plant``."""
+def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep | ResizeStep:
+    """Slice of the step that makes a model: ``fetch``, ``train``, ``plant`` or ``resize``."""
     source = _source(params, name)
     if isinstance(source, TrainedModel):
         recipe = params.recipes[source.recipe]
+        if isinstance(recipe, SmallRecipe):
+            shape = recipe.architecture.model_copy(update=source.architecture.given)
+            recipe = recipe.model_copy(update={"architecture": shape})
         return TrainStep(
             seed=params.seed,
             device=params.device,
@@ -114,6 +126,8 @@ def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep:
             dataset=params.training_dataset(name),
             planting=params.plantings[source.planting],
         )
+    if isinstance(source, ResizedModel):
+        return ResizeStep(name=name, source=source)
     return FetchStep(seed=params.seed, name=name, source=source)
 
 

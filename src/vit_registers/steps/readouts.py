@@ -73,8 +73,9 @@ class InformationStep(Strict):
 
 
 class TokensStep(ReadoutStep):
-    """Norms, attention and maps of tokens, layer by layer."""
+    """Norms, attention and maps of tokens, layer by layer, and by grid position at ``outlier_layer``."""
 
+    outlier_layer: int
     gallery: Gallery
 
 
@@ -144,7 +145,8 @@ def information(params: Params, dataset: str, model: str) -> InformationStep:
 
 def tokens(params: Params, dataset: str, model: str) -> TokensStep:
     """Slice of ``vit-registers tokens``."""
-    return TokensStep(**_readout(params, dataset, model), gallery=params.gallery)
+    layer = params.detection_of(model).outlier_layer
+    return TokensStep(**_readout(params, dataset, model), outlier_layer=layer, gallery=params.gallery)
 
 
 def compare(params: Params, dataset: str) -> CompareStep:

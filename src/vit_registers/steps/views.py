@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vit_registers.params import Comparison, Intervention, Params, Strict, TrainedModel
+from vit_registers.params import Comparison, Intervention, OtherSize, Params, ResizedModel, Strict, TrainedModel
 
 
 class ViewStep(Strict):
@@ -15,6 +15,8 @@ class ViewStep(Strict):
     interventions: dict[str, Intervention]
     kinds: dict[str, str]
     registers: dict[str, int]
+    sizes: dict[str, OtherSize]
+    resized: dict[str, ResizedModel]
     costs: list[str]
     confidence: float
 
@@ -28,6 +30,7 @@ class ReportStep(Strict):
 def view(params: Params) -> ViewStep:
     """Slice of ``vit-registers table`` and ``vit-registers figure``."""
     used = params.models_used()
+    trained = {name: m for name in used if isinstance(m := params.models[name], TrainedModel)}
     return ViewStep(
         title=params.study.title,
         runs=[run.model_dump() for run in params.study.runs],
@@ -35,7 +38,9 @@ def view(params: Params) -> ViewStep:
         comparisons=params.study.comparisons,
         interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
         kinds={name: params.models[name].kind for name in used},
-        registers={name: m.registers for name in used if isinstance(m := params.models[name], TrainedModel)},
+        registers={name: m.registers for name, m in trained.items()},
+        sizes={name: m.architecture for name, m in trained.items() if m.architecture.given},
+        resized={name: m for name in used if isinstance(m := params.models[name], ResizedModel)},
         costs=list(params.cost.architectures),
         confidence=params.statistics.confidence,
     )
