@@ -17,9 +17,28 @@ def changed(text: str) -> params.Params:
 
 def test_embedded_params_and_every_overlay_are_valid():
     study = params.load(EMBEDDED)
-    assert study.models_used()[:2] == ["vit-r0", "vit-r2"]
+    assert study.models_used()[:2] == ["vit-r0", "vit-r1"]
     for extra in (ROOT / "params").glob("*.yaml"):
         params.load(EMBEDDED, [extra])
+
+
+def test_the_overlay_of_bach2025_is_the_published_run():
+    """Table 3 of the paper, and the registers, data sets and seeds of its text."""
+    study = params.load(EMBEDDED, [ROOT / "params/bach2025.yaml"])
+    trained = {name: study.models[name] for name in study.models_used() if study.models[name].kind == "trained"}
+    assert [model.registers for model in trained.values()] == [0, 2, 4, 8, 16]
+    assert {model.dataset for model in trained.values()} == {"imagenet"}
+    assert study.seed == 0
+    recipe = steps.model(study, "deit3-r4").recipe
+    assert recipe.architecture.name == "deit3_small_patch16_224"
+    published = {"epochs": 800, "batch_size": 256, "lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 5}
+    published |= {"warmup_lr": 1e-6, "drop_path": 0.05, "mixup": 0.8, "cutmix": 1.0, "color_jitter": 0.3}
+    assert published.items() <= recipe.model_dump().items()
+    assert (recipe.shards, recipe.repeats) == (4, 3)
+    assert study.detection.threshold_rule == "percentile"
+    assert (study.detection.threshold, study.information.high_percentile) == (98, 98)
+    assert {run.dataset for run in study.study.runs} == {"imagenette", "voc07"}
+    assert len(study.information.seeds) == 3
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,10 @@ def test_images_without_both_kinds_are_left_out_of_the_classes(made):
         assert group["value"][group["seed"].isna()].item() == pytest.approx(
             group["value"][group["seed"].notna()].mean()
         )
+    for kind in ("cls", "high"):
+        draws = mine["value"][(mine["metric"] == f"class_top1[{kind}]") & mine["seed"].notna()]
+        spread = table["value"][table["metric"] == f"class_top1_std[{kind}]"].item()
+        assert spread == pytest.approx(sum((v - draws.mean()) ** 2 / 2 for v in draws) ** 0.5)
 
 
 def test_too_few_high_patches_are_said_and_not_guessed(made):

@@ -217,12 +217,12 @@ def test_register_counts_with_intervals(embedded: Any) -> None:
     study = Study(embedded.view, embedded.rows)
     axes = _draw("register_count", embedded).axes[2]
     points = axes.containers[0].lines[0].get_ydata()
-    cells = [study.estimate(Condition("shapes", f"vit-r{r}"), "lost", "corloc") for r in (0, 2, 4, 8, 16)]
+    cells = [study.estimate(Condition("shapes", f"vit-r{r}"), "lost", "corloc") for r in (0, 1, 2, 4, 8, 16)]
     np.testing.assert_allclose(np.array(points, dtype=float), [100 * c.value for c in cells])
     segments = axes.containers[0].lines[2][0].get_segments()
     ends = np.array([segment[:, 1] for segment in segments], dtype=float)
     np.testing.assert_allclose(ends, [[100 * c.low, 100 * c.high] for c in cells])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "4", "8", "16"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "4", "8", "16"]
 
 
 def test_attention_by_epoch_has_every_epoch_of_a_token_on_one_scale(embedded: Any) -> None:
@@ -278,7 +278,7 @@ def test_cosines_by_epoch_are_those_measured_with_their_intervals(embedded: Any)
 def test_the_winner_of_a_patch_has_the_colour_of_its_frame(embedded: Any) -> None:
     figure = _draw("register_slots", embedded)
     axes = iter(figure.axes)
-    for name, registers in (("vit-r2", 2), ("vit-r4", 4), ("vit-r8", 8), ("vit-r16", 8)):
+    for name, registers in (("vit-r1", 1), ("vit-r2", 2), ("vit-r4", 4), ("vit-r8", 8), ("vit-r16", 8)):
         content = arrays.maps(embedded.readouts, Condition("shapes", name))
         for row in range(2):
             line = [next(axes) for _ in range(3 + registers)]

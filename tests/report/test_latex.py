@@ -81,7 +81,7 @@ def test_summary_states_the_measured_numbers(embedded: Any, tmp_path: Path) -> N
     difference = study.estimate(after, "lost", "corloc_difference", reference="tagged/append-4")
     assert f"paired difference ${100 * difference.value:+.1f}$" in summary
     assert "precision $100.0$" in _macro(text, "ArtifactsText")
-    assert "In 7 models without planting: no artifacts found" in _macro(text, "NaturalText")
+    assert "In 8 models without planting: no artifacts found" in _macro(text, "NaturalText")
     assert "4{,}000 train and 2{,}000 test images" in _macro(text, "DataText")
 
 

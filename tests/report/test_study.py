@@ -17,7 +17,7 @@ def study(embedded: Any) -> Study:
 def test_models_with_measured_test_time_registers_are_the_treated_ones(study: Study) -> None:
     planted = ("planted", "planted-cls", "planted-cls-raw")
     assert study.treated == [Condition("shapes", model) for model in planted]
-    registers = ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    registers = ["vit-r0", "vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
     others = ["vit-tiny", "vit-narrow", "tagged", "planted-48", "planted-48-plain"]
     assert [c.model for c in study.untreated] == registers + others
 
@@ -40,7 +40,7 @@ def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_anoth
 
 
 def test_models_of_another_size_are_not_counted_by_registers(study: Study) -> None:
-    assert [c.model for c in counted(study)] == ["vit-r0", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    assert [c.model for c in counted(study)] == ["vit-r0", "vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
 
 
 def test_planned_conditions_follow_params(study: Study, embedded: Any) -> None:

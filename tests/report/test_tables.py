@@ -111,14 +111,14 @@ def test_detection_table(embedded: Any, tmp_path: Path) -> None:
     frame = frame[frame["dataset"] == "shapes"].set_index("model")
     assert frame.loc["planted", ["precision", "recall", "first_layer"]].tolist() == [1.0, 1.0, 2.0]
     assert pd.isna(frame.loc["vit-r0", "precision"])
-    assert tex.count("no artifacts found") == 8
+    assert tex.count("no artifacts found") == 9
     assert "$3.40$ [$3.26$, $3.54$]" in tex
 
 
 def test_conditions_that_do_not_apply_say_that_no_artifacts_were_found(embedded: Any, tmp_path: Path) -> None:
     for name in ("probe", "lost_corloc"):
         frame, tex = _run(name, embedded, tmp_path)
-        assert tex.count("no artifacts found") == 5
+        assert tex.count("no artifacts found") == 6
         noted = frame[frame["note"].notna()]
         assert set(noted["condition"]) == {"ttr-4"}
         assert noted["note"].str.contains("0.10% are needed").all()
@@ -162,7 +162,7 @@ def test_boxes_that_look_at_no_image_come_first(embedded: Any, tmp_path: Path) -
 
 def test_register_counts_are_in_order_and_only_of_models_trained_here(embedded: Any, tmp_path: Path) -> None:
     frame, _ = _run("register_count", embedded, tmp_path)
-    assert frame["registers"].tolist() == [0, 2, 4, 8, 16]
+    assert frame["registers"].tolist() == [0, 1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
@@ -208,7 +208,7 @@ def test_kept_heads_stand_beside_refitted_ones(embedded: Any, tmp_path: Path) ->
     touched = frame[frame["condition"] != "baseline"].dropna(subset="miou_kept")
     assert (touched["miou_kept"] < touched["miou_refit"]).all()
     assert (touched["rmse_kept"] > touched["rmse_refit"]).all()
-    assert tex.count("no artifacts found") == 5
+    assert tex.count("no artifacts found") == 6
     assert "pixel_accuracy_refit" in frame
     assert "Pixels right" not in tex
 
@@ -287,7 +287,7 @@ def test_overlap_table_pairs_data_sets(embedded: Any, make_study: Callable[..., 
 
 def test_the_table_of_slots_names_the_registers_that_look_least_and_most(embedded: Any, tmp_path: Path) -> None:
     frame, tex = _run("register_slots", embedded, tmp_path)
-    assert frame["model"].tolist() == ["vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    assert frame["model"].tolist() == ["vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
     for line in frame.itertuples():
         assert (line.least_register, line.most_register) == (1, line.registers)  # in the order of shares, not of names
         for side, register in (("least", line.least_register), ("most", line.most_register)):
@@ -299,3 +299,27 @@ def test_the_table_of_slots_names_the_registers_that_look_least_and_most(embedde
 
 def test_without_registers_the_table_of_slots_says_so(make_study: Callable[..., Any], tmp_path: Path) -> None:
     assert "no model of this study has registers" in _run("register_slots", make_study(PLANTED_ONLY), tmp_path)[1]
+
+
+def test_models_with_registers_stand_beside_those_without_and_what_is_made_from_a_model_does_not(
+    embedded: Any, tmp_path: Path
+) -> None:
+    for name, measures in (("lost_registers", 1), ("downstream_registers", 3)):
+        frame, _ = _run(name, embedded, tmp_path)
+        assert frame["model"].unique().tolist() == ["vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+        assert set(frame["reference"]) == {"vit-r0"}
+        assert len(frame) == 5 * measures
+        assert frame["with"].notna().all()
+        assert frame["without"].notna().all()
+    frame, _ = _run("lost_registers", embedded, tmp_path)
+    assert frame["change"].notna().all()
+    assert frame["change_p"].notna().all()
+
+
+def test_energy_stands_beside_what_is_listed(embedded: Any, tmp_path: Path) -> None:
+    frame, _ = _run("training_energy", embedded, tmp_path)
+    frame = frame.set_index("model")
+    assert frame.index[-1] == "bach2025"
+    assert set(frame.index[:-1]) == set(embedded.view.registers)
+    assert frame.loc["bach2025", "energy_error"] == -0.1
+    assert frame["energy_listed"].notna().sum() == 1

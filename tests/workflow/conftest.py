@@ -97,6 +97,12 @@ def fresh(tmp_path) -> Project:
     return copy_repository(tmp_path / "study")
 
 
+@pytest.fixture
+def another(tmp_path) -> Project:
+    """A second one of these."""
+    return copy_repository(tmp_path / "another")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The smoke study, run once from nothing to the report on two cores. Tests that change it put it back."""

@@ -175,6 +175,8 @@ def _classes(cfg: InformationStep, tokens: Tokens, train: NDArray[np.int64], tes
     for kind, mean in means.items():
         low, high = bootstrap.interval(mean)
         rows.append(_row(cfg, f"class_top1[{kind}]", float(mean.mean()), "fraction", len(test), low=low, high=high))
+        deviation = float(np.std([hits.mean() for hits in right[kind]]))  # of draws, as bach2025 reports it
+        rows.append(_row(cfg, f"class_top1_std[{kind}]", deviation, "fraction", len(test)))
     return [*rows, _difference(cfg, "class_top1", "fraction", means["high"] - means["normal"])]
 
 

@@ -7,6 +7,7 @@ from vit_registers.report.rows import KEYS, MODEL, row_of
 from vit_registers.report.study import Condition, Study
 
 HIGH = Column("kind", "High")
+KINDS = ("cls", "register", "high", "normal")
 LOCAL = {
     "neighbour_cosine": "cosine to neighbours",
     "position_top1": "position, top-1 (%)",
@@ -58,6 +59,7 @@ def token_classification(study: Study) -> Table:
         Column("class_top1[register]", "Register (%)"),
         Column("class_top1[high]", "High (%)"),
         Column("class_top1[normal]", "Normal (%)"),
+        *(Column(f"class_top1_std[{kind}]", f"{kind}, sd of draws (points)", printed=False) for kind in KINDS),
         Column("class_top1_difference", "High less normal (points)", signed=True, p=True),
     ]
     table = Table(columns, KEYS[:2])

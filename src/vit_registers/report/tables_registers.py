@@ -34,25 +34,28 @@ def _pairs(study: Study) -> list[tuple[Condition, Condition, Comparison]]:
 
 
 def _table(study: Study, measures: list[Column]) -> Table:
-    """A row per pair: each measure without and with registers, and the paired difference."""
-    columns = [MODEL, Column("without_label", "Against")]
-    for measure in measures:
-        columns += [
-            replace(measure, key=f"{measure.key}_without", title="Without", group=measure.title),
-            replace(measure, key=f"{measure.key}_with", title="With", group=measure.title),
-            replace(measure, key=f"{measure.key}_change", title="Change", group=measure.title, signed=True, p=True),
-        ]
+    """A row per pair and measure: without registers, with them, and the paired difference."""
+    columns = [
+        MODEL,
+        Column("without_label", "Against"),
+        Column("measure", "Measure"),
+        Column("without", "Without"),
+        Column("with", "With"),
+        Column("change", "Change", signed=True, p=True),
+    ]
     table = Table(columns, KEYS, empty=NOTHING)
     for a, b, comparison in _pairs(study):
-        row: dict[str, Cell] = {"dataset": a.dataset, "model": a.model, "reference": b.model}
-        row |= {"model_label": study.model_label(a), "without_label": study.model_label(b)}
         for measure in measures:
+            first = measure is measures[0]
+            row: dict[str, Cell] = {"dataset": a.dataset, "model": a.model, "reference": b.model}
+            row |= {"model_label": study.model_label(a) if first else "", "measure": measure.title}
+            row["without_label"] = study.model_label(b) if first else ""
             readout, metric = WHERE[measure.key]
             for side, condition in (("without", b), ("with", a)):
-                row[f"{measure.key}_{side}"] = replace(study.estimate(condition, readout, metric), low=None, high=None)
+                row[side] = replace(study.estimate(condition, readout, metric), n=None)  # the difference says it
             difference = f"{PAIRED[measure.key]}_difference"
-            row[f"{measure.key}_change"] = study.estimate(a, readout, difference, reference=comparison.b)
-        table.add(row)
+            row["change"] = study.estimate(a, readout, difference, reference=comparison.b)
+            table.add(row, rule=first)
     return table
 
 
