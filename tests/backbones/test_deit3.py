@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -131,48 +130,20 @@ def test_weights_kept_on_the_way_are_those_of_their_epoch_and_an_older_training_
     assert all(torch.equal(middle[name], value) for name, value in load_file(out / "epochs/0002.safetensors").items())
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("last", [1, 2, 5, 6, 11, 17])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, monkeypatch, last):
-    advance = train.Training.advance
-
-    def stopping(self, of_step, rate):
-        if self.step == last:
-            raise StopError
-        advance(self, of_step, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train.Training, "advance", stopping)
-        with pytest.raises(StopError):
-            train.run(step(), data, tmp_path / "model")
-    # Whatever has drawn from the global generators meanwhile.
-    random.seed(last)
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last):
+    out = tmp_path / "model"
+    stopped(step(), data, out, last)
+    random.seed(last)  # whatever has drawn from the global generators meanwhile
     np.random.seed(last)  # noqa: NPY002
     torch.manual_seed(last)
-    train.run(step(), data, tmp_path / "model")
-    assert produced(tmp_path / "model") == produced(whole)
+    train.run(step(), data, out)
+    assert produced(out) == produced(whole)
 
 
-def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path):
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
     out = tmp_path / "model"
-    code = (
-        "import sys, pathlib, vit_registers.backbones.train as t, vit_registers.steps as s\n"
-        "advance = t.Training.advance\n"
-        "def slow(self, *a):\n    import time; time.sleep(0.1); advance(self, *a)\n"
-        "t.Training.advance = slow\n"
-        "t.run(s.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, step().model_dump_json(), str(data), str(out)])
-    while not (out / "checkpoint.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(random.Random(time.time_ns()).uniform(0.0, 1.2))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (out / "model.json").exists()
+    killed(step(), data, out, after=random.Random(time.time_ns()).uniform(0.0, 1.2))
     train.run(step(), data, out)
     assert produced(out) == produced(whole)
 

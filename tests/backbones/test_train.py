@@ -1,9 +1,4 @@
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -174,45 +169,18 @@ def test_attention_that_bypasses_the_fused_function_is_refused():
         watch.after_epoch(training.module, images, preprocess, 1)
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("last", [1, 4, 5, 7, 10, 14])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, monkeypatch, last):
-    advance = train.Training.advance
-
-    def stopping(self, of_step, rate):
-        if self.step == last:
-            raise StopError
-        advance(self, of_step, rate)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train.Training, "advance", stopping)
-        with pytest.raises(StopError):
-            train.run(step(), data, tmp_path / "small")
-    assert (tmp_path / "small/checkpoint.pt").exists() == (last >= 4)
-    assert not (tmp_path / "small/model.json").exists()
-    train.run(step(), data, tmp_path / "small")
-    assert produced(tmp_path / "small") == produced(whole)
-
-
-def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path):
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last):
     out = tmp_path / "small"
-    code = (
-        "import sys, pathlib, vit_registers.backbones.train as t, vit_registers.steps as s\n"
-        "advance = t.Training.advance\n"
-        "def slow(self, *a):\n    import time; time.sleep(0.1); advance(self, *a)\n"
-        "t.Training.advance = slow\n"
-        "t.run(s.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, step().model_dump_json(), str(data), str(out)])
-    while not (out / "checkpoint.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (out / "model.json").exists()
+    stopped(step(), data, out, last)
+    assert (out / "checkpoint.pt").exists() == (last >= 4)
+    train.run(step(), data, out)
+    assert produced(out) == produced(whole)
+
+
+def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
+    out = tmp_path / "small"
+    killed(step(), data, out)
     train.run(step(), data, out)
     assert produced(out) == produced(whole)
 

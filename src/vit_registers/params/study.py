@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vit_registers.errors import InputError
+from vit_registers.params import readouts
 from vit_registers.params.base import Count, Name, Strict, Whole
 from vit_registers.params.datasets import Dataset
 from vit_registers.params.models import (
@@ -18,22 +19,6 @@ from vit_registers.params.models import (
     TrainedModel,
 )
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
-from vit_registers.params.readouts import (
-    Comparison,
-    Cost,
-    Dense,
-    DinoSeg,
-    Energy,
-    Gallery,
-    Information,
-    Knn,
-    LinearEvaluation,
-    Lost,
-    LostSweep,
-    Probe,
-    Statistics,
-    ZeroShot,
-)
 
 
 class Run(Strict):
@@ -57,7 +42,7 @@ class Study(Strict):
     title: str
     runs: Annotated[list[Run], Field(min_length=1)]
     detections: list[Further]
-    comparisons: list[Comparison]
+    comparisons: list[readouts.Comparison]
 
 
 class Params(Strict):
@@ -76,19 +61,19 @@ class Params(Strict):
     interventions: dict[Name, Intervention]
     detection: Detection
     detection_overrides: dict[Name, dict[str, Any]]
-    probe: Probe
-    linear_evaluation: LinearEvaluation | None
-    knn: Knn
-    lost: Lost
-    lost_sweep: LostSweep | None
-    dino_seg: DinoSeg
-    information: Information
-    dense: Dense
-    zero_shot: ZeroShot
-    cost: Cost
-    energy: Energy
-    gallery: Gallery
-    statistics: Statistics
+    probe: readouts.Probe
+    linear_evaluation: readouts.LinearEvaluation | None
+    knn: readouts.Knn
+    lost: readouts.Lost
+    lost_sweep: readouts.LostSweep | None
+    dino_seg: readouts.DinoSeg
+    information: readouts.Information
+    dense: readouts.Dense
+    zero_shot: readouts.ZeroShot
+    cost: readouts.Cost
+    energy: readouts.Energy
+    gallery: readouts.Gallery
+    statistics: readouts.Statistics
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
