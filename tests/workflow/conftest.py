@@ -16,6 +16,12 @@ from vit_registers import params
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+FEW = """
+study:
+  runs: [{dataset: shapes, models: [vit-r0, planted], interventions: [append-4, ttr-4]}]
+  detections: []
+  comparisons: [{question: registers against zero tokens, a: planted/ttr-4, b: planted/append-4}]
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Project:
         path = self.path / "params.yaml"
         path.write_text(yaml.safe_dump(params.overlay(params.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
 
+    def keep_few(self) -> None:
+        """Every kind of step once, for what is run again and again."""
+        self.change(FEW)
+        self.run("git", "commit", "--quiet", "--all", "--message", "few")
+
     def contents(self, *patterns: str) -> dict[str, bytes]:
         """Bytes of produced files by relative path."""
         found = [path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()]
@@ -97,10 +108,13 @@ def fresh(tmp_path) -> Project:
     return copy_repository(tmp_path / "study")
 
 
-@pytest.fixture
-def another(tmp_path) -> Project:
-    """A second one of these."""
-    return copy_repository(tmp_path / "another")
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Project:
+    """A finished study of few models. Tests that change it put it back."""
+    project = copy_repository(tmp_path_factory.mktemp("few") / "study")
+    project.keep_few()
+    project.snakemake("--cores", "2")
+    return project
 
 
 @pytest.fixture(scope="session")

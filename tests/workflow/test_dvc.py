@@ -127,15 +127,15 @@ def test_a_param_that_changes_a_slice_is_a_param_of_the_stage():
 
 
 @pytest.fixture(scope="module")
-def recorded(finished):
+def recorded(few):
     """The finished study as ``dvc repro`` records it: every stage asks Snakemake, which has nothing to do."""
-    output = finished.run("dvc", "repro")
+    output = few.run("dvc", "repro")
     assert not re.search(r"^(?:local)?rule \w+:", output, re.MULTILINE)
     assert output.count("Nothing to be done") == len(stages())
-    assert "skipping" in finished.run("dvc", "repro")
-    finished.run("git", "add", "--all")
-    finished.run("git", "commit", "--quiet", "--message", "recorded")
-    return finished
+    assert "skipping" in few.run("dvc", "repro")
+    few.run("git", "add", "--all")
+    few.run("git", "commit", "--quiet", "--message", "recorded")
+    return few
 
 
 def test_a_clone_that_pulls_has_nothing_to_do(recorded, tmp_path):

@@ -31,31 +31,19 @@ def kill_when(project, seen, cores):
         process.wait()
 
 
-# Every kind of step once, so that running it twice does not take long.
-FEW = """
-study:
-  runs: [{dataset: shapes, models: [vit-r0, planted], interventions: [append-4, ttr-4]}]
-  detections: []
-  comparisons: [{question: registers against zero tokens, a: planted/ttr-4, b: planted/append-4}]
-"""
-
-
-def test_killed_in_training_extraction_and_tables_then_finished_gives_the_same_bytes(fresh, another):
+def test_killed_in_training_extraction_and_tables_then_finished_gives_the_same_bytes(few, fresh):
     """The killed study begins on one core and ends on two: that must not matter either."""
-    for project in (fresh, another):
-        project.change(FEW)
-        project.run("git", "commit", "--quiet", "--all", "--message", "few")
-    another.snakemake("--cores", "2")
+    fresh.keep_few()
     results = fresh.path / "results"
     kill_when(fresh, lambda: list((results / "models/vit-r0").glob("checkpoint*")), "1")
     kill_when(fresh, lambda: list((results / "features").rglob("*.partial/*.npy")), "1")
     kill_when(fresh, lambda: len(list((results / "tables").glob("*.csv"))) >= 2, "2")
     fresh.snakemake("--cores", "2")
     assert fresh.planned() == []
-    for measured in another.path.glob("results/models/*/time.json"):  # all that may differ
-        (fresh.path / measured.relative_to(another.path)).write_bytes(measured.read_bytes())
+    for measured in few.path.glob("results/models/*/time.json"):  # all that may differ
+        (fresh.path / measured.relative_to(few.path)).write_bytes(measured.read_bytes())
     fresh.snakemake("--cores", "2")
-    ours, theirs = fresh.contents(*PRODUCED), another.contents(*PRODUCED)
+    ours, theirs = fresh.contents(*PRODUCED), few.contents(*PRODUCED)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
 

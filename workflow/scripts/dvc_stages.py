@@ -158,6 +158,7 @@ PHASES = {
         ],
         ["results/report", "report/report.pdf"],
         [
+            "processes",
             "study",
             "device",
             "recipes",
