@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from vit_registers.report import style
 from vit_registers.report.figures_layers import STATISTICS, grid
-from vit_registers.report.study import Condition, Study
+from vit_registers.report.study import Condition, Study, trained
 
 
 def _epochs(rows: pd.DataFrame) -> list[int]:
@@ -19,11 +19,11 @@ def _epochs(rows: pd.DataFrame) -> list[int]:
 def norms_by_epoch(study: Study, readouts: Path) -> Figure:
     """Median, 99th percentile and largest patch norm at the last block, after every epoch of every training."""
     rows = study.rows[study.rows["readout"] == "training"]
-    trained = [name for name in study.cfg.registers if (rows["model"] == name).any()]
-    if not trained:
+    shown = [name for name in trained(study) if (rows["model"] == name).any()]
+    if not shown:
         return style.message("no model of this study was trained by the pipeline")
-    figure, axes = grid([len(trained)], 1.7)
-    for panel, name in zip(axes, trained, strict=True):
+    figure, axes = grid([len(shown)], 1.7)
+    for panel, name in zip(axes, shown, strict=True):
         mine = rows[rows["model"] == name]
         epochs = _epochs(mine)
         dataset = str(mine["dataset"].iloc[0])
@@ -45,7 +45,7 @@ def register_cosine_by_epoch(study: Study, readouts: Path) -> Figure:
     A line for each model with two registers or more, its interval as a band.
     """
     rows = study.rows[(study.rows["readout"] == "training") & (study.rows["metric"] == "register_cosine")]
-    shown = [name for name in study.cfg.registers if (rows["model"] == name).any()]
+    shown = [name for name in trained(study) if (rows["model"] == name).any()]
     if not shown:
         return style.message("no model of this study was trained with two registers or more")
     figure = Figure(figsize=(style.WIDTH, 2.4), layout="constrained")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from vit_registers.report import style
 from vit_registers.report.arrays import watched
 from vit_registers.report.panels import cell_side, heat, picture, stacked
-from vit_registers.report.study import Study
+from vit_registers.report.study import Study, trained
 
 REGISTERS, EPOCHS = 4, 7  # shown of each model
 
@@ -18,7 +18,7 @@ REGISTERS, EPOCHS = 4, 7  # shown of each model
 def _beside(study: Study) -> list[str]:
     """A trained model without registers and one with: the first with as many as are shown, else that with the most."""
     rows = study.rows[study.rows["readout"] == "training"]
-    counts = {name: n for name, n in study.cfg.registers.items() if (rows["model"] == name).any()}
+    counts = {name: study.cfg.registers[name] for name in trained(study) if (rows["model"] == name).any()}
     without = [name for name, n in counts.items() if n == 0][:1]
     enough = [name for name, n in counts.items() if n >= REGISTERS]
     most = sorted((name for name, n in counts.items() if n), key=lambda name: -counts[name])

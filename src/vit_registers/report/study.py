@@ -243,6 +243,11 @@ class Study:
         return name if condition.name == BASELINE else f"{name}, {self.conditions[condition.name]}"
 
 
+def trained(study: Study) -> list[str]:
+    """Models trained here by their number of registers; those of another size than their recipe's come last."""
+    return sorted(study.cfg.registers, key=lambda name: (name in study.cfg.sizes, study.cfg.registers[name], name))
+
+
 def counted(study: Study) -> list[Condition]:
     """Baselines of the models that were trained with a chosen number of registers, by data set and that number.
 

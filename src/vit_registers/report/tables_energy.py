@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vit_registers.report.latex_tables import Cell, Column, Table
-from vit_registers.report.study import Condition, Study
+from vit_registers.report.study import Condition, Study, trained
 
 
 def training_energy(study: Study) -> Table:
@@ -23,7 +23,7 @@ def training_energy(study: Study) -> Table:
     table = Table(columns, ("model",), empty="this study trained nothing and lists nothing published")
     rows = study.rows[study.rows["readout"] == "energy"]
     found = dict.fromkeys(zip(rows["dataset"], rows["model"], strict=True))
-    ours = {name: place for place, name in enumerate(study.models)}
+    ours = {name: place for place, name in enumerate(trained(study))}
     for dataset, model in sorted(found, key=lambda of: (ours.get(of[1], len(ours)), of)):
         condition = Condition(str(dataset), str(model), "training")
         row: dict[str, Cell] = {"model": condition.model}
