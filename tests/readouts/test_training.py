@@ -19,14 +19,15 @@ STEP = TrainingStep(seed=0, model="m", statistics=params.Statistics(confidence=0
 EPOCHS, WATCHED = 3, 40
 
 
-def write_model(folder, cosines=("register_cosine", "cls_register_cosine")):
+def write_model(folder, cosines=("register_cosine", "cls_register_cosine"), norms=None, top1=0.75):
     """What a training of three epochs and two blocks leaves, made up."""
-    norms = [[epoch, layer, 10.0 * epoch + layer, 20.0, 30.0, 0.01] for epoch in (1, 2, 3) for layer in (0, 1)]
+    norms = norms or [[epoch, layer, 10.0 * epoch + layer, 20.0, 30.0, 0.01] for epoch in (1, 2, 3) for layer in (0, 1)]
     names = ["epoch", "layer", "norm_median", "norm_p99", "norm_max", "share_above"]
     pd.DataFrame(norms, columns=names).to_csv(folder / "norms.csv", index=False)
     losses = [[step, 0.1, float(step)] for step in range(12)]
     pd.DataFrame(losses, columns=["step", "lr", "loss"]).to_csv(folder / "training.csv", index=False)
-    write_json(folder / "model.json", {"training": {"dataset": "shapes", "watched": WATCHED}})
+    card = {"dataset": "shapes", "watched": WATCHED, "test_top1": top1, "tested": 200}
+    write_json(folder / "model.json", {"parameters": 1234, "training": card})
     rng = np.random.default_rng(0)
     attention = {name: rng.random((EPOCHS, WATCHED), dtype=np.float32) for name in cosines}
     attention["maps"] = rng.random((EPOCHS, 2, 3, 4, 4), dtype=np.float32)
@@ -40,7 +41,8 @@ def test_epochs_stand_where_conditions_do(tmp_path):
     write_model(tmp_path)
     training.run(STEP, tmp_path, tmp_path / "out")
     table = metrics.read(tmp_path / "out/m.csv")
-    assert set(table["readout"]) == {"training"}
+    assert set(table["readout"]) == {"training", "emergence"}
+    table = table[table["readout"] == "training"]
     of = table.set_index(["intervention", "metric", "layer"])["value"]
     assert of["epoch 2", "norm_median", 1] == 21.0
     assert of["epoch 3", "share_above", 0] == 0.01
@@ -64,7 +66,45 @@ def test_cosines_are_means_over_the_watched_images_with_their_interval(tmp_path)
 def test_a_model_without_two_registers_has_no_row_about_pairs_of_them(tmp_path):
     write_model(tmp_path, ("cls_register_cosine",))
     training.run(STEP, tmp_path, tmp_path / "out")
-    assert set(metrics.read(tmp_path / "out/m.csv")["metric"]) == {*training.UNITS, "loss", "cls_register_cosine"}
+    table = metrics.read(tmp_path / "out/m.csv")
+    found = set(table["metric"][table["readout"] == "training"])
+    assert found == {*training.UNITS, "loss", "cls_register_cosine"}
+
+
+def test_most_patches_above_three_medians_are_found_wherever_they_stood(tmp_path):
+    """Against a walk over all epochs and blocks, ties included: the first epoch and block count."""
+    rng = np.random.default_rng(1)
+    for draw in range(50):
+        folder = tmp_path / str(draw)
+        folder.mkdir()
+        shares, medians = rng.integers(3, size=(EPOCHS, 2)) / 100, rng.integers(1, 4, size=(EPOCHS, 2)) * 1.0
+        norms = [[e + 1, b, medians[e, b], 9.0, 12.0, shares[e, b]] for e in range(EPOCHS) for b in (0, 1)]
+        write_model(folder, norms=norms)
+        training.run(STEP, folder, folder / "out")
+        table = metrics.read(folder / "out/m.csv")
+        assert set(table["intervention"][table["readout"] == "emergence"]) == {"training"}
+        of = table[table["readout"] == "emergence"].set_index("metric")
+        for metric, values in (("share_above_most", shares), ("ratio_most", 12.0 / medians)):
+            most, where = -1.0, (0, 0)
+            for epoch in range(EPOCHS):
+                for block in (0, 1):
+                    if values[epoch, block] > most:
+                        most, where = values[epoch, block], (epoch + 1, block)
+            assert of.loc[metric, "value"] == pytest.approx(most)
+            assert (of.loc[f"{metric}_epoch", "value"], of.loc[metric, "layer"]) == where
+        assert of.loc["share_last", "value"] == max(shares[-1])
+        assert (of.loc["parameters", "value"], of.loc["epochs", "value"]) == (1234, EPOCHS)
+
+
+def test_a_training_with_labels_tells_its_accuracy_and_one_without_does_not(tmp_path):
+    write_model(tmp_path)
+    training.run(STEP, tmp_path, tmp_path / "out")
+    row = metrics.read(tmp_path / "out/m.csv").set_index("metric").loc["top1"]
+    assert (row["value"], row["n"]) == (0.75, 200)
+    assert row["low"] < 0.75 < row["high"]
+    write_model(tmp_path, top1=None)
+    training.run(STEP, tmp_path, tmp_path / "out")
+    assert "top1" not in set(metrics.read(tmp_path / "out/m.csv")["metric"])
 
 
 def test_maps_are_handed_on_as_they_were_kept(tmp_path):

@@ -18,6 +18,7 @@ from vit_registers.metrics import Metric
 
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
+ARISE = ("vit-r0", 5, 3)  # model, epoch and block with some patches above three medians
 REASON = "no artifacts found: 0.00% of the patches exceed 51.0 (ratio 3), 0.10% are needed"
 READOUTS = (
     "detection",
@@ -367,6 +368,25 @@ def _trainings(study: params.Params) -> list[Metric]:
                     Metric(**where, metric=m, value=v * (1 + layer), unit="L2 norm", n=500, layer=layer)
                     for m, v in norms.items()
                 ]
+                share = 0.002 if (name, epoch, layer) == ARISE else 0.0
+                rows.append(
+                    Metric(**where, metric="share_above", value=share, unit="share of patches", n=500, layer=layer)
+                )
+        rows += _emergence(name)
+    return rows
+
+
+def _emergence(name: str) -> list[Metric]:
+    """Patches above three medians in one training, after one epoch at one block, and gone at the end."""
+    where = {"model": name, "dataset": "shapes", "intervention": "training", "readout": "emergence", "n": 500}
+    _, epoch, layer = ARISE if name == ARISE[0] else ("", 1, 0)
+    peaks = {"share_above": (0.002 if epoch > 1 else 0.0, "share of patches"), "ratio": (1.7, "medians")}
+    rows = [Metric(**where, metric="share_last", value=0.0, unit="share of patches")]
+    rows += [Metric(**where, metric=m, value=v, unit="count") for m, v in (("parameters", 1.2e6), ("epochs", 7.0))]
+    rows.append(Metric(**where, metric="top1", value=0.8, unit="accuracy", low=0.78, high=0.82))
+    for metric, (value, unit) in peaks.items():
+        rows.append(Metric(**where, metric=f"{metric}_most", value=value, unit=unit, layer=layer))
+        rows.append(Metric(**where, metric=f"{metric}_most_epoch", value=epoch, unit="count"))
     return rows
 
 

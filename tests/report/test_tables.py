@@ -316,6 +316,33 @@ def test_models_with_registers_stand_beside_those_without_and_what_is_made_from_
     assert frame["change_p"].notna().all()
 
 
+def test_a_training_tells_when_and_where_most_patches_stood_out(embedded: Any, tmp_path: Path) -> None:
+    frame, tex = _run("emergence", embedded, tmp_path)
+    frame = frame.set_index("model")
+    assert frame.index.tolist() == ["vit-r0", "vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16", "vit-narrow", "vit-tiny"]
+    found = frame.loc["vit-r0"]
+    assert (found["share_above_most"], found["share_above_most_epoch"], found["share_above_most_block"]) == (0.002, 5, 3)
+    others = frame.drop(index="vit-r0")
+    assert (others["share_above_most"] == 0).all()
+    assert others[["share_above_most_epoch", "share_above_most_block"]].isna().all(axis=None)  # nothing: nowhere
+    assert (frame["ratio_most"] == 1.7).all()
+    assert "0.200" in tex
+
+
+def test_every_epoch_and_block_of_every_training_is_in_the_grid(embedded: Any, tmp_path: Path) -> None:
+    frame, _ = _run("emergence_grid", embedded, tmp_path)
+    assert len(frame) == 8 * 7 * 6
+    above = frame[frame["share_above"] > 0]
+    assert above[["model", "epoch", "block"]].to_numpy().tolist() == [["vit-r0", 5, 3]]
+    of = frame.set_index(["model", "epoch", "block"])
+    assert of.loc[("vit-r2", 3, 4), "norm_max"] == 17.0 * 3 * 5
+
+
+@pytest.mark.parametrize("name", ["emergence", "emergence_grid"])
+def test_a_study_that_trains_nothing_says_so(name: str, make_study: Callable[..., Any], tmp_path: Path) -> None:
+    assert "no model of this study was trained by the pipeline" in _run(name, make_study(RELEASED), tmp_path)[1]
+
+
 def test_energy_stands_beside_what_is_listed(embedded: Any, tmp_path: Path) -> None:
     frame, _ = _run("training_energy", embedded, tmp_path)
     frame = frame.set_index("model")

@@ -19,6 +19,8 @@ def test_every_output_is_there_and_nothing_is_left_to_do(finished):
         "positions",
         "test_time_registers",
         "natural_models",
+        "emergence",
+        "emergence_grid",
         "neurons",
         "neuron_overlap",
         "local_information",

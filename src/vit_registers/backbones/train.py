@@ -162,8 +162,9 @@ def _run(cfg: TrainStep, manifest: Manifest, out: Path, processes: Processes) ->
     progress.close()
     if processes.first:
         top1 = accuracy(training.module, manifest, source.preprocess)
-        log.info("top-1 on %d test images: %.3f", len(manifest.rows("test")), top1)
-        seen = {"steps": steps, "test_top1": top1, "watched": len(watched)}
+        tested = len(manifest.rows("test"))
+        log.info("top-1 on %d test images: %.3f", tested, top1)
+        seen = {"steps": steps, "test_top1": top1, "tested": tested, "watched": len(watched)}
         watch.save_attention(training.attention, watched, out / "attention.npz")
         _finish(training, manifest, source.preprocess, [rate(step) for step in range(steps)], seen, out)
         checkpoint.unlink(missing_ok=True)

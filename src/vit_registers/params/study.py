@@ -37,10 +37,15 @@ class Further(Strict):
 
 
 class Study(Strict):
-    """What the report is called and what it runs."""
+    """What the report is called and what it runs.
+
+    ``trainings`` are models that are trained and watched and that no run has: a search over trainings need not measure
+    each of them.
+    """
 
     title: str
     runs: Annotated[list[Run], Field(min_length=1)]
+    trainings: list[Name] = []
     detections: list[Further]
     comparisons: list[readouts.Comparison]
 
@@ -110,6 +115,10 @@ class Params(Strict):
                 seen.add((run.dataset, model_name))
             for intervention in run.interventions:
                 known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
+        for name in self.study.trainings:
+            known("study.trainings", name, self.models, "model")
+            if self.models[name].kind != "trained":
+                raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
         ran = {model for _, model in seen}
         for i, further in enumerate(self.study.detections):
             known(f"study.detections[{i}].dataset", further.dataset, self.datasets, "data set")
@@ -181,7 +190,7 @@ class Params(Strict):
         return list(dict.fromkeys(names))
 
     def models_used(self) -> list[str]:
-        """Models that a run needs, with those they are made from, bases first."""
+        """Models that a run needs, with those they are made from, bases first; then those that are only trained."""
         names: list[str] = []
 
         def visit(name: str) -> None:
@@ -191,7 +200,7 @@ class Params(Strict):
             if name not in names:
                 names.append(name)
 
-        for _, model in self.pairs():
+        for model in [*(model for _, model in self.pairs()), *self.study.trainings]:
             visit(model)
         return names
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from vit_registers import metrics
 from vit_registers.errors import InputError
 from vit_registers.files import read_json, replacing
 from vit_registers.metrics import Metric
-from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.readouts.statistics import Bootstrap, wilson
 from vit_registers.seeds import generator
 from vit_registers.steps import TrainingStep
 
@@ -31,7 +32,8 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
     norms, losses = pd.read_csv(model / "norms.csv"), pd.read_csv(model / "training.csv")["loss"].to_numpy()
     with np.load(model / "attention.npz", allow_pickle=False) as content:
         attention = {name: content[name] for name in content.files}
-    card = read_json(model / "model.json")["training"]
+    whole = read_json(model / "model.json")
+    card = whole["training"]
     epochs = int(norms["epoch"].max())
     rows = [
         Metric(
@@ -52,6 +54,7 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
         where = (cfg.model, card["dataset"], f"epoch {epoch + 1}", "training")
         rows.append(Metric(*where, "loss", float(of_epoch.mean()), "cross-entropy, mean over steps", len(of_epoch)))
     rows += _cosines(cfg, card["dataset"], attention, int(norms["layer"].max()))
+    rows += [*_emergence(cfg.model, whole, norms), *_top1(cfg, card)]
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.maps.npz") as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **{name: attention[name] for name in MAPS})  # type: ignore[arg-type]  # its stub takes names for options
@@ -72,3 +75,37 @@ def _cosines(cfg: TrainingStep, dataset: str, attention: Mapping[str, np.ndarray
             where = (cfg.model, dataset, f"epoch {epoch + 1}", "training", metric)
             rows.append(Metric(*where, float(values.mean()), "cosine", n, layer=last, low=low, high=high))
     return rows
+
+
+def _emergence(model: str, card: Mapping[str, Any], norms: pd.DataFrame) -> list[Metric]:
+    """Whether artifacts arose at any time: where most patches stood above three medians, and the largest norm.
+
+    The first epoch and the first block of several that share the most. The last epoch is looked at over all blocks,
+    as artifacts may stand inside a model and not at its end (DINOv2 B and L).
+    """
+    norms = norms.assign(ratio=norms["norm_max"] / norms["norm_median"])
+    last = norms[norms["epoch"] == norms["epoch"].max()]
+    of = card["training"]
+
+    def row(metric: str, value: float | None, unit: str, layer: int | None = None) -> Metric:
+        return Metric(model, of["dataset"], "training", "emergence", metric, value, unit, of["watched"], layer=layer)
+
+    rows = [row("parameters", card["parameters"], "count"), row("epochs", len(set(norms["epoch"])), "count")]
+    rows += [row("share_last", last["share_above"].max(), UNITS["share_above"])]
+    for metric, unit in (("share_above", UNITS["share_above"]), ("ratio", "medians")):
+        peak = norms.loc[norms[metric].idxmax()]  # rows are sorted by epoch, then block
+        rows += [
+            row(f"{metric}_most", peak[metric], unit, int(peak["layer"])),
+            row(f"{metric}_most_epoch", peak["epoch"], "count"),
+        ]
+    return rows
+
+
+def _top1(cfg: TrainingStep, training: Mapping[str, Any]) -> list[Metric]:
+    """Accuracy of the head that was trained, where training had labels."""
+    share, n = training["test_top1"], training["tested"]
+    if share is None:
+        return []
+    low, high = wilson(round(share * n), n, cfg.statistics.confidence)
+    where = (cfg.model, training["dataset"], "training", "emergence", "top1")
+    return [Metric(*where, share, "accuracy", n, low=low, high=high)]

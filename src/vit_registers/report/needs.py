@@ -9,6 +9,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "test_time_registers": ("tokens", "probe", "lost"),
     "natural_models": ("detection", "tokens"),
     "positions": ("detection", "tokens"),
+    "emergence": ("training",),
+    "emergence_grid": ("training",),
     "neurons": ("neurons",),
     "neuron_overlap": ("neurons",),
     "classification": ("probe", "comparisons"),

@@ -25,6 +25,7 @@ from vit_registers.report.study import NONE_FOUND, Condition, Study, counted, re
 from vit_registers.report.tables_cost import register_cost
 from vit_registers.report.tables_dense import dense, zero_shot
 from vit_registers.report.tables_detection import detection, natural_models, neuron_overlap, neurons, positions
+from vit_registers.report.tables_emergence import emergence, emergence_grid
 from vit_registers.report.tables_energy import training_energy
 from vit_registers.report.tables_information import local_information, token_classification
 from vit_registers.report.tables_lost import lost_corloc, lost_grid, lost_sweep
@@ -209,6 +210,8 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "test_time_registers": test_time_registers,
     "natural_models": natural_models,
     "positions": positions,
+    "emergence": emergence,
+    "emergence_grid": emergence_grid,
     "neurons": neurons,
     "neuron_overlap": neuron_overlap,
     "classification": classification,
