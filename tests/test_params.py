@@ -60,6 +60,10 @@ def test_the_overlay_of_bach2025_is_the_published_run():
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
         ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),
+        ("datasets: {a: {kind: cifar10, download: 1}}", "datasets.a.download", "boolean"),
+        ("datasets: {a: {kind: cifar10, train: 50001}}", "datasets.a.train", "less than or equal to 50000"),
+        ("datasets: {a: {kind: cifar100, train: 199}}", "datasets.a", "train: expected at least 200 images for 100"),
+        ("datasets: {a: {kind: cifar10, test: 9}}", "datasets.a", "test: expected at least 10 images for 10 classes"),
         ("models: {planted-48: {base: nobody}}", "models.planted-48.base", "unknown model 'nobody'"),
         ("models: {planted-48: {base: planted-48-plain}}", "models.planted-48.base", "is resized itself"),
         ("models: {planted-48: {base: planted-48}}", "models.planted-48.base", "is resized itself"),
@@ -128,6 +132,10 @@ def test_every_path_of_a_data_set_of_objects_is_looked_for(source, key):
     study = changed(f"{{datasets: {{mine: {source}}}, models: {{vit-r0: {{dataset: mine}}}}}}")
     with pytest.raises(InputError, match=rf"datasets\.mine\.{key}: no such path '/no/such/disk'"):
         params.check_paths(study)
+
+
+def test_the_archive_of_cifar_is_not_looked_for_as_a_clone_with_prepared_data_needs_none():
+    params.check_paths(changed("{datasets: {c: {kind: cifar10, path: /no/such}}, models: {vit-r0: {dataset: c}}}"))
 
 
 def test_snakemake_and_dvc_read_the_same_numbers():

@@ -275,9 +275,19 @@ def test_a_condition_is_said_in_words(embedded: Any, intervention: dict[str, Any
             [{"list": "l"}, {"train_share": 0.3}, {"rare": "drop"}, {"licence": "mixed"}],
             "are drawn as training split and the others test",
         ),
+        (
+            {"kind": "cifar10"},
+            [{"kind": "cifar100"}, {"train": 1000}, {"test": 1000}],
+            "all 50{,}000 training images and all 10{,}000 test images (licence: none stated by its authors)",
+        ),
+        (
+            {"kind": "cifar100", "train": 1000},
+            [{"train": 2000}, {"test": 200}],
+            "1{,}000 of the 50{,}000 training images and all 10{,}000 test images, drawn at random",
+        ),
     ],
 )
-def test_a_data_set_of_objects_is_said_in_words(
+def test_a_data_set_that_others_made_is_said_in_words(
     embedded: Any, source: dict[str, Any], changes: list[dict[str, Any]], expected: str
 ) -> None:
     content = embedded.params.model_dump(mode="json")

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 from vit_registers.data import coco, csv_manifest, folder, shapes, voc
-from vit_registers.params import CocoDataset, CsvDataset, FolderDataset, VocDataset
+from vit_registers.params import CifarDataset, CocoDataset, CsvDataset, FolderDataset, VocDataset
 from vit_registers.steps import PrepareStep
 
 
 def run(cfg: PrepareStep, out: Path) -> None:
-    """Write ``out``/manifest.parquet and dataset.json (and the images, where they are generated), whole or not at all.
+    """Write ``out``/manifest.parquet and dataset.json (and images that are made here), whole or not at all.
 
     Everything is made under a temporary name beside ``out`` and renamed at the end; an older ``out`` goes only then.
     """
@@ -21,6 +21,10 @@ def run(cfg: PrepareStep, out: Path) -> None:
             folder.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         elif isinstance(cfg.source, CsvDataset):
             csv_manifest.prepare(cfg.source, cfg.name, temporary)
+        elif isinstance(cfg.source, CifarDataset):
+            from vit_registers.data import cifar  # imports torch, which no other data set needs
+
+            cifar.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         elif isinstance(cfg.source, VocDataset):
             voc.prepare(cfg.source, cfg.name, temporary)
         elif isinstance(cfg.source, CocoDataset):

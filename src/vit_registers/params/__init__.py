@@ -6,6 +6,7 @@ Slices leave out the axes that are already in the path of the output (data set, 
 
 from vit_registers.params.base import Strict
 from vit_registers.params.datasets import (
+    CifarDataset,
     CocoDataset,
     CsvDataset,
     Dataset,
@@ -73,6 +74,7 @@ __all__ = [
     "Architecture",
     "Calibration",
     "Chain",
+    "CifarDataset",
     "CocoDataset",
     "Comparison",
     "Cost",

@@ -1,8 +1,8 @@
-"""Data sets: generated, a folder of images, a CSV manifest, or images with annotated objects (VOC, COCO)."""
+"""Data sets: generated, a folder of images, a CSV manifest, CIFAR, or images with annotated objects (VOC, COCO)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vit_registers.params.base import Count, Strict
 
@@ -48,6 +48,29 @@ class CsvDataset(Strict):
     licence: str = "unknown"
 
 
+class CifarDataset(Strict):
+    """CIFAR-10 or CIFAR-100 with its own split and, of the latter, its 100 fine classes; made into PNG files.
+
+    ``path`` is where torchvision looks for the unpacked archive, in a folder named by the archive; ``download`` lets it
+    fetch what is missing there. ``train`` and ``test`` count images, as many of each class up to one; null takes all.
+    """
+
+    kind: Literal["cifar10", "cifar100"]
+    path: str = "data/raw"
+    download: bool = False
+    train: Annotated[int, Field(ge=1, le=50_000)] | None = None
+    test: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+    @model_validator(mode="after")
+    def _every_class(self) -> Self:
+        classes = int(self.kind.removeprefix("cifar"))
+        # Probes hold out a share of every class to choose on, so training needs two of each.
+        for split, count, least in (("train", self.train, 2 * classes), ("test", self.test, classes)):
+            if count is not None and count < least:
+                raise ValueError(f"{split}: expected at least {least} images for {classes} classes, got {count}")
+        return self
+
+
 class VocDataset(Strict):
     """PASCAL VOC: ``path`` holds JPEGImages, Annotations and ImageSets; ``train`` and ``test`` name lists of images.
 
@@ -83,5 +106,5 @@ class CocoDataset(Strict):
 
 
 Dataset = Annotated[
-    GeneratedDataset | FolderDataset | CsvDataset | VocDataset | CocoDataset, Field(discriminator="kind")
+    GeneratedDataset | FolderDataset | CsvDataset | CifarDataset | VocDataset | CocoDataset, Field(discriminator="kind")
 ]

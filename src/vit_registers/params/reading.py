@@ -16,7 +16,10 @@ from vit_registers.params.study import Params
 
 
 def check_paths(params: Params, source: str = "params.yaml") -> None:
-    """Refuse a data set or a model whose folder or file is not there, before anything runs."""
+    """Refuse a data set or a model whose folder or file is not there, before anything runs.
+
+    CIFAR's archive is no such folder: once prepared nobody needs it, and a clone that pulled the rest has none.
+    """
     wanted: dict[str, str] = {}
     for name in params.datasets_used():
         dataset = params.datasets[name]

@@ -1,6 +1,7 @@
 """The methods text of the report, stated from the params that ran."""
 
 from vit_registers.params import (
+    CifarDataset,
     CocoDataset,
     Dataset,
     Detection,
@@ -56,6 +57,8 @@ def _data(name: str, dataset: Dataset) -> str:
     if isinstance(dataset, FolderDataset):
         split = f"; unless it comes with a split, {percent(dataset.test_share)} of each class are held out for the test"
         return f"{key(name)} is a folder of images by class{split} (licence: {escape(dataset.licence)})."
+    if isinstance(dataset, CifarDataset):
+        return _cifar(name, dataset)
     licence = escape(dataset.licence)
     if isinstance(dataset, VocDataset):
         which = "difficult ones included" if dataset.difficult else "without difficult ones and images of them alone"
@@ -72,6 +75,19 @@ def _data(name: str, dataset: Dataset) -> str:
             f"(licence: {licence})."
         )
     return f"{key(name)} is a table of images with labels and the split it ships with (licence: {licence})."
+
+
+def _cifar(name: str, dataset: CifarDataset) -> str:
+    """Which of both it is, and how many images were taken of each split."""
+    published, classes = ("CIFAR-10", "10") if dataset.kind == "cifar10" else ("CIFAR-100", "100 fine")
+    of = {"training": (dataset.train, 50_000), "test": (dataset.test, 10_000)}
+    taken = [f"all {count(whole)} {split} images" if part is None else
+             f"{count(part)} of the {count(whole)} {split} images" for split, (part, whole) in of.items()]  # fmt: skip
+    drawn = ", drawn at random with as many of each class up to one" if dataset.train or dataset.test else ""
+    return (
+        f"{key(name)} is {published} as torchvision reads it, $32 \\times 32$ pixels in {classes} classes, with the "
+        f"split it ships with: {' and '.join(taken)}{drawn} (licence: none stated by its authors)."
+    )
 
 
 def _resampling(how: PositionResampling) -> str:
