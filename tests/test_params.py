@@ -22,6 +22,25 @@ def test_embedded_params_and_every_overlay_are_valid():
         params.load(EMBEDDED, [extra])
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("vit-r99", "study.trainings: unknown model 'vit-r99'"), ("planted", "study.trainings: 'planted' is not trained")],
+)
+def test_what_cannot_be_trained_is_refused_as_a_training(name, said):
+    content = params.overlay(params.read_yaml(EMBEDDED), {"study": {"trainings": [name]}})
+    with pytest.raises(InputError, match=said):
+        params.parse(content)
+
+
+def test_models_that_are_only_trained_are_made_after_those_of_the_runs():
+    study = params.read_yaml(EMBEDDED)["study"] | {"trainings": ["vit-tiny", "vit-r2"]}
+    study |= {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": []}]}
+    study |= {"detections": [], "comparisons": []}
+    parsed = params.parse(params.read_yaml(EMBEDDED) | {"study": study})
+    assert parsed.models_used() == ["vit-r0", "tagged", "planted", "vit-tiny", "vit-r2"]
+    assert parsed.pairs() == [("shapes", "planted")]
+
+
 def test_the_overlay_of_bach2025_is_the_published_run():
     """Table 3 of the paper, and the registers, data sets and seeds of its text."""
     study = params.load(EMBEDDED, [ROOT / "params/bach2025.yaml"])

@@ -164,6 +164,15 @@ def _changed(key: str, value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value * 0.5 if value else 0.25
 
 
+def test_models_that_are_only_trained_are_named(make_study: Callable[..., Any]) -> None:
+    runs = [{"dataset": "shapes", "models": ["vit-r0"], "interventions": []}]
+    study = {"runs": runs, "trainings": ["vit-r4", "vit-r0"], "detections": [], "comparisons": []}
+    made = make_study({"study": study})
+    said = methods.text(made.params, Study(made.view, made.rows))
+    assert "and not measured further: \\texttt{vit-r4}." in said
+    assert "\\texttt{vit-r4} (4 registers)" in said
+
+
 def test_the_methods_text_states_every_value_that_ran(embedded: Any) -> None:
     """Change any value of params that a step uses: the methods text must change with it."""
     content = embedded.params.model_dump(mode="json")

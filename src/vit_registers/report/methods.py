@@ -157,6 +157,9 @@ def _models(params: Params, study: Study) -> list[str]:
             f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
             + text_of(params.recipes[recipe], datasets)
         )
+    ran = {model for _, model in params.pairs()}
+    if watched := [key(name) for name in dict.fromkeys(params.study.trainings) if name not in ran]:
+        texts.append(f"Only watched while they were trained, and not measured further: {joined(watched)}.")
     for name, model in used.items():
         if isinstance(model, TaggedModel):
             texts.append(
