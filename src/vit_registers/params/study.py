@@ -45,7 +45,7 @@ class Study(Strict):
 
     title: str
     runs: Annotated[list[Run], Field(min_length=1)]
-    trainings: list[Name] = []
+    trainings: list[Name] = Field(default=[])
     detections: list[Further]
     comparisons: list[readouts.Comparison]
 

@@ -93,11 +93,10 @@ def _emergence(model: str, card: Mapping[str, Any], norms: pd.DataFrame) -> list
     rows = [row("parameters", card["parameters"], "count"), row("epochs", len(set(norms["epoch"])), "count")]
     rows += [row("share_last", last["share_above"].max(), UNITS["share_above"])]
     for metric, unit in (("share_above", UNITS["share_above"]), ("ratio", "medians")):
-        peak = norms.loc[norms[metric].idxmax()]  # rows are sorted by epoch, then block
-        rows += [
-            row(f"{metric}_most", peak[metric], unit, int(peak["layer"])),
-            row(f"{metric}_most_epoch", peak["epoch"], "count"),
-        ]
+        place = int(norms[metric].to_numpy().argmax())  # rows are sorted by epoch, then block
+        epoch, layer, most = (norms[column].to_numpy()[place] for column in ("epoch", "layer", metric))
+        rows.append(row(f"{metric}_most", float(most), unit, int(layer)))
+        rows.append(row(f"{metric}_most_epoch", float(epoch), "count"))
     return rows
 
 
