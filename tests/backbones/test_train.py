@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vit_registers import params
-from vit_registers.backbones import backbone, batches, recipe, train, watch
+from vit_registers.backbones import backbone, geometric, recipe, train, watch
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.processes import Processes
 from vit_registers.data import prepare
@@ -150,7 +150,7 @@ def test_attention_after_the_last_epoch_is_that_of_the_finished_model(data, tmp_
 
 
 def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.arange(3 * 3 * 32 * 32).remainder(256).byte().view(3, 3, 32, 32)
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
 
 
 def test_attention_that_bypasses_the_fused_function_is_refused():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     training.module.blocks[-1].attn.fused_attn = False
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.zeros((3, 3, 32, 32), dtype=torch.uint8)
@@ -186,7 +186,7 @@ def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
 
 
 def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog):
-    other = train.Training(step(seed=1), 10, "another key", ALONE)
+    other = train.Training(step(seed=1), 10, 5, "another key", ALONE)
     other.save(tmp_path / "small/checkpoint.pt")
     with caplog.at_level("INFO"):
         train.run(step(), data, tmp_path / "small")
@@ -216,12 +216,12 @@ def test_dihedral_turns_and_mirrors_each_image_by_its_own_element():
         for _ in range(element % 4):
             image = np.rot90(image, axes=(1, 2))
         slow.append(image[:, :, ::-1] if element >= 4 else image)
-    assert np.array_equal(batches.dihedral(images, draw).numpy(), np.stack(slow))
-    assert len({x.tobytes() for x in batches.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
+    assert np.array_equal(geometric.dihedral(images, draw).numpy(), np.stack(slow))
+    assert len({x.tobytes() for x in geometric.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
 
 
 def test_decay_is_on_weight_matrices_only():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     names = {id(p): name for name, p in training.module.named_parameters()}
     decayed = {names[id(p)] for p in training.optimizer.param_groups[1]["params"]}
     assert {"cls_token", "reg_token", "pos_embed"}.isdisjoint(decayed)
