@@ -119,6 +119,7 @@ CHOICES = {
     "batch_size": {"auto": 8},
     "projections_size": {"model": "native"},
     "feature": {"k": "v"},
+    "augmentation": {"dihedral": "crop"},
 }
 # Not stated: how often a training saves itself, what is kept that no readout here reads, and what figures show.
 KEPT = {
