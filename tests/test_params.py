@@ -96,6 +96,13 @@ def test_the_overlay_of_bach2025_is_the_published_run():
         ("models: {vit-tiny: {architecture: {width: 0}}}", "models.vit-tiny.architecture.width", "greater than"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
         ("recipes: {small: {watched_maps: 501}}", "recipes.small", "watched_maps: expected at most the 500"),
+        ("recipes: {small: {augmentation: mixup}}", "recipes.small.augmentation", "'dihedral', 'mirror', 'crop'"),
+        (
+            "recipes: {small: {architecture: {layer_scale: 0.0}}}",
+            "recipes.small.architecture.layer_scale",
+            "greater than 0",
+        ),
+        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'small', 'deit3', 'dino'"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
         ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
         ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),

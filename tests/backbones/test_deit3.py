@@ -172,7 +172,7 @@ def test_two_processes_end_where_one_does(data, tmp_path, of):
     curves = [np.loadtxt(out / "training.csv", delimiter=",", skiprows=1)[:, 2] for out in (one, two)]
     assert np.abs(curves[0] - curves[1]).max() < 2e-5
     moved = load_file(one / "model.safetensors")["blocks.0.attn.qkv.weight"]
-    first = train.Training(step(of), 10, "key", Processes(0, 1, torch.device("cpu"))).module.state_dict()
+    first = train.Training(step(of), 10, 5, "key", Processes(0, 1, torch.device("cpu"))).module.state_dict()
     assert float((moved - first["blocks.0.attn.qkv.weight"]).abs().max()) > 5e-4  # it did train
 
 
@@ -180,9 +180,9 @@ def test_a_step_is_the_mean_gradient_of_its_shards(data, manifest):
     """Plain SGD over one batch of both shards, by hand, gives the gradient that a step collects shard by shard."""
     alone = Processes(0, 1, torch.device("cpu"))
     cfg = step(SMALL)
-    training = train.Training(cfg, 10, "key", alone)
+    training = train.Training(cfg, 10, 5, "key", alone)
     of_step = next(batches.batches(cfg, manifest).steps(0, 0, alone.shards(2)))
-    by_hand = train.Training(cfg, 10, "key", alone).module
+    by_hand = train.Training(cfg, 10, 5, "key", alone).module
     images, labels = torch.cat([b[1] for b in of_step]), torch.cat([b[2] for b in of_step])
     torch.nn.functional.cross_entropy(by_hand(images), labels, label_smoothing=0.05).backward()
     torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from vit_registers import params
-from vit_registers.backbones import backbone, batches, recipe, train, watch
+from vit_registers.backbones import backbone, batches, geometric, recipe, train, watch
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.processes import Processes
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
+from vit_registers.seeds import generator
 from vit_registers.steps import PrepareStep, TrainStep
 
 RECIPE = {
@@ -150,7 +151,7 @@ def test_attention_after_the_last_epoch_is_that_of_the_finished_model(data, tmp_
 
 
 def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.arange(3 * 3 * 32 * 32).remainder(256).byte().view(3, 3, 32, 32)
     with torch.no_grad():
@@ -161,7 +162,7 @@ def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
 
 
 def test_attention_that_bypasses_the_fused_function_is_refused():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     training.module.blocks[-1].attn.fused_attn = False
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.zeros((3, 3, 32, 32), dtype=torch.uint8)
@@ -186,7 +187,7 @@ def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
 
 
 def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog):
-    other = train.Training(step(seed=1), 10, "another key", ALONE)
+    other = train.Training(step(seed=1), 10, 5, "another key", ALONE)
     other.save(tmp_path / "small/checkpoint.pt")
     with caplog.at_level("INFO"):
         train.run(step(), data, tmp_path / "small")
@@ -216,12 +217,85 @@ def test_dihedral_turns_and_mirrors_each_image_by_its_own_element():
         for _ in range(element % 4):
             image = np.rot90(image, axes=(1, 2))
         slow.append(image[:, :, ::-1] if element >= 4 else image)
-    assert np.array_equal(batches.dihedral(images, draw).numpy(), np.stack(slow))
-    assert len({x.tobytes() for x in batches.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
+    assert np.array_equal(geometric.dihedral(images, draw).numpy(), np.stack(slow))
+    assert len({x.tobytes() for x in geometric.dihedral(images[:1].repeat(8, 1, 1, 1), np.arange(8)).numpy()}) == 8
+
+
+def slow_crop(image, top, left, mirror):
+    """Pixel by pixel: black outside of the image, which begins an eighth of its side into the frame."""
+    side = image.shape[2]
+    out = np.zeros_like(image)
+    for row in range(side):
+        for column in range(side):
+            y, x = row + top - side // 8, column + left - side // 8
+            if 0 <= y < side and 0 <= x < side:
+                out[:, row, side - 1 - column if mirror else column] = image[:, y, x]
+    return out
+
+
+def test_crops_and_mirrors_are_those_made_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 256, size=(12, 3, 16, 16), dtype=np.uint8)
+    draw = np.array([[0, 0, 0], [4, 4, 1], [0, 4, 1], [4, 0, 0], [2, 2, 0], [2, 2, 1], *rng.integers(2, size=(6, 3))])
+    slow = np.stack([slow_crop(image, *drawn) for image, drawn in zip(images, draw, strict=True)])
+    assert np.array_equal(geometric.cropped(torch.from_numpy(images), draw).numpy(), slow)
+    assert np.array_equal(slow[4], images[4])  # the middle of the frame
+    flipped = np.stack([image[:, :, ::-1] if d else image for image, d in zip(images, draw[:, 2], strict=True)])
+    assert np.array_equal(geometric.mirrored(torch.from_numpy(images), draw[:, 2]).numpy(), flipped)
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("dihedral", 8), ("mirror", 2), ("crop", 9 * 9 * 2), ("none", 1)])
+def test_every_draw_of_an_augmentation_comes_up(name, kinds):
+    draw, _ = geometric.AUGMENTATIONS[name]
+    drawn = draw(np.random.default_rng(0), 5000, 32)
+    assert len(np.unique(drawn, axis=0)) == kinds
+    assert drawn.min() == 0
+
+
+@pytest.mark.parametrize("name", ["dihedral", "mirror", "crop", "none"])
+def test_a_batch_is_the_images_of_its_epoch_as_they_were_drawn(data, name):
+    """From the seed alone, image by image."""
+    manifest, cfg = Manifest.load(data), step(recipe={**RECIPE, "augmentation": name})
+    source = batches.batches(cfg, manifest)
+    ((shard, images, labels),) = next(iter(source.steps(2, 3, [0])))
+    rng = generator(0, "epoch", "small", 2)
+    rows = rng.permutation(100)[60:80]
+    expected = []
+    pixels = source.images.numpy()
+    if name == "dihedral":
+        draws = rng.integers(8, size=100)[60:80]
+        for row, draw in zip(rows, draws, strict=True):
+            turned = np.rot90(pixels[row], draw % 4, axes=(1, 2))
+            expected.append(turned[:, :, ::-1] if draw >= 4 else turned)
+    elif name == "mirror":
+        draws = rng.integers(2, size=100)[60:80]
+        expected = [pixels[row][:, :, ::-1] if draw else pixels[row] for row, draw in zip(rows, draws, strict=True)]
+    elif name == "crop":
+        places, draws = rng.integers(9, size=(100, 2))[60:80], rng.integers(2, size=100)[60:80]
+        expected = [slow_crop(pixels[r], *p, d) for r, p, d in zip(rows, places, draws, strict=True)]
+    else:
+        expected = [pixels[row] for row in rows]
+    assert shard == 0
+    assert torch.equal(images, source.preprocess.normalise(torch.from_numpy(np.stack(expected))))
+    assert torch.equal(labels, source.labels[torch.from_numpy(rows)])
+
+
+def test_layer_scale_and_drop_path_are_those_of_the_recipe(data, tmp_path):
+    shape = {**RECIPE["architecture"], "layer_scale": 1e-4, "drop_path": 0.3}
+    cfg = step(recipe={**RECIPE, "architecture": shape, "epochs": 1})
+    fresh = train.Training(cfg, 10, 5, "key", ALONE).module
+    assert all(torch.equal(block.ls2.gamma, torch.full((16,), 1e-4)) for block in fresh.blocks)
+    assert float(fresh.blocks[1].drop_path1.drop_prob) == pytest.approx(0.3)
+    train.run(cfg, data, tmp_path)
+    loaded = backbone.load(tmp_path)
+    assert loaded.card["architecture"]["init_values"] == 1e-4
+    assert not torch.equal(loaded.module.blocks[0].ls1.gamma, torch.full((16,), 1e-4))  # it is trained
+    plain = train.Training(step(), 10, 5, "key", ALONE).module
+    assert not any("ls1" in name for name in plain.state_dict())
 
 
 def test_decay_is_on_weight_matrices_only():
-    training = train.Training(step(), 10, "key", ALONE)
+    training = train.Training(step(), 10, 5, "key", ALONE)
     names = {id(p): name for name, p in training.module.named_parameters()}
     decayed = {names[id(p)] for p in training.optimizer.param_groups[1]["params"]}
     assert {"cls_token", "reg_token", "pos_embed"}.isdisjoint(decayed)

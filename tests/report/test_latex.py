@@ -63,7 +63,8 @@ def test_no_number_is_typed_by_hand(embedded: Any) -> None:
 def test_everything_cited_is_in_the_references(embedded: Any, tmp_path: Path) -> None:
     known = set(re.findall(r"^@\w+{(\w+),", (ROOT / "report" / "references.bib").read_text(), flags=re.MULTILINE))
     cited = set(re.findall(r"\\cite[pt]?{(\w+)}", SOURCE + _run(embedded, tmp_path)["methods"]))
-    assert cited == known
+    # Cited where a recipe of kind dino ran, which the embedded study has not: test_methods_training sees to it.
+    assert cited | {"caron2021"} == known
 
 
 def test_summary_states_the_measured_numbers(embedded: Any, tmp_path: Path) -> None:
@@ -119,6 +120,7 @@ CHOICES = {
     "batch_size": {"auto": 8},
     "projections_size": {"model": "native"},
     "feature": {"k": "v"},
+    "augmentation": {"dihedral": "crop"},
 }
 # Not stated: how often a training saves itself, what is kept that no readout here reads, and what figures show.
 KEPT = {

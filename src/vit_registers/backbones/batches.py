@@ -1,27 +1,27 @@
 """Training images, batch by batch: what a step sees is a function of (seed, model, epoch, step), not of the past."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.distributed_sampler import RepeatAugSampler
 from timm.data.mixup import Mixup
 from timm.data.transforms_factory import transforms_imagenet_train
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from vit_registers.backbones import geometric
+from vit_registers.backbones.multicrop import MultiCropped
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.randomness import seeded
-from vit_registers.data.images import load_image
+from vit_registers.backbones.reading import Augmenting, read
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
-from vit_registers.params import Deit3Recipe, SmallRecipe
+from vit_registers.params import Deit3Recipe, DinoRecipe, SmallRecipe
 from vit_registers.seeds import derive, generator
 from vit_registers.steps import TrainStep
 
-Batch = tuple[int, Tensor, Tensor]  # shard, normalised images (n, 3, s, s), labels (n,) or targets (n, classes)
+Batch = tuple[int, Tensor, Tensor]  # shard, and what the objective of the recipe compares: see its loss
 
 
 class Batches(Protocol):
@@ -40,6 +40,8 @@ def batches(cfg: TrainStep, manifest: Manifest) -> Batches:
     found: Batches
     if isinstance(cfg.recipe, Deit3Recipe):
         found = Augmented(cfg, cfg.recipe, manifest)
+    elif isinstance(cfg.recipe, DinoRecipe):
+        found = MultiCropped(cfg, cfg.recipe, manifest)
     else:
         found = Cached(cfg, cfg.recipe, manifest)
     if not found.per_epoch:
@@ -51,52 +53,31 @@ def batches(cfg: TrainStep, manifest: Manifest) -> Batches:
     return found
 
 
-def dihedral(images: Tensor, draw: np.ndarray) -> Tensor:
-    """Each image (n, 3, s, s) turned and mirrored by its own element 0..7 of the square's symmetries ``draw`` (n,)."""
-    out = torch.empty_like(images)
-    for element in range(8):
-        rows = torch.from_numpy(np.flatnonzero(draw == element))
-        turned = torch.rot90(images[rows], element % 4, dims=(2, 3))
-        out[rows] = turned.flip(3) if element >= 4 else turned
-    return out
-
-
 class Cached:
-    """All images in memory, each flipped or turned by a quarter: the small recipe."""
+    """All images in memory, each flipped, turned or shifted by its own draw: the small recipe."""
 
     def __init__(self, cfg: TrainStep, recipe: SmallRecipe, manifest: Manifest) -> None:
         size = recipe.architecture.image_size
         self.preprocess = Preprocess.square(size, size, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         self.images, self.labels = load_pixels(manifest, manifest.rows("train"), self.preprocess)
         self.cfg, self.size, self.shards = cfg, recipe.batch_size, recipe.shards
+        self.draw, self.augmented = geometric.AUGMENTATIONS[recipe.augmentation]
         self.per_epoch = len(self.images) // (self.size * self.shards)
 
     def steps(self, epoch: int, first: int, shards: list[int]) -> Iterator[list[Batch]]:
         """See :class:`Batches`."""
         rng = generator(self.cfg.seed, "epoch", self.cfg.name, epoch)
-        order, turns = rng.permutation(len(self.images)), rng.integers(8, size=len(self.images))
+        order = rng.permutation(len(self.images))
+        draws = self.draw(rng, len(self.images), self.images.shape[-1])
         for step in range(first, self.per_epoch):
             of_step: list[Batch] = []
             for shard in shards:
                 start = (step * self.shards + shard) * self.size
                 chosen = slice(start, start + self.size)
                 rows = torch.from_numpy(order[chosen])
-                inputs = self.preprocess.normalise(dihedral(self.images[rows], turns[chosen]))
+                inputs = self.preprocess.normalise(self.augmented(self.images[rows], draws[chosen]))
                 of_step.append((shard, inputs, self.labels[rows]))
             yield of_step
-
-
-class _Augmenting(Dataset[tuple[Tensor, int]]):
-    """Images of a manifest by (row, seed), augmented as the seed says."""
-
-    def __init__(self, manifest: Manifest, transform: Any) -> None:
-        self.manifest, self.transform = manifest, transform
-        self.labels = manifest.table["label"].to_numpy()
-
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
-        row, seed = index
-        with seeded(seed):
-            return self.transform(load_image(self.manifest.file(row))), int(self.labels[row])
 
 
 class Augmented:
@@ -120,7 +101,7 @@ class Augmented:
             std=std,
         )
         self.rows = manifest.rows("train")
-        self.data = _Augmenting(manifest, transform)
+        self.data = Augmenting(manifest, transform)
         self.mixup = None
         if recipe.mixup or recipe.cutmix:
             classes = len(manifest.classes)
@@ -142,11 +123,10 @@ class Augmented:
 
     def steps(self, epoch: int, first: int, shards: list[int]) -> Iterator[list[Batch]]:
         """See :class:`Batches`."""
-        size, orders = self.recipe.batch_size, [self._order(epoch, shard) for shard in shards]
-        wanted = [order[s * size : (s + 1) * size] for s in range(first, self.per_epoch) for order in orders]
-        loader = iter(DataLoader(self.data, batch_sampler=wanted, num_workers=self.recipe.workers))  # type: ignore[arg-type]
-        for step in range(first, self.per_epoch):
-            yield [self._mixed(epoch, step, shard, *next(loader)) for shard in shards]
+        orders, steps = [self._order(epoch, shard) for shard in shards], range(first, self.per_epoch)
+        read_in = read(self.data, orders, self.recipe.batch_size, steps, self.recipe.workers)
+        for step, of_step in zip(steps, read_in, strict=True):
+            yield [self._mixed(epoch, step, shard, *batch) for shard, batch in zip(shards, of_step, strict=True)]
 
     def _mixed(self, epoch: int, step: int, shard: int, images: Tensor, labels: Tensor) -> Batch:
         if self.mixup is None:

@@ -35,12 +35,17 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
+    def added(self, values: Tensor) -> Tensor:
+        """``values`` added up over all processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
     def summed(self, module: nn.Module, loss: Tensor) -> Tensor:
         """Add gradients up over all processes, in place, and with them the loss, which is returned."""
         if self.count > 1:
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            flat = torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)])
-            dist.all_reduce(flat)
+            flat = self.added(torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)]))
             parts = flat.split([g.numel() for g in gradients] + [1])
             for gradient, part in zip(gradients, parts[:-1], strict=True):
                 gradient.copy_(part.view_as(gradient))

@@ -18,7 +18,9 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed writes down its stack, image by image
+        if device is not None and device.type != "cpu":
+            torch.get_device_module(device).manual_seed(seed)
         try:
             yield
         finally:

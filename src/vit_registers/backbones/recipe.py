@@ -1,4 +1,4 @@
-"""What a recipe stands for: the module, its optimizer, its learning rates and its loss."""
+"""What a recipe stands for: the module and its learning rates; of supervised ones the optimizer and the loss too."""
 
 import math
 from collections.abc import Callable
@@ -9,21 +9,35 @@ from timm.loss.binary_cross_entropy import BinaryCrossEntropy
 from timm.optim._param_groups import param_groups_weight_decay
 from timm.optim.lamb import Lamb
 from timm.scheduler.cosine_lr import CosineLRScheduler
-from torch import Tensor, nn
+from torch import nn
 
 from vit_registers.backbones import backbone
-from vit_registers.params import Deit3Recipe, SmallRecipe
+from vit_registers.backbones.schedules import Distillation
+from vit_registers.params import AnyRecipe, Deit3Recipe, DinoRecipe, SmallRecipe
+
+Supervised = SmallRecipe | Deit3Recipe
 
 TOKENS = ("cls_token", "reg_token", "pos_embed")  # never decayed
 
 
-def architecture(recipe: SmallRecipe | Deit3Recipe, registers: int, classes: int) -> dict[str, Any]:
-    """What :func:`backbone.build` takes; registers carry no position embedding (darcet2024)."""
+def architecture(recipe: AnyRecipe, registers: int, classes: int) -> dict[str, Any]:
+    """What :func:`backbone.build` takes; registers carry no position embedding (darcet2024).
+
+    No head where no labels are seen.
+    """
+    if isinstance(recipe, SmallRecipe):
+        return _small(recipe, registers, classes)
+    named = recipe.architecture
+    given: dict[str, Any] = {"name": named.name, "img_size": named.image_size}
     if isinstance(recipe, Deit3Recipe):
-        named = recipe.architecture
-        given = {"name": named.name, "img_size": named.image_size, "init_values": recipe.layer_scale}
-        return {**given, "no_embed_class": True, "reg_tokens": registers, "num_classes": classes, **named.arguments}
+        given["init_values"] = recipe.layer_scale
+    heads = 0 if isinstance(recipe, DinoRecipe) else classes
+    return {**given, "no_embed_class": True, "reg_tokens": registers, "num_classes": heads, **named.arguments}
+
+
+def _small(recipe: SmallRecipe, registers: int, classes: int) -> dict[str, Any]:
     shape = recipe.architecture
+    scaled = {} if shape.layer_scale is None else {"init_values": shape.layer_scale}
     return {
         "img_size": shape.image_size,
         "patch_size": shape.patch_size,
@@ -35,18 +49,19 @@ def architecture(recipe: SmallRecipe | Deit3Recipe, registers: int, classes: int
         "class_token": True,
         "no_embed_class": True,
         "weight_init": "jax",
+        **scaled,
     }
 
 
-def build(recipe: SmallRecipe | Deit3Recipe, registers: int, classes: int) -> nn.Module:
+def build(recipe: AnyRecipe, registers: int, classes: int) -> nn.Module:
     """A module with weights drawn from torch's generator.
 
-    DeiT draws [CLS] as its weights, truncated normal with deviation .02, and bach2025 its registers like [CLS]; timm
-    draws both with 1e-6.
+    DeiT and DINO draw [CLS] as their weights, truncated normal with deviation .02, and bach2025 its registers like
+    [CLS]; timm draws both with 1e-6, and the small recipe leaves that.
     """
     arguments = architecture(recipe, registers, classes)
     if isinstance(recipe, SmallRecipe):
-        return backbone.build(arguments)
+        return backbone.build({**arguments, "drop_path_rate": recipe.architecture.drop_path})
     module: Any = backbone.build({**arguments, "drop_path_rate": recipe.drop_path})
     for token in (module.cls_token, module.reg_token):
         if token is not None:
@@ -54,7 +69,7 @@ def build(recipe: SmallRecipe | Deit3Recipe, registers: int, classes: int) -> nn
     return module  # type: ignore[no-any-return]
 
 
-def optimizer(module: nn.Module, recipe: SmallRecipe | Deit3Recipe) -> torch.optim.Optimizer:
+def optimizer(module: nn.Module, recipe: Supervised) -> torch.optim.Optimizer:
     """AdamW, or LAMB with its own clipping; decay on weight matrices only, not on biases, norms or ``TOKENS``."""
     groups = param_groups_weight_decay(module, recipe.weight_decay, no_weight_decay_list=TOKENS)
     if isinstance(recipe, Deit3Recipe):
@@ -62,13 +77,13 @@ def optimizer(module: nn.Module, recipe: SmallRecipe | Deit3Recipe) -> torch.opt
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
 
 
-def clip(module: nn.Module, recipe: SmallRecipe | Deit3Recipe) -> None:
+def clip(module: nn.Module, recipe: Supervised) -> None:
     """Gradients to the norm that the recipe allows, where the optimizer does not do it by itself."""
     if isinstance(recipe, SmallRecipe):
         nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
 
 
-def loss(recipe: SmallRecipe | Deit3Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+def loss(recipe: Supervised) -> nn.Module:
     """Loss of logits (n, classes) against labels (n,), or against the mixed targets (n, classes) of DeiT-III.
 
     DeiT's binary cross-entropy takes every class that has any part in a mixed image as wholly there.
@@ -78,13 +93,15 @@ def loss(recipe: SmallRecipe | Deit3Recipe) -> Callable[[Tensor, Tensor], Tensor
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
 
-def schedule(recipe: SmallRecipe | Deit3Recipe, per_epoch: int) -> Callable[[int], float]:
+def schedule(recipe: AnyRecipe, per_epoch: int) -> Callable[[int], float]:
     """Learning rate by step, of ``per_epoch`` steps an epoch: linear warm-up, then a cosine.
 
     The small recipe falls to zero from step to step. DeiT-III's goes by epoch and its cosine starts at epoch 0, under
     the warm-up, as in timm. (DeiT's loop sets the rate of an epoch after it, and so trains the second epoch at the
-    rate of the first; that is not followed.)
+    rate of the first; that is not followed.) DINO's is that of :class:`schedules.Distillation`.
     """
+    if isinstance(recipe, DinoRecipe):
+        return Distillation(recipe, per_epoch).rate
     if isinstance(recipe, SmallRecipe):
         return lambda step: _by_step(step, per_epoch * recipe.epochs, recipe)
     group = torch.optim.SGD([nn.Parameter(torch.empty(0))], lr=recipe.lr)

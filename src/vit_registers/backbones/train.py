@@ -21,14 +21,13 @@ from tqdm import tqdm
 
 from vit_registers import closure
 from vit_registers.backbones import backbone, recipe, watch
-from vit_registers.backbones.batches import Batch, batches
+from vit_registers.backbones.batches import batches
 from vit_registers.backbones.measurable import layout_of
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.processes import Processes, joined
-from vit_registers.backbones.randomness import seeded
+from vit_registers.backbones.training import Training
 from vit_registers.data.manifest import Manifest
 from vit_registers.files import digest, exclusive, replacing, write_json
-from vit_registers.seeds import derive
 from vit_registers.steps import TrainStep
 
 log = logging.getLogger(__name__)
@@ -36,74 +35,6 @@ log = logging.getLogger(__name__)
 # A constant, not the machine's count: sums over threads differ in the last bit, and --cores must not change results.
 THREADS = 2
 EVALUATED = 250  # test images in memory at once
-
-
-class Training:
-    """A model in training: everything a checkpoint holds, and how to take one step."""
-
-    def __init__(self, cfg: TrainStep, classes: int, key: str, processes: Processes) -> None:
-        self.cfg, self.recipe, self.key, self.processes = cfg, cfg.recipe, key, processes
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(cfg.seed, "weights", cfg.name))
-            module = recipe.build(cfg.recipe, cfg.registers, classes)
-        self.module = module.to(processes.device).train()
-        self.optimizer = recipe.optimizer(self.module, cfg.recipe)
-        self.loss = recipe.loss(cfg.recipe)
-        self.step = 0
-        self.seconds = 0.0  # of all processes at once, up to the last checkpoint
-        self.losses: list[float] = []  # one per step, the whole curve
-        self.norms: list[list[list[float]]] = []  # by epoch and block, what watch.COLUMNS say
-        self.attention: list[dict[str, Tensor]] = []  # by epoch, what watch.after_epoch keeps
-
-    def advance(self, of_step: list[Batch], rate: float) -> None:
-        """One optimizer step at the learning rate ``rate``: the mean gradient over the shards of all processes."""
-        device, total = self.processes.device, torch.zeros((), device=self.processes.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        for shard, images, targets in of_step:
-            dropped = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, shard), device)
-            low = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
-            with dropped, low:
-                logits = self.module(images.to(device, non_blocking=True))
-            loss = self.loss(logits.float(), targets.to(device, non_blocking=True)) / self.recipe.shards
-            loss.backward()
-            total += loss.detach()
-        total = self.processes.summed(self.module, total)
-        recipe.clip(self.module, self.recipe)
-        self.optimizer.step()
-        self.losses.append(float(total))
-        self.step += 1
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint atomically."""
-        content = {
-            "key": self.key,
-            "step": self.step,
-            "seconds": self.seconds,
-            "losses": self.losses,
-            "norms": self.norms,
-            "attention": self.attention,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
-
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same params, data and code; any other is of another training and is left."""
-        if not path.exists():
-            return
-        content = torch.load(path, map_location=self.processes.device, weights_only=True)
-        if content["key"] != self.key:
-            log.info("%s is of other params or code: starting from nothing", path)
-            return
-        self.module.load_state_dict(content["module"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.losses, self.norms = content["step"], content["losses"], content["norms"]
-        self.seconds = content["seconds"]
-        self.attention = [{name: kept.cpu() for name, kept in epoch.items()} for epoch in content["attention"]]
-        log.info("resumed at step %d", self.step)
 
 
 @torch.inference_mode()
@@ -137,7 +68,7 @@ def run(cfg: TrainStep, data: Path, out: Path) -> None:
 def _run(cfg: TrainStep, manifest: Manifest, out: Path, processes: Processes) -> None:
     source, checkpoint = batches(cfg, manifest), out / "checkpoint.pt"
     key = digest([cfg.model_dump(mode="json"), manifest.sha256, closure.code(__name__)])
-    training = Training(cfg, len(manifest.classes), key, processes)
+    training = Training(cfg, len(manifest.classes), source.per_epoch, key, processes)
     training.resume(checkpoint)
     if processes.first and not training.step:
         shutil.rmtree(out / "epochs", ignore_errors=True)  # of another training
@@ -161,9 +92,10 @@ def _run(cfg: TrainStep, manifest: Manifest, out: Path, processes: Processes) ->
             log.info("epoch %d of %d: loss %.3f", epoch + 1, cfg.recipe.epochs, mean)
     progress.close()
     if processes.first:
-        top1 = accuracy(training.module, manifest, source.preprocess)
         tested = len(manifest.rows("test"))
-        log.info("top-1 on %d test images: %.3f", tested, top1)
+        top1 = accuracy(training.module, manifest, source.preprocess) if training.objective.labelled else None
+        if top1 is not None:
+            log.info("top-1 on %d test images: %.3f", tested, top1)
         seen = {"steps": steps, "test_top1": top1, "tested": tested, "watched": len(watched)}
         watch.save_attention(training.attention, watched, out / "attention.npz")
         _finish(training, manifest, source.preprocess, [rate(step) for step in range(steps)], seen, out)

@@ -14,22 +14,17 @@ from vit_registers.params.datasets import (
     GeneratedDataset,
     VocDataset,
 )
+from vit_registers.params.dino import DinoRecipe, Projection
 from vit_registers.params.models import (
     AnyRecipe,
-    Architecture,
-    Deit3Recipe,
     FetchedModel,
     FileModel,
     Model,
-    NamedArchitecture,
     OpenClipModel,
     OtherSize,
     PlantedModel,
     Planting,
-    PositionResampling,
-    Recipe,
     ResizedModel,
-    SmallRecipe,
     TaggedModel,
     TimmModel,
     TrainedModel,
@@ -47,6 +42,7 @@ from vit_registers.params.passes import (
     needs_calibration,
     singles,
 )
+from vit_registers.params.positions import PositionResampling
 from vit_registers.params.reading import check_paths, load, overlay, parse, read_yaml
 from vit_registers.params.readouts import (
     Comparison,
@@ -66,6 +62,7 @@ from vit_registers.params.readouts import (
     Statistics,
     ZeroShot,
 )
+from vit_registers.params.recipes import Architecture, Deit3Recipe, NamedArchitecture, Recipe, SmallRecipe
 from vit_registers.params.study import Params, Run, Study
 
 __all__ = [
@@ -84,6 +81,7 @@ __all__ = [
     "Deit3Recipe",
     "Dense",
     "Detection",
+    "DinoRecipe",
     "DinoSeg",
     "Energy",
     "Extraction",
@@ -108,6 +106,7 @@ __all__ = [
     "Planting",
     "PositionResampling",
     "Probe",
+    "Projection",
     "PublishedEnergy",
     "Recipe",
     "Replace",

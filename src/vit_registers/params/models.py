@@ -1,23 +1,13 @@
 """Models: released, of one's own, trained here, tagged or planted; and any of them at another input size."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from vit_registers.params.base import Count, Name, Positive, Share, Strict, Whole
-
-
-class PositionResampling(Strict):
-    """How learned position embeddings get to another grid; DINOv2 without registers: antialias false, offset 0.1."""
-
-    antialias: bool = True
-    offset: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if self.antialias and self.offset:
-            raise ValueError("offset: nobody's models were trained with antialias and an offset; take one of them")
-        return self
+from vit_registers.params.base import Count, Name, Positive, Strict, Whole
+from vit_registers.params.dino import DinoRecipe
+from vit_registers.params.positions import PositionResampling
+from vit_registers.params.recipes import Deit3Recipe, SmallRecipe
 
 
 class SizedModel(Strict):
@@ -126,93 +116,7 @@ Model = Annotated[
 ]
 
 
-class Architecture(Strict):
-    """Arguments of timm's ``VisionTransformer`` for the models trained here; [CLS] and learned positions always."""
-
-    image_size: Count
-    patch_size: Count
-    width: Count
-    depth: Count
-    heads: Count
-
-
-class NamedArchitecture(Strict):
-    """One of timm's ViTs from nothing; ``arguments`` go to timm."""
-
-    name: str
-    image_size: Count
-    arguments: dict[str, Any] = Field(default={})
-
-
-class Recipe(Strict):
-    """What every training has; fixed epochs, so that results never depend on speed.
-
-    A step sums over ``shards`` batches of ``batch_size`` images, however many processes share them: one process ends
-    where several do, up to rounding. Of the first ``watched_images`` test images patch norms and the mean attention of
-    [CLS] and registers at the last block are kept after every epoch; of the first ``watched_maps`` of these, whole
-    attention maps. ``keep_every`` so many epochs the weights are kept as well; 0 for never.
-    """
-
-    epochs: Count
-    batch_size: Count
-    shards: Count = 1
-    lr: Positive
-    betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0.0)]
-    precision: Literal["fp32", "bf16"]
-    checkpoint_steps: Count
-    watched_images: Count
-    watched_maps: Count
-    keep_every: Whole = 0
-
-    @model_validator(mode="after")
-    def _maps_of_watched(self) -> Self:
-        if self.watched_maps > self.watched_images:
-            raise ValueError(f"watched_maps: expected at most the {self.watched_images} of watched_images")
-        return self
-
-
-class SmallRecipe(Recipe):
-    """AdamW and cross-entropy; warm-up over a share of the steps, cosine to zero; flips and quarter turns."""
-
-    kind: Literal["small"]
-    architecture: Architecture
-    warmup_share: Share
-    label_smoothing: Share
-    clip_norm: Positive
-
-
-class Deit3Recipe(Recipe):
-    """DeiT-III of bach2025: LAMB, binary cross-entropy, ThreeAugment, Mixup and CutMix, repeated augmentation.
-
-    Learning rates change from epoch to epoch. ``repeats`` is how often an image is augmented anew in an epoch, of which
-    there are as many fewer images. ``workers`` read images and change no result.
-    """
-
-    kind: Literal["deit3"]
-    architecture: NamedArchitecture
-    warmup_epochs: Whole
-    warmup_lr: Positive
-    final_lr: Annotated[float, Field(ge=0.0)]
-    clip_norm: Positive
-    layer_scale: Positive
-    drop_path: Share
-    mixup: Annotated[float, Field(ge=0.0)]
-    cutmix: Annotated[float, Field(ge=0.0)]
-    color_jitter: Annotated[float, Field(ge=0.0)]
-    repeats: Count
-    workers: Whole
-
-    @model_validator(mode="after")
-    def _fits_timm(self) -> Self:
-        if self.batch_size % 2:
-            raise ValueError(f"batch_size: Mixup mixes pairs, got {self.batch_size}; take an even one")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs: expected fewer than the {self.epochs} epochs, got {self.warmup_epochs}")
-        return self
-
-
-AnyRecipe = Annotated[SmallRecipe | Deit3Recipe, Field(discriminator="kind")]
+AnyRecipe = Annotated[SmallRecipe | Deit3Recipe | DinoRecipe, Field(discriminator="kind")]
 
 
 class Planting(Strict):

@@ -14,7 +14,6 @@ from vit_registers.params import (
     Params,
     PlantedModel,
     Planting,
-    PositionResampling,
     ResizedModel,
     TaggedModel,
     TimmModel,
@@ -27,7 +26,7 @@ from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2,
 from vit_registers.report.methods_training import energy, one_trained, text_of
 from vit_registers.report.names import plural
 from vit_registers.report.study import Study
-from vit_registers.report.words import joined, percent, setting
+from vit_registers.report.words import joined, percent, resampling, setting
 
 
 def _block(layer: int) -> str:
@@ -90,16 +89,10 @@ def _cifar(name: str, dataset: CifarDataset) -> str:
     )
 
 
-def _resampling(how: PositionResampling) -> str:
-    antialiased = "with antialiasing" if how.antialias else "without antialiasing"
-    offset = f" and with {setting(how.offset)} added to the new sides before they are divided" if how.offset else ""
-    return f"position embeddings resampled bicubically {antialiased}{offset}"
-
-
 def _input(model: FetchedModel | ResizedModel) -> str:
     """The input size that was asked for, and how the model got there."""
     height, width = model.size or (0, 0)
-    return f"at ${height} \\times {width}$ pixels with learned {_resampling(model.positions)}"
+    return f"at ${height} \\times {width}$ pixels with learned {resampling(model.positions)}"
 
 
 def _fetched(name: str, model: FetchedModel) -> str:

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
-from vit_registers.params import Architecture, Deit3Recipe, Energy, SmallRecipe, TrainedModel
-from vit_registers.report.latex_tables import escape, key
+from vit_registers.params import AnyRecipe, Architecture, Deit3Recipe, DinoRecipe, Energy, SmallRecipe, TrainedModel
+from vit_registers.report import methods_distillation
+from vit_registers.report.latex_tables import key
 from vit_registers.report.names import plural
-from vit_registers.report.words import joined, percent, setting
+from vit_registers.report.words import joined, named, percent, setting
 
 
-def text_of(recipe: SmallRecipe | Deit3Recipe, datasets: Sequence[str]) -> str:
+def text_of(recipe: AnyRecipe, datasets: Sequence[str]) -> str:
     """How the models of a recipe were trained: what is its own, then what every training has."""
     where = joined([key(d) for d in datasets])
-    own = _deit3(recipe, where) if isinstance(recipe, Deit3Recipe) else _small(recipe, where)
+    if isinstance(recipe, DinoRecipe):
+        own = methods_distillation.text_of(recipe, where)
+    else:
+        own = _deit3(recipe, where) if isinstance(recipe, Deit3Recipe) else _small(recipe, where)
     precision = "in 32-bit precision" if recipe.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
     images = f"{recipe.shards} times {recipe.batch_size}" if recipe.shards > 1 else f"{recipe.batch_size}"
     return (
@@ -22,7 +26,7 @@ def text_of(recipe: SmallRecipe | Deit3Recipe, datasets: Sequence[str]) -> str:
     )
 
 
-def one_trained(name: str, model: TrainedModel, recipe: SmallRecipe | Deit3Recipe) -> str:
+def one_trained(name: str, model: TrainedModel, recipe: AnyRecipe) -> str:
     """One trained model, with its shape where that is not the recipe's."""
     otherwise = ""
     if model.architecture.given and isinstance(recipe, SmallRecipe):
@@ -35,10 +39,8 @@ def _shape(shape: Architecture) -> str:
 
 
 def _deit3(recipe: Deit3Recipe, where: str) -> str:
-    shape = recipe.architecture
-    arguments = "".join(f", {escape(name)} {escape(str(value))}" for name, value in shape.arguments.items())
     return (
-        f"They are timm's {key(shape.name)}{arguments} on images of ${shape.image_size} \\times {shape.image_size}$, "
+        f"They are {named(recipe.architecture)}, "
         f"LayerScale from {setting(recipe.layer_scale)}, stochastic depth {setting(recipe.drop_path)}. Training on "
         f"{where} by the recipe of DeiT-III: LAMB, learning rate {setting(recipe.lr)} after "
         f"{plural(recipe.warmup_epochs, 'epoch')} of linear warm-up from {setting(recipe.warmup_lr)}, then a cosine to "
@@ -50,17 +52,29 @@ def _deit3(recipe: Deit3Recipe, where: str) -> str:
     )
 
 
+# What is done to each image of the small recipe.
+AUGMENTATIONS = {
+    "dihedral": "a random flip or quarter turn of every image",
+    "mirror": "every image mirrored with probability one half",
+    "crop": "every image padded with black by an eighth of its side, cropped at random and mirrored with probability "
+    "one half",
+    "none": "images as they are",
+}
+
+
 def _small(recipe: SmallRecipe, where: str) -> str:
     shape = recipe.architecture
+    scaled = f", LayerScale from {setting(shape.layer_scale)}" if shape.layer_scale else ""
+    dropped = f", stochastic depth {setting(shape.drop_path)}" if shape.drop_path else ""
     return (
         f"Unless said otherwise they have {_shape(shape)}; all have patches of "
         f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
         f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of them "
-        f"for registers. Training on {where}: AdamW, learning rate {setting(recipe.lr)} "
+        f"for registers{scaled}{dropped}. Training on {where}: AdamW, learning rate {setting(recipe.lr)} "
         f"after a linear warm-up over {percent(recipe.warmup_share)} of the steps, then a cosine to zero; "
         f"$\\beta = ({recipe.betas[0]:g}, {recipe.betas[1]:g})$; weight decay {setting(recipe.weight_decay)} on "
         f"matrices only; cross-entropy with label smoothing {setting(recipe.label_smoothing)}; gradients clipped at "
-        f"norm {setting(recipe.clip_norm)}; a random flip or quarter turn of every image."
+        f"norm {setting(recipe.clip_norm)}; {AUGMENTATIONS[recipe.augmentation]}."
     )
 
 
