@@ -22,8 +22,10 @@ from vit_registers.params import DinoRecipe
 
 
 def cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over images and over pairs of different crops, from logits (v, n, k) and (2, n, k) of which each global crop
-    is the crop of the same number; both as they are after centre and temperatures.
+    """Mean cross-entropy of student logits (v, n, k) from teacher logits (2, n, k), centre and temperatures applied.
+
+    Over images and all pairs of a global crop of the teacher and another crop of the student; the student's first two
+    crops are the teacher's.
     """
     by_pair = -torch.einsum("gnk,vnk->gv", teacher.softmax(-1), student.log_softmax(-1)) / student.shape[1]
     different = torch.ones_like(by_pair).fill_diagonal_(0.0)
@@ -45,7 +47,10 @@ class Branch(nn.Module):
 
 
 class Student(Branch):
-    """A branch that takes local crops as well, with positions resampled to their grid."""
+    """A branch that takes local crops as well, with positions resampled to their grid.
+
+    :class:`InputError` where local crops are not whole patches.
+    """
 
     def __init__(self, recipe: DinoRecipe, registers: int) -> None:
         super().__init__(recipe, registers)
