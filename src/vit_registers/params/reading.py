@@ -40,12 +40,17 @@ def check_paths(params: Params, source: str = "params.yaml") -> None:
             raise InputError(f"{source}: {key}: no such path '{path}'; correct it or mount the disk")
 
 
+MERGE = "tag:yaml.org,2002:merge"  # <<: *anchor
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice: YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                continue  # what it brings is laid under the keys given here, and may be given again
             key = self.construct_object(key_node, deep=deep)
             if key in mapping:
                 raise InputError(
