@@ -124,9 +124,33 @@ def test_a_missing_key_is_named():
         params.parse(content)
 
 
-def test_a_key_given_twice_is_refused(tmp_path):
+def test_the_search_changes_one_thing_at_a_time():
+    study = params.load(EMBEDDED, [ROOT / "params/emergence.yaml"])
+    recipes = {name: recipe.model_dump() for name, recipe in study.recipes.items()}
+    changed = {
+        "supervised": ["short", "long", "layerscale", "decay-0", "decay-30", "plain"],
+        "dino": ["long", "ti"],
+    }
+    for base, variants in changed.items():
+        for variant in variants:
+            ours, theirs = recipes[f"{base}-{variant}"], recipes[base]
+            assert len([key for key in theirs if ours[key] != theirs[key]]) == 1, variant
+    wanted = {"vit-s", *study.study.trainings}
+    assert set(study.models_used()) == wanted
+    assert {study.models[name].recipe for name in wanted} == {name for name in recipes if name != "small"}
+    sized = [m for m in wanted if study.models[m].architecture.given]
+    assert {study.models[m].recipe for m in sized} == {"supervised"}
+    assert {m for m in wanted if study.models[m].registers} == {"vit-s-r4", "dino-s-r4"}
+
+
+def test_a_key_given_twice_is_refused_unless_an_anchor_brought_it(tmp_path):
     (tmp_path / "p.yaml").write_text("seed: 1\nseed: 2\n")
     with pytest.raises(InputError, match="line 2: key 'seed' is given twice"):
+        params.read_yaml(tmp_path / "p.yaml")
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert params.read_yaml(tmp_path / "p.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 3, y: 4}\n")
+    with pytest.raises(InputError, match="line 2: key 'y' is given twice"):
         params.read_yaml(tmp_path / "p.yaml")
 
 
