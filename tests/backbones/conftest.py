@@ -1,4 +1,4 @@
-"""Trainings that do not come to their end by themselves."""
+"""What trainings are tested on, and trainings that do not come to their end by themselves."""
 
 import os
 import signal
@@ -8,7 +8,11 @@ import time
 
 import pytest
 
+from vit_registers import params
 from vit_registers.backbones import train
+from vit_registers.data import prepare
+from vit_registers.data.manifest import Manifest
+from vit_registers.steps import PrepareStep
 
 # A training whose steps take a while, so that it can be killed between them.
 SLOW = """
@@ -21,6 +25,31 @@ def slow(self, *step):
 train.Training.advance = slow
 train.run(steps.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
 """
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder with 140 small images that nothing changes."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
+    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(data):
+    return Manifest.load(data)
+
+
+@pytest.fixture(scope="session")
+def produced():
+    """Bytes of all files of a training by relative path, but those that need not be the same again."""
+
+    def produced(folder):
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "time.json")]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    return produced
 
 
 class StopError(Exception):

@@ -15,15 +15,12 @@ from safetensors.torch import load_file
 from timm.data.auto_augment import AutoAugment
 from torchvision.transforms import ColorJitter
 
-from vit_registers import params
 from vit_registers.backbones import backbone, batches, recipe, train
 from vit_registers.backbones.preprocess import load_pixels
 from vit_registers.backbones.processes import Processes, joined
-from vit_registers.data import prepare
-from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.files import read_json
-from vit_registers.steps import PrepareStep, TrainStep
+from vit_registers.steps import TrainStep
 
 ROOT = Path(__file__).parents[2]
 DEIT3 = {
@@ -81,28 +78,10 @@ def step(of=DEIT3, registers=4, **changes):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "shapes"
-    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
-    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(data):
-    return Manifest.load(data)
-
-
-@pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "model"
     train.run(step(), data, out)
     return out
-
-
-def produced(folder):
-    names = ("attention.npz", "model.json", "model.safetensors", "norms.csv", "training.csv", "epochs/0002.safetensors")
-    return {name: (folder / name).read_bytes() for name in names}
 
 
 def test_the_finished_model_is_the_module_that_was_trained(whole, manifest):
@@ -131,7 +110,7 @@ def test_weights_kept_on_the_way_are_those_of_their_epoch_and_an_older_training_
 
 
 @pytest.mark.parametrize("last", [1, 2, 5, 6, 11, 17])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last):
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last, produced):
     out = tmp_path / "model"
     stopped(step(), data, out, last)
     random.seed(last)  # whatever has drawn from the global generators meanwhile
@@ -141,7 +120,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(out) == produced(whole)
 
 
-def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "model"
     killed(step(), data, out, after=random.Random(time.time_ns()).uniform(0.0, 1.2))
     train.run(step(), data, out)

@@ -14,17 +14,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vit_registers import params
 from vit_registers.backbones import backbone, batches, positions, recipe, train
 from vit_registers.backbones.distilled import cross_entropy
 from vit_registers.backbones.multicrop import MultiCrop
 from vit_registers.backbones.processes import Processes
 from vit_registers.backbones.schedules import Distillation
-from vit_registers.data import prepare
-from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.files import read_json
-from vit_registers.steps import PrepareStep, TrainStep
+from vit_registers.steps import TrainStep
 
 ROOT = Path(__file__).parents[2]
 DINO = {
@@ -86,28 +83,10 @@ def training(**changes):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "shapes"
-    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
-    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(data):
-    return Manifest.load(data)
-
-
-@pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "model"
     train.run(step(), data, out)
     return out
-
-
-def produced(folder):
-    names = ("attention.npz", "model.json", "model.safetensors", "norms.csv", "training.csv", "epochs/0001.safetensors")
-    return {name: (folder / name).read_bytes() for name in names}
 
 
 def test_the_loss_is_that_written_out_view_by_view_and_image_by_image():
@@ -186,7 +165,8 @@ def test_local_crops_pass_a_vit_whose_positions_are_resampled_as_dino_does():
 
 
 def test_paths_are_dropped_in_the_student_at_both_sizes_and_never_in_the_teacher():
-    objective = training(drop_path=0.9).objective
+    objective = training(drop_path=0.5).objective
+    torch.manual_seed(0)
     large, small = torch.randn(2, 4, 3, 32, 32), torch.randn(3, 4, 3, 16, 16)
     once, again = objective.student.crops(large, small), objective.student.crops(large, small)
     assert not torch.equal(once[:2], again[:2])
@@ -352,7 +332,7 @@ def test_the_teacher_is_what_is_saved_and_it_has_no_head(whole, data, manifest):
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 4, 5])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last):
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last, produced):
     out = tmp_path / "model"
     stopped(step(), data, out, last)
     random.seed(last)  # whatever has drawn from the global generators meanwhile
@@ -362,7 +342,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(out) == produced(whole)
 
 
-def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "model"
     killed(step(), data, out, after=random.Random(time.time_ns()).uniform(0.0, 0.3))
     train.run(step(), data, out)

@@ -5,15 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vit_registers import params
 from vit_registers.backbones import backbone, batches, geometric, recipe, train, watch
 from vit_registers.backbones.preprocess import Preprocess, load_pixels
 from vit_registers.backbones.processes import Processes
-from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.errors import InputError
 from vit_registers.seeds import generator
-from vit_registers.steps import PrepareStep, TrainStep
+from vit_registers.steps import TrainStep
 
 RECIPE = {
     "kind": "small",
@@ -51,14 +49,6 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "shapes"
-    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
-    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """A training that nothing interrupted."""
     out = tmp_path_factory.mktemp("models") / "small"
@@ -66,15 +56,9 @@ def whole(data, tmp_path_factory):
     return out
 
 
-PRODUCED = ("attention.npz", "model.json", "model.safetensors", "norms.csv", "training.csv")
-
-
-def produced(folder):
-    return {name: (folder / name).read_bytes() for name in PRODUCED}
-
-
 def test_a_finished_training_is_a_model_and_leaves_no_checkpoint(whole):
-    assert sorted(path.name for path in whole.iterdir()) == sorted([".lock", "time.json", *produced(whole)])
+    made = [".lock", "attention.npz", "model.json", "model.safetensors", "norms.csv", "time.json", "training.csv"]
+    assert sorted(path.name for path in whole.iterdir()) == made
     loaded = backbone.load(whole)
     assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 2, (4, 4))
     assert loaded.card["training"]["steps"] == 15
@@ -171,7 +155,7 @@ def test_attention_that_bypasses_the_fused_function_is_refused():
 
 
 @pytest.mark.parametrize("last", [1, 4, 5, 7, 10, 14])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last):
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last, produced):
     out = tmp_path / "small"
     stopped(step(), data, out, last)
     assert (out / "checkpoint.pt").exists() == (last >= 4)
@@ -179,14 +163,14 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(out) == produced(whole)
 
 
-def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed):
+def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "small"
     killed(step(), data, out)
     train.run(step(), data, out)
     assert produced(out) == produced(whole)
 
 
-def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog):
+def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog, produced):
     other = train.Training(step(seed=1), 10, 5, "another key", ALONE)
     other.save(tmp_path / "small/checkpoint.pt")
     with caplog.at_level("INFO"):
@@ -195,7 +179,7 @@ def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path,
     assert produced(tmp_path / "small") == produced(whole)
 
 
-def test_another_seed_gives_another_model(whole, data, tmp_path):
+def test_another_seed_gives_another_model(whole, data, tmp_path, produced):
     train.run(step(seed=1), data, tmp_path / "small")
     assert produced(tmp_path / "small")["model.safetensors"] != produced(whole)["model.safetensors"]
 
