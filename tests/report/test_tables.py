@@ -339,6 +339,15 @@ def test_every_epoch_and_block_of_every_training_is_in_the_grid(embedded: Any, t
     assert of.loc[("vit-r2", 3, 4), "norm_max"] == 17.0 * 3 * 5
 
 
+def test_trainings_by_several_recipes_are_called_by_their_keys(make_study: Callable[..., Any], tmp_path: Path) -> None:
+    params = make_study().params.model_dump(mode="json")
+    content = {"recipes": {"other": params["recipes"]["small"]}, "models": {"vit-r4": {"recipe": "other"}}}
+    frame, _ = _run("emergence", make_study({**NATURAL_ONLY, **content}), tmp_path)
+    assert frame["model_label"].tolist() == ["vit-r0", "vit-r4"]
+    frame, _ = _run("emergence", make_study(NATURAL_ONLY), tmp_path)
+    assert frame["model_label"].tolist() == ["ViT without registers", "ViT with 4 registers"]
+
+
 @pytest.mark.parametrize("name", ["emergence", "emergence_grid"])
 def test_a_study_that_trains_nothing_says_so(name: str, make_study: Callable[..., Any], tmp_path: Path) -> None:
     assert "no model of this study was trained by the pipeline" in _run(name, make_study(RELEASED), tmp_path)[1]

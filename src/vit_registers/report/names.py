@@ -66,12 +66,10 @@ def _model(cfg: ViewStep, name: str) -> str:
 def models(cfg: ViewStep) -> dict[str, str]:
     """Label of every model of the study by its key; released models keep the name people know them by.
 
-    Trainings that a label does not tell apart differ in what only their keys say, and are called by these.
+    Trainings by several recipes differ in what only their keys say, and are called by these.
     """
-    labels = {name: _model(cfg, name) for name in cfg.kinds}
-    times = Counter(labels.values())
-    alike = {name for name in cfg.registers if times[labels[name]] > 1}
-    return _distinct({name: name if name in alike else label for name, label in labels.items()})
+    several = len(set(cfg.recipes.values())) > 1
+    return _distinct({name: name if several and name in cfg.recipes else _model(cfg, name) for name in cfg.kinds})
 
 
 def _replaced(part: Replace) -> str:

@@ -15,6 +15,7 @@ class ViewStep(Strict):
     interventions: dict[str, Intervention]
     kinds: dict[str, str]
     registers: dict[str, int]
+    recipes: dict[str, str]
     sizes: dict[str, OtherSize]
     resized: dict[str, ResizedModel]
     costs: list[str]
@@ -39,6 +40,7 @@ def view(params: Params) -> ViewStep:
         interventions={name: params.interventions[name] for run in params.study.runs for name in run.interventions},
         kinds={name: params.models[name].kind for name in used},
         registers={name: m.registers for name, m in trained.items()},
+        recipes={name: m.recipe for name, m in trained.items()},
         sizes={name: m.architecture for name, m in trained.items() if m.architecture.given},
         resized={name: m for name in used if isinstance(m := params.models[name], ResizedModel)},
         costs=list(params.cost.architectures),
