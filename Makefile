@@ -1,6 +1,6 @@
 # make study: everything, from nothing to report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study test setup lock
+.PHONY: study test units pipelines setup lock
 
 BIN := .venv/bin
 
@@ -16,7 +16,14 @@ test: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@echo "unit tests and whole pipelines, side by side: about a quarter of an hour on two cores"
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync units pipelines
+
+units:
+	$(BIN)/pytest --ignore tests/workflow
+
+pipelines:
+	$(BIN)/pytest tests/workflow
 
 setup:
 	@workflow/scripts/setup.sh

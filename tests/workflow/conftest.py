@@ -24,13 +24,6 @@ study:
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole pipelines run one after another, in one process that shares their finished studies; the rest beside it."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-
-
 @dataclass(frozen=True)
 class Project:
     """A copy of the repository whose own source is what runs in it."""
