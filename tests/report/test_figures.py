@@ -74,6 +74,21 @@ def test_figures_are_legible_at_the_width_of_the_page(name: str, embedded: Any, 
     assert len(np.unique(pixels)) > 10
 
 
+def test_many_trainings_fit_on_a_page_and_each_shows_its_epochs(make_study: Callable[..., Any]) -> None:
+    trained = {"kind": "trained", "dataset": "shapes", "recipe": "small", "registers": 2}
+    names = [f"t{i}" for i in range(21)]
+    study = {"trainings": names, "runs": NATURAL_ONLY["study"]["runs"], "detections": [], "comparisons": []}
+    made = make_study({"models": dict.fromkeys(names, trained), "study": study})
+    for name in ("norms_by_epoch", "register_cosine_by_epoch", "attention_by_epoch", "focus_by_epoch"):
+        figure = _draw(name, made)
+        assert figure.get_size_inches()[1] <= 8.0, name
+        figure.draw_without_rendering()
+        shown = [[text.get_text() for text in axes.get_xticklabels()] for axes in figure.axes]
+        if name == "norms_by_epoch":
+            assert len(shown) == 23
+            assert all(set(labels) & {"2", "4", "6"} for labels in shown)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -6,12 +6,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from vit_registers.report import style
 from vit_registers.report.figures_layers import STATISTICS, grid
 from vit_registers.report.study import Condition, Study, trained
 
 HIGHEST = 7.4  # inches of all rows of panels together
+FEW = 20  # epochs whose points are marked
 
 
 def _epochs(rows: pd.DataFrame) -> list[int]:
@@ -34,7 +36,8 @@ def norms_by_epoch(study: Study, readouts: Path) -> Figure:
             at = [study.estimate(Condition(dataset, name, f"epoch {e}"), "training", metric).value for e in epochs]
             panel.plot(epochs, [value or float("nan") for value in at], dashes, color=style.PATCHES)
         panel.set(title=study.models[name].removeprefix("ViT "), xlabel="epoch", yscale="log")
-        panel.set_xticks(epochs[:: max(1, len(epochs) // 4)])
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panel.tick_params(labelbottom=True)  # of every panel: trainings may differ in length
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))
     axes[0].set_ylabel("L2 norm of patch tokens")
     handles = [Line2D([], [], color=style.PATCHES, linestyle=look, label=text) for text, look in STATISTICS.values()]
@@ -60,10 +63,10 @@ def register_cosine_by_epoch(study: Study, readouts: Path) -> Figure:
             epochs, dataset = _epochs(mine), str(mine["dataset"].iloc[0])
             at = [study.estimate(Condition(dataset, name, f"epoch {e}"), "training", metric) for e in epochs]
             value, low, high = ([getattr(cell, part) for cell in at] for part in ("value", "low", "high"))
-            panel.plot(epochs, value, dashes, color=color, marker="o", markersize=2.5)
+            panel.plot(epochs, value, dashes, color=color, marker="o" if len(epochs) <= FEW else "", markersize=2.5)
             panel.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-            panel.set_xticks(epochs[:: max(1, len(epochs) // 8)])
         panel.set(title=title, xlabel="epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     panels[0].set_ylabel("cosine of attention maps")
     labels = [study.models[name].removeprefix("ViT ") for name in shown]
     handles = [Line2D([], [], color=c, label=t) for c, t in zip(style.ordered(len(shown)), labels, strict=True)]
