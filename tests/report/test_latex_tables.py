@@ -3,7 +3,8 @@ import io
 import pandas as pd
 import pytest
 
-from vit_registers.report.latex_tables import Column, Table, count, escape, estimate, number, probability
+from vit_registers.report.latex_tables import Column, Table
+from vit_registers.report.latex_text import count, escape, estimate, number, probability
 from vit_registers.report.study import Estimate
 
 
@@ -128,3 +129,43 @@ def test_a_column_that_is_not_printed_is_in_the_csv_only() -> None:
 
 def test_a_table_without_rows_says_so() -> None:
     assert Table([Column("a", "A")], empty="nothing_here").latex() == "\\emph{nothing\\_here}\n"
+
+
+def _long(rows: list[tuple[str, str, float]]) -> list[str]:
+    columns = [Column("model", "Model"), Column("name", "Condition"), Column("a", "A")]
+    table = Table(columns, long=True, heading="model", empty="nothing here")
+    for model, name, value in rows:
+        table.add({"model": model, "name": name, "a": Estimate(value, n=10)}, rule=bool(model))
+    return table.latex().splitlines()
+
+
+def test_a_long_table_repeats_its_head_and_names_each_group_once_above_it() -> None:
+    lines = _long([("M_1", "as it is", 1.0), ("", "changed", 2.0), ("K", "as it is", 3.0)])
+    assert lines[:2] == [r"\begin{longtable}{@{}ll@{}}", r"\resultcaption \\"]
+    assert lines.count(r"Condition & A \\") == 2
+    body = lines[lines.index(r"\endfoot") + 1 :]
+    assert body == [
+        r"\multicolumn{2}{@{}l}{\textbf{M\_1}} \\*",
+        r"\quad as it is & $1.00$ \\",
+        r"\quad changed & $2.00$ \\",
+        r"\addlinespace",
+        r"\multicolumn{2}{@{}l}{\textbf{K}} \\*",
+        r"\quad as it is & $3.00$ \\",
+        r"\end{longtable}",
+    ]
+    head, again = (
+        lines[: lines.index(r"\endfirsthead")],
+        lines[lines.index(r"\endfirsthead") : lines.index(r"\endhead")],
+    )
+    assert again[1] == r"\multicolumn{2}{@{}l}{\emph{continued}} \\"
+    assert again[2:] == head[2:]
+    assert lines[lines.index(r"\endhead") + 1] == r"\bottomrule"
+
+
+def test_a_long_table_without_rows_keeps_its_caption() -> None:
+    assert _long([])[1:3] == [r"\resultcaption \\", r"\emph{nothing here} \\"]
+
+
+def test_the_heading_is_a_column_of_the_csv() -> None:
+    table = Table([Column("model", "Model"), Column("a", "A")], rows=[{"model": "M", "a": 1.0}], heading="model")
+    assert list(table.frame()) == ["model", "a"]

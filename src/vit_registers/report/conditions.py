@@ -9,7 +9,7 @@ from vit_registers.params import (
     RestrictClsAttention,
     singles,
 )
-from vit_registers.report.latex_tables import key
+from vit_registers.report.latex_text import key
 from vit_registers.report.names import plural
 
 

@@ -12,7 +12,7 @@ from vit_registers import steps
 from vit_registers.files import canonical, read_json, write_text
 from vit_registers.params import GeneratedDataset, Params
 from vit_registers.report import methods, versions
-from vit_registers.report.latex_tables import count, escape, estimate, number, probability
+from vit_registers.report.latex_text import count, escape, estimate, number, probability
 from vit_registers.report.names import plural
 from vit_registers.report.study import NONE_FOUND, Condition, Estimate, Study
 from vit_registers.report.words import joined

@@ -1,4 +1,4 @@
-"""A table as CSV with raw numbers and as a booktabs ``tabular`` with rounded ones."""
+"""A table as CSV with raw numbers and, for LaTeX, set by booktabs with rounded ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,78 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from vit_registers.files import replacing, write_text
+from vit_registers.report.latex_text import ABSENT, count, escape, estimate, number, probability
 from vit_registers.report.study import Estimate
 
 Cell = str | int | float | Estimate | None
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "[": "{[}",  # a bracket that opens a cell would be read as the optional argument of \\
-    "]": "{]}",
-    "−": "$-$",
-}
-SHARES = {"share", "fraction", "overlap", "accuracy"}  # first words of units that are printed in percent
-WHOLE = {"block", "layer", "count"}
-ABSENT = "--"
-
-
-def escape(text: str) -> str:
-    """``text`` so that LaTeX prints it as it is."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
-
-
-def key(name: str) -> str:
-    """A key of params, set as code."""
-    return rf"\texttt{{{escape(name)}}}"
-
-
-def count(number: int) -> str:
-    """A whole number with commas between thousands, which LaTeX is kept from spacing as punctuation."""
-    return f"{number:,}".replace(",", "{,}")
-
-
-def number(value: float, unit: str, signed: bool = False, decimals: int = 1) -> str:
-    """A value as it is read: shares in percent with ``decimals``, anything else with three significant digits."""
-    sign = "+" if signed else ""
-    kind = unit.split(" ")[0]
-    if kind in SHARES:
-        text = f"{100 * value:{sign}.{decimals}f}"
-    elif kind in WHOLE:
-        text = f"{value:{sign},.0f}"
-    else:
-        text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:{sign},.0f}"
-        if "e" in text:
-            mantissa, exponent = text.split("e")
-            text = rf"{mantissa} \times 10^{{{int(exponent)}}}"
-    if not text.strip("+-0."):
-        text = text.lstrip("+-")  # what rounds to zero has no sign
-    return f"${text.replace(',', '{,}')}$"
-
-
-def probability(p: float) -> str:
-    """A p-value; below one in a thousand only that it is."""
-    return "$<$0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def estimate(cell: Estimate, signed: bool = False, decimals: int = 1) -> str:
-    """``value [low, high]``, or a dash where there is no number."""
-    if cell.value is None:
-        return ABSENT
-    text = number(cell.value, cell.unit, signed, decimals)
-    if cell.low is None or cell.high is None:
-        return text
-    low, high = (number(bound, cell.unit, signed, decimals) for bound in (cell.low, cell.high))
-    return f"{text} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -106,7 +38,8 @@ class Table:
     """Rows of cells under columns; ``rules`` are the rows before which a thin rule stands.
 
     ``keys`` are columns of the CSV only: the keys of params that a row is about. ``empty`` is what the table says
-    where it has no row; ``spaced`` sets rows apart, where they have several lines.
+    where it has no row; ``spaced`` sets rows apart, where they have several lines. A ``long`` one goes on over pages.
+    The text of the column ``heading``, where a row has one, stands on a line of its own over that row and those below.
     """
 
     columns: Sequence[Column]
@@ -115,6 +48,8 @@ class Table:
     rules: set[int] = field(default_factory=set)
     empty: str = "nothing was measured"
     spaced: bool = False
+    long: bool = False
+    heading: str | None = None
 
     def add(self, row: Mapping[str, Cell], rule: bool = False) -> None:
         """Append a row, with a thin rule before it unless it is the first."""
@@ -159,7 +94,11 @@ class Table:
 
     @property
     def _printed(self) -> list[Column]:
-        return [column for column in self.columns if column.printed]
+        return [column for column in self.columns if column.printed and column.key != self.heading]
+
+    @property
+    def _width(self) -> int:
+        return sum(2 if column.p else 1 for column in self._printed)
 
     def _n(self, column: Column) -> int | None:
         """What all estimates of a column rest on, where it is one number."""
@@ -229,19 +168,35 @@ class Table:
             lines.append(" & ".join(ns) + r" \\")
         return lines
 
-    def latex(self) -> str:
-        """The ``tabular``, ready to stand under a caption."""
-        if not self.rows:
-            return f"\\emph{{{escape(self.empty)}}}\n"
-        alignment = "".join(column.alignment + ("r" if column.p else "") for column in self._printed)
-        lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule", *self._head(), r"\midrule"]
+    def _body(self) -> list[str]:
+        lines: list[str] = []
         for i, row in enumerate(self.rows):
-            if i in self.rules:
-                lines.append(r"\midrule")
-            elif i and self.spaced:
+            heads = row.get(self.heading) if self.heading else None
+            if i and (heads or self.spaced):
                 lines.append(r"\addlinespace")
-            lines.append(self._line(row))
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+            elif i in self.rules and not self.heading:
+                lines.append(r"\midrule")
+            if heads:
+                lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{\textbf{{{escape(str(heads))}}}}} \\*")
+            lines.append((r"\quad " if self.heading else "") + self._line(row))
+        return lines
+
+    def latex(self) -> str:
+        """The ``tabular``, ready to stand under a caption; of a long one the ``longtable`` with ``\\resultcaption``."""
+        if not self.rows and not self.long:
+            return f"\\emph{{{escape(self.empty)}}}\n"
+        if not self.rows:
+            lines = [r"\begin{longtable}{@{}l@{}}", r"\resultcaption \\", rf"\emph{{{escape(self.empty)}}} \\"]
+            return "\n".join([*lines, r"\end{longtable}", ""])
+        alignment = "".join(column.alignment + ("r" if column.p else "") for column in self._printed)
+        head = [r"\toprule", *self._head(), r"\midrule"]
+        if not self.long:
+            lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", *head, *self._body(), r"\bottomrule"]
+            return "\n".join([*lines, r"\end{tabular}", ""])
+        again = rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{\emph{{continued}}}} \\"
+        lines = [rf"\begin{{longtable}}{{@{{}}{alignment}@{{}}}}", r"\resultcaption \\", *head, r"\endfirsthead"]
+        lines += [again, *head, r"\endhead", r"\bottomrule", r"\endfoot", *self._body()]
+        return "\n".join([*lines, r"\end{longtable}", ""])
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``name.csv`` and ``name.tex`` to ``folder``."""

@@ -21,7 +21,7 @@ from vit_registers.params import (
     VocDataset,
 )
 from vit_registers.report import conditions
-from vit_registers.report.latex_tables import count, escape, key
+from vit_registers.report.latex_text import count, escape, key
 from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2, information, looking, sweep, zero_shot
 from vit_registers.report.methods_training import energy, one_trained, text_of
 from vit_registers.report.names import plural

@@ -1,7 +1,7 @@
 """The methods text of single readouts."""
 
 from vit_registers.params import Params
-from vit_registers.report.latex_tables import count, escape
+from vit_registers.report.latex_text import count, escape
 from vit_registers.report.names import plural
 from vit_registers.report.words import joined, percent, setting
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vit_registers.params import AnyRecipe, Architecture, Deit3Recipe, DinoRecipe, Energy, SmallRecipe, TrainedModel
 from vit_registers.report import methods_distillation
-from vit_registers.report.latex_tables import key
+from vit_registers.report.latex_text import key
 from vit_registers.report.names import plural
 from vit_registers.report.words import joined, named, percent, setting
 

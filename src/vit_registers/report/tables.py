@@ -48,7 +48,7 @@ def test_time_registers(study: Study) -> Table:
     share = replace(SHARE, title="Artifacts (%)")
     seen = Column("cls_to_artifacts", "[CLS] on them (%)")
     columns = [MODEL, CONDITION, *NORMS, share, seen, CORLOC, replace(TOP1_CLS, title="Top-1 (%)")]
-    table = Table(columns, KEYS, empty=NONE_FOUND)
+    table = Table(columns, KEYS, empty=NONE_FOUND, heading=MODEL.key)
 
     def row(condition: Condition, first: bool) -> dict[str, Cell]:
         cells = row_of(study, condition, columns, first)
@@ -92,23 +92,24 @@ def register_count(study: Study) -> Table:
 
 def probe(study: Study) -> Table:
     """Linear probes and nearest neighbours under every condition; further metrics on [CLS] are in the CSV."""
+    top1 = "Top-1 of the linear probe (%)"
     columns = [
         MODEL,
         CONDITION,
-        TOP1_CLS,
+        replace(TOP1_CLS, title="[CLS]", group=top1),
         Column("top3_cls", "Top-3 (%), [CLS]", printed=False),
         Column("macro_f1_cls", "Macro F1 (%), [CLS]", printed=False),
         Column("macro_precision_cls", "Macro precision (%), [CLS]", printed=False),
         Column("macro_recall_cls", "Macro recall (%), [CLS]", printed=False),
         Column("auc_cls", "AUC, [CLS]", printed=False),
-        TOP1_PATCHES,
+        replace(TOP1_PATCHES, title="Mean patch", group=top1),
         Column("top1_cls+patch_mean", "Top-1 (%), both", printed=False),
-        Column("top1_appended", "Top-1 (%), appended"),
+        Column("top1_appended", "Appended", group=top1),
         Column("kept_cls", "Top-1 (%), head kept", printed=False),
         KNN,
         Column("linear_evaluation", "Linear eval. (%)"),
     ]
-    return by_condition(study, Table(columns, KEYS))
+    return by_condition(study, Table(columns, KEYS, long=True, heading=MODEL.key))
 
 
 def classification(study: Study) -> Table:
@@ -183,10 +184,10 @@ def comparisons(study: Study) -> Table:
     }
     rows = study.rows[study.rows["reference"].notna() & study.rows["value"].notna()]
     measured = sorted(set(rows["readout"] + "/" + rows["metric"].str.removesuffix("_difference")))
-    columns = [Column("question", "Question: difference", r">{\raggedright\arraybackslash}p{8cm}")]
+    columns = [Column("question", "Question: difference", r">{\raggedright\arraybackslash}p{7.8cm}")]
     for key in [*shown, *(key for key in measured if key not in shown)]:
         columns.append(Column(key, shown.get(key, key), signed=True, p=True, printed=key in shown))
-    table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing", spaced=True)
+    table = Table(columns, ("dataset", "a", "b"), empty="this study compares nothing", spaced=True, long=True)
     for dataset in study.datasets:
         ran = {f"{c.model}/{c.name}": c for c in study.planned if c.dataset == dataset}
         for comparison in study.cfg.comparisons:

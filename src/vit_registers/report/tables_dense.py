@@ -14,7 +14,7 @@ def dense(study: Study) -> Table:
         columns += [Column(f"{metric}_{head}", title, group=group) for head, title in HEADS.items()]
     for head, title in HEADS.items():
         columns.append(Column(f"pixel_accuracy_{head}", f"Pixels right (%), {title.lower()}", printed=False))
-    return by_condition(study, Table(columns, KEYS))
+    return by_condition(study, Table(columns, KEYS, long=True, heading=MODEL.key))
 
 
 def zero_shot(study: Study) -> Table:

@@ -9,7 +9,8 @@ from vit_registers.report.study import Study
 
 def lost_corloc(study: Study) -> Table:
     """CorLoc of both methods under every condition, and of boxes that look at no image."""
-    table = Table([MODEL, CONDITION, replace(CORLOC, title="LOST (%)"), Column("dino_seg", "DINO-seg (%)")], KEYS)
+    columns = [MODEL, CONDITION, replace(CORLOC, title="LOST (%)"), Column("dino_seg", "DINO-seg (%)")]
+    table = Table(columns, KEYS, long=True, heading=MODEL.key)
     for dataset in study.datasets:
         condition = next(c for c in study.baselines if c.dataset == dataset)
         for kind in ("centre", "random"):

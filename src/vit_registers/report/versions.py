@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vit_registers.files import read_json
 from vit_registers.report import names
-from vit_registers.report.latex_tables import Column, Table, count, escape
+from vit_registers.report.latex_tables import Column, Table
+from vit_registers.report.latex_text import count, escape
 from vit_registers.report.study import Study
 
 PACKAGES = [

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vit_registers.params import NamedArchitecture, PositionResampling
-from vit_registers.report.latex_tables import escape, key
+from vit_registers.report.latex_text import escape, key
 
 
 def joined(items: Sequence[str]) -> str:
