@@ -26,20 +26,20 @@ def local_information(study: Study) -> Table:
     """Neighbours, position and pixels of high-norm and of normal patches of every model as it is."""
     columns = [
         MODEL,
-        HIGH,
         Column("measure", "Of a patch"),
-        Column("normal", "Normal"),
-        Column("high", "High"),
+        HIGH,
+        Column("normal", "Normal patches"),
+        Column("high", "High ones"),
         Column("difference", "High less normal", signed=True, p=True),
     ]
-    table = Table(columns, KEYS[:2])
+    table = Table(columns, KEYS[:2], long=True, heading=MODEL.key)
     for condition in study.baselines:
         rows = study.measured_rows(condition)
         first = True
         for metric, label in LOCAL.items():
             if not rows["metric"].str.startswith(f"{metric}[").any():
                 continue  # neighbours are kept where extraction says so
-            row = row_of(study, condition, (), first) | {"kind": _kind(study, condition) if first else ""}
+            row = row_of(study, condition, (), first) | {"kind": _kind(study, condition)}
             row["measure"] = label
             for kind in ("normal", "high"):
                 cell = study.estimate(condition, "information", f"{metric}[{kind}]")
