@@ -16,7 +16,7 @@ test: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
-	@echo "unit tests and whole pipelines, side by side: about a quarter of an hour on two cores"
+	@echo "unit tests and whole pipelines, side by side: under twenty minutes on two cores"
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync units pipelines
 
 units:

@@ -1,18 +1,26 @@
 """What trainings are tested on, and trainings that do not come to their end by themselves."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from vit_registers import params
 from vit_registers.backbones import train
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
+from vit_registers.files import read_json
 from vit_registers.steps import PrepareStep
+
+ROOT = Path(__file__).parents[2]
 
 # A training whose steps take a while, so that it can be killed between them.
 SLOW = """
@@ -92,3 +100,50 @@ def killed():
         assert not (out / "model.json").exists()
 
     return killed
+
+
+@pytest.fixture
+def resumed(stopped):
+    """Train until step ``last`` would be next, let others draw from the global generators, and train to the end."""
+
+    def resumed(cfg, data, out, last):
+        stopped(cfg, data, out, last)
+        random.seed(last)
+        np.random.seed(last)  # noqa: NPY002
+        torch.manual_seed(last)
+        train.run(cfg, data, out)
+
+    return resumed
+
+
+@pytest.fixture
+def shared():
+    """The model folder of a training by two processes, started as a person would in ``folder``."""
+
+    def shared(cfg, data, folder):
+        (folder / "data").mkdir(parents=True)
+        (folder / "data/prepared").symlink_to(data.parent)
+        command = ["-m", "vit_registers.cli", "train", "--model", cfg.name, "--processes", "2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+        command = [sys.executable, *command, "--cfg", cfg.model_dump_json()]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        out = folder / "results/models" / cfg.name
+        assert read_json(out / "time.json")["processes"] == 2
+        return out
+
+    return shared
+
+
+@pytest.fixture
+def agree():
+    """Weights of about .02 to 1 and losses are the same to 2e-5: sums over shards are rounded in another order."""
+
+    def agree(one, two):
+        ours, theirs = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+        assert ours.keys() == theirs.keys()
+        assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 2e-5
+        curves = [np.loadtxt(out / "training.csv", delimiter=",", skiprows=1)[:, 2] for out in (one, two)]
+        assert np.abs(curves[0] - curves[1]).max() < 2e-5
+
+    return agree

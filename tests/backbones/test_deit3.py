@@ -1,10 +1,7 @@
 """The recipe of DeiT-III on a DeiT-III of two narrow blocks, and trainings that several processes share."""
 
 import math
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from vit_registers.backbones import backbone, batches, recipe, train
 from vit_registers.backbones.preprocess import load_pixels
 from vit_registers.backbones.processes import Processes, joined
 from vit_registers.errors import InputError
-from vit_registers.files import read_json
 from vit_registers.steps import TrainStep
 
 ROOT = Path(__file__).parents[2]
@@ -110,14 +106,9 @@ def test_weights_kept_on_the_way_are_those_of_their_epoch_and_an_older_training_
 
 
 @pytest.mark.parametrize("last", [1, 2, 5, 6, 11, 17])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, stopped, last, produced):
-    out = tmp_path / "model"
-    stopped(step(), data, out, last)
-    random.seed(last)  # whatever has drawn from the global generators meanwhile
-    np.random.seed(last)  # noqa: NPY002
-    torch.manual_seed(last)
-    train.run(step(), data, out)
-    assert produced(out) == produced(whole)
+def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, resumed, last, produced):
+    resumed(step(), data, tmp_path / "model", last)
+    assert produced(tmp_path / "model") == produced(whole)
 
 
 def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
@@ -127,30 +118,11 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data,
     assert produced(out) == produced(whole)
 
 
-def launched(count, cfg, data, folder):
-    """The model folder of a training by ``count`` processes, started as a person would in ``folder``."""
-    (folder / "data").mkdir(parents=True)
-    (folder / "data/prepared").symlink_to(data.parent)
-    command = ["-m", "vit_registers.cli", "train", "--model", cfg.name, "--processes", str(count)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, *command, "--cfg", cfg.model_dump_json()]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "results/models" / cfg.name
-
-
 @pytest.mark.parametrize("of", [DEIT3, SMALL], ids=["deit3", "small"])
-def test_two_processes_end_where_one_does(data, tmp_path, of):
-    """To 2e-5 of weights of about .02 to 1: sums over shards are rounded in another order, and nothing else differs."""
-    one, two = tmp_path / "one", launched(2, step(of), data, tmp_path / "two")
-    train.run(step(of), data, one)
-    assert read_json(two / "time.json")["processes"] == 2
-    ours, theirs = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert ours.keys() == theirs.keys()
-    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 2e-5
-    curves = [np.loadtxt(out / "training.csv", delimiter=",", skiprows=1)[:, 2] for out in (one, two)]
-    assert np.abs(curves[0] - curves[1]).max() < 2e-5
-    moved = load_file(one / "model.safetensors")["blocks.0.attn.qkv.weight"]
+def test_two_processes_end_where_one_does(data, tmp_path, of, shared, agree):
+    train.run(step(of), data, tmp_path / "one")
+    agree(tmp_path / "one", shared(step(of), data, tmp_path / "two"))
+    moved = load_file(tmp_path / "one/model.safetensors")["blocks.0.attn.qkv.weight"]
     first = train.Training(step(of), 10, 5, "key", Processes(0, 1, torch.device("cpu"))).module.state_dict()
     assert float((moved - first["blocks.0.attn.qkv.weight"]).abs().max()) > 5e-4  # it did train
 

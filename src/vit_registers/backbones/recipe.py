@@ -17,7 +17,7 @@ from vit_registers.params import AnyRecipe, Deit3Recipe, DinoRecipe, SmallRecipe
 
 Supervised = SmallRecipe | Deit3Recipe
 
-TOKENS = ("cls_token", "reg_token", "pos_embed")  # never decayed
+TOKENS = ("cls_token", "reg_token", "pos_embed")  # not decayed, unless a recipe says so
 
 
 def architecture(recipe: AnyRecipe, registers: int, classes: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Hue = Annotated[float, Field(ge=0.0, le=0.5)]
 Area = tuple[Annotated[float, Field(gt=0.0, le=1.0)], Annotated[float, Field(gt=0.0, le=1.0)]]
 
 
-class MultiCrop(Strict):
+class Crops(Strict):
     """Two global crops at the input size and ``local_crops`` of ``local_size``; scales are shares of the area."""
 
     global_scale: Area  # 0.4, 1.0
@@ -30,11 +30,12 @@ class MultiCrop(Strict):
 
 
 class Colours(Strict):
-    """What is done to the colours of a crop, each with its probability; ``blur_shares`` of both globals and locals."""
+    """What is done to the colours of a crop, each with its probability.
 
-    jitter: tuple[
-        Strength, Strength, Strength, Annotated[float, Field(ge=0.0, le=0.5)]
-    ]  # 0.4, 0.4, 0.2, 0.1: b, c, s, hue
+    ``blur_shares``: of the first global crop, the second and local ones.
+    """
+
+    jitter: tuple[Strength, Strength, Strength, Hue]  # 0.4, 0.4, 0.2, 0.1: brightness, contrast, saturation, hue
     jitter_share: Share  # 0.8
     grey_share: Share  # 0.2
     blur_radius: tuple[Strength, Strength]  # 0.1, 2.0 at 224 pixels
@@ -84,7 +85,7 @@ class DinoRecipe(Recipe):
     student_temperature: Positive  # 0.1
     teacher: Teacher
     projection: Projection
-    crops: MultiCrop
+    crops: Crops
     colours: Colours
     positions: PositionResampling = PositionResampling(antialias=False, offset=0.1)
     workers: Whole

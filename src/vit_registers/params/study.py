@@ -39,8 +39,8 @@ class Further(Strict):
 class Study(Strict):
     """What the report is called and what it runs.
 
-    ``trainings`` are models that are trained and watched and that no run has: a search over trainings need not measure
-    each of them.
+    ``trainings`` are models that are trained and watched whether a run has them or not: a search over trainings need
+    not measure each of them.
     """
 
     title: str

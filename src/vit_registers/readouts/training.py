@@ -1,4 +1,6 @@
-"""The step that puts what was watched during a training into the tidy table: loss, patch norms, attention by epoch."""
+"""The step that puts what was watched during a training into the tidy table: loss, patch norms and attention by
+epoch, and whether artifacts arose.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,29 +34,29 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
     norms, losses = pd.read_csv(model / "norms.csv"), pd.read_csv(model / "training.csv")["loss"].to_numpy()
     with np.load(model / "attention.npz", allow_pickle=False) as content:
         attention = {name: content[name] for name in content.files}
-    whole = read_json(model / "model.json")
-    card = whole["training"]
+    card = read_json(model / "model.json")
+    of = card["training"]
     epochs = int(norms["epoch"].max())
     rows = [
         Metric(
             cfg.model,
-            card["dataset"],
+            of["dataset"],
             f"epoch {epoch}",
             "training",
             metric,
             value,
             unit,
-            card["watched"],
+            of["watched"],
             layer=int(layer),
         )
         for metric, unit in UNITS.items()
         for epoch, layer, value in zip(norms["epoch"], norms["layer"], norms[metric], strict=True)
     ]
     for epoch, of_epoch in enumerate(losses.reshape(epochs, -1)):
-        where = (cfg.model, card["dataset"], f"epoch {epoch + 1}", "training")
+        where = (cfg.model, of["dataset"], f"epoch {epoch + 1}", "training")
         rows.append(Metric(*where, "loss", float(of_epoch.mean()), "cross-entropy, mean over steps", len(of_epoch)))
-    rows += _cosines(cfg, card["dataset"], attention, int(norms["layer"].max()))
-    rows += [*_emergence(cfg.model, whole, norms), *_top1(cfg, card)]
+    rows += _cosines(cfg, of["dataset"], attention, int(norms["layer"].max()))
+    rows += [*_emergence(cfg.model, card, norms), *_top1(cfg, of)]
     metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
     with replacing(out / f"{cfg.model}.maps.npz") as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **{name: attention[name] for name in MAPS})  # type: ignore[arg-type]  # its stub takes names for options
@@ -87,7 +89,7 @@ def _emergence(model: str, card: Mapping[str, Any], norms: pd.DataFrame) -> list
     last = norms[norms["epoch"] == norms["epoch"].max()]
     of = card["training"]
 
-    def row(metric: str, value: float | None, unit: str, layer: int | None = None) -> Metric:
+    def row(metric: str, value: float, unit: str, layer: int | None = None) -> Metric:
         return Metric(model, of["dataset"], "training", "emergence", metric, value, unit, of["watched"], layer=layer)
 
     rows = [row("parameters", card["parameters"], "count"), row("epochs", len(set(norms["epoch"])), "count")]

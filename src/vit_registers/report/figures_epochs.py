@@ -1,6 +1,5 @@
 """Figures of what goes by epoch while models train: norms, and how alike the attention of registers is."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ from vit_registers.report import style
 from vit_registers.report.figures_layers import STATISTICS, grid
 from vit_registers.report.study import Condition, Study, trained
 
-HIGHEST = 7.4  # inches of all rows of panels together
 FEW = 20  # epochs whose points are marked
 
 
@@ -27,7 +25,7 @@ def norms_by_epoch(study: Study, readouts: Path) -> Figure:
     shown = [name for name in trained(study) if (rows["model"] == name).any()]
     if not shown:
         return style.message("no model of this study was trained by the pipeline")
-    figure, axes = grid([len(shown)], min(1.7, HIGHEST / math.ceil(len(shown) / 5)))
+    figure, axes = grid([len(shown)], 1.7)
     for panel, name in zip(axes, shown, strict=True):
         mine = rows[rows["model"] == name]
         epochs = _epochs(mine)

@@ -18,6 +18,7 @@ from vit_registers.report.arrays import histogram
 from vit_registers.report.study import Condition, Study
 
 _Dashes = Literal["-", "--", ":"]
+HIGHEST = 7.4  # inches of all rows of panels together
 STATISTICS: dict[str, tuple[str, _Dashes]] = {
     "norm_median": ("median", "-"),
     "norm_p99": ("99th percentile", "--"),
@@ -47,9 +48,13 @@ def sections(study: Study) -> list[list[Condition]]:
 
 
 def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the text with panels in sections on rows of their own of ``height`` inches."""
+    """A figure as wide as the text with panels in sections on rows of their own of ``height`` inches.
+
+    Rows are lower where there are too many for a page.
+    """
     columns = min(most, max(counts))
     rows = [math.ceil(count / columns) for count in counts]
+    height = min(height, HIGHEST / sum(rows))
     figure = Figure(figsize=(style.WIDTH, sum(rows) * height + 0.35), layout="constrained")
     axes = figure.subplots(sum(rows), columns, squeeze=False, sharex=sharex, sharey=True)
     panels: list[Axes] = []

@@ -39,22 +39,27 @@ def emergence(study: Study) -> Table:
     for model in (name for name in trained(study) if name in datasets):
         condition = Condition(datasets[model], model, "training")
         row: dict[str, Cell] = {"dataset": condition.dataset, "model": model, "model_label": study.models[model]}
-        for column in columns[1:]:
-            if not column.key.endswith("_block"):
-                cell = study.estimate(condition, "emergence", column.key)
-                row[column.key] = cell if column.key == "top1" else replace(cell, n=None)
-        for peak in ("ratio_most", "share_above_most"):
-            row[f"{peak}_block"] = _block(study, condition, peak)
-        if not study.estimate(condition, "emergence", "share_above_most").value:
-            row |= {"share_above_most_epoch": None, "share_above_most_block": None}
+        row["top1"] = study.estimate(condition, "emergence", "top1")
+        for metric in ("parameters", "epochs"):
+            row[metric] = _whole(study, condition, metric)
+        for metric in ("ratio_most", "share_above_most", "share_last"):
+            row[metric] = replace(study.estimate(condition, "emergence", metric), n=None)
+        row |= _where(study, condition, "ratio_most")
+        if study.estimate(condition, "emergence", "share_above_most").value:
+            row |= _where(study, condition, "share_above_most")
         table.add(row)
     return table
 
 
-def _block(study: Study, condition: Condition, metric: str) -> int | None:
-    """The block that a peak was found at."""
-    series = study.series(condition, "emergence", metric)
-    return None if series.empty else int(series.index[0])
+def _whole(study: Study, condition: Condition, metric: str) -> int:
+    """A number that counts something."""
+    return int(study.estimate(condition, "emergence", metric).value)  # type: ignore[arg-type]  # every training has it
+
+
+def _where(study: Study, condition: Condition, peak: str) -> dict[str, Cell]:
+    """Epoch and block that a peak was found at."""
+    block = int(study.series(condition, "emergence", peak).index[0])
+    return {f"{peak}_epoch": _whole(study, condition, f"{peak}_epoch"), f"{peak}_block": block}
 
 
 def emergence_grid(study: Study) -> Table:
