@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.pairs import compare
-from vit_registers.allocator import keep_freed_memory
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.measurable import layout_of
-from vit_registers.backbones.preprocess import Preprocess
+from vit_registers.core.allocator import keep_freed_memory
 from vit_registers.forward import readers as r
-from vit_registers.forward.run import PRECISIONS, reading
+from vit_registers.forward.reading import PRECISIONS, reading
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.supported import layout_of
 from vit_registers.registers.neurons import NeuronScores
 
 

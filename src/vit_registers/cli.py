@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from vit_registers import params as params_module
-from vit_registers import steps
-from vit_registers.allocator import keep_freed_memory
-from vit_registers.errors import InputError
+from vit_registers.core.allocator import keep_freed_memory
+from vit_registers.core.errors import InputError
 from vit_registers.params import Params, Strict
+from vit_registers.pipeline import slices as steps
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -59,7 +59,7 @@ def prepare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> N
 @app.command()
 def fetch(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """A model of timm, OpenCLIP or a checkpoint file to a model card with checksummed weights."""
-    from vit_registers.backbones import fetch as step
+    from vit_registers.models import fetch as step
 
     step.run(_slice(steps.FetchStep, cfg, params, lambda p: steps.model(p, model)), RESULTS / "models" / model)
 
@@ -75,7 +75,7 @@ def train(
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]])
-    from vit_registers.backbones import train as step
+    from vit_registers.training import loop as step
 
     slice_ = _slice(steps.TrainStep, cfg, params, lambda p: steps.model(p, model))
     step.run(slice_, DATA / slice_.dataset, RESULTS / "models" / model)
@@ -84,7 +84,7 @@ def train(
 @app.command()
 def plant(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Tag a trained model, or plant register neurons into a tagged one."""
-    from vit_registers.backbones import planting as step
+    from vit_registers.planted import plant as step
 
     slice_ = _slice(steps.PlantStep, cfg, params, lambda p: steps.model(p, model))
     models = RESULTS / "models"
@@ -94,7 +94,7 @@ def plant(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> Non
 @app.command()
 def resize(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Put a model of the study at another input size, its position embeddings resampled in a stated way."""
-    from vit_registers.backbones import resize as step
+    from vit_registers.models import resize as step
 
     slice_ = _slice(steps.ResizeStep, cfg, params, lambda p: steps.model(p, model))
     models = RESULTS / "models"
@@ -110,7 +110,7 @@ def extract(
     cfg: Cfg = None,
 ) -> None:
     """One pass over a data set per intervention, to memory-mapped features; resumes, and skips what is complete."""
-    from vit_registers.forward import extract as step
+    from vit_registers.extraction import extract as step
 
     slice_ = _slice(steps.ExtractStep, cfg, params, lambda p: steps.extract(p, dataset, model, ablated))
     registers = RESULTS / "registers" / dataset / f"{model}.json" if ablated else None
@@ -121,7 +121,7 @@ def extract(
 @app.command()
 def calibrate(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Means, deviations and donors of a model's block outputs, for interventions that replace tokens by them."""
-    from vit_registers.forward import calibrate as step
+    from vit_registers.extraction import calibrate as step
 
     slice_ = _slice(steps.CalibrateStep, cfg, params, lambda p: steps.calibrate(p, dataset, model))
     step.run(slice_, DATA / dataset, RESULTS / "models" / model, _moments(dataset, model))
@@ -157,7 +157,7 @@ def neurons(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> N
 @app.command()
 def tokens(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Norms and attention of tokens, layer by layer and condition by condition."""
-    from vit_registers.readouts import tokens as step
+    from vit_registers.experiments.token_statistics import measure as step
 
     step.run(
         _slice(steps.TokensStep, cfg, params, lambda p: steps.tokens(p, dataset, model)),
@@ -171,7 +171,7 @@ def tokens(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg:
 @app.command()
 def information(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """What single tokens know of their place, their pixels and their image: high-norm patches against others."""
-    from vit_registers.readouts import information as step
+    from vit_registers.experiments.single_tokens import measure as step
 
     step.run(
         _slice(steps.InformationStep, cfg, params, lambda p: steps.information(p, dataset, model)),
@@ -185,7 +185,7 @@ def information(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS,
 @app.command()
 def probe(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Linear probes and nearest neighbours on cached features."""
-    from vit_registers.readouts import probe as step
+    from vit_registers.experiments.classification import measure as step
 
     slice_ = _slice(steps.ProbeStep, cfg, params, lambda p: steps.probe(p, dataset, model))
     step.run(slice_, DATA / dataset, RESULTS / "features", RESULTS / "readouts" / "probe" / dataset)
@@ -194,7 +194,7 @@ def probe(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 @app.command()
 def lost(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """LOST boxes and CorLoc on cached keys."""
-    from vit_registers.readouts import corloc as step
+    from vit_registers.experiments.object_discovery import measure as step
 
     slice_ = _slice(steps.LostStep, cfg, params, lambda p: steps.lost(p, dataset, model))
     step.run(slice_, DATA / dataset, RESULTS / "features", RESULTS / "readouts" / "lost" / dataset)
@@ -203,7 +203,7 @@ def lost(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: C
 @app.command()
 def dense(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Segmentation and depth by linear heads on cached patch tokens."""
-    from vit_registers.readouts import dense as step
+    from vit_registers.experiments.dense_prediction import measure as step
 
     slice_ = _slice(steps.DenseStep, cfg, params, lambda p: steps.dense(p, dataset, model))
     step.run(slice_, DATA / dataset, RESULTS / "features", RESULTS / "readouts" / "dense" / dataset)
@@ -212,7 +212,7 @@ def dense(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 @app.command()
 def zero_shot(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Classes told by OpenCLIP's text tower from cached [CLS] tokens."""
-    from vit_registers.readouts import zero_shot as step
+    from vit_registers.experiments.zero_shot import measure as step
 
     slice_ = _slice(steps.ZeroShotStep, cfg, params, lambda p: steps.zero_shot(p, dataset, model))
     out = RESULTS / "readouts" / "probe" / dataset
@@ -222,7 +222,7 @@ def zero_shot(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, c
 @app.command()
 def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """LOST under every setting, in one pass; the best is chosen on one part of the images, reported on the other."""
-    from vit_registers.readouts import sweep as step
+    from vit_registers.experiments.object_discovery import sweep as step
 
     slice_ = _slice(steps.SweepStep, cfg, params, lambda p: steps.sweep(p, dataset, model))
     out = RESULTS / "readouts" / "sweep" / dataset / f"{model}.csv"
@@ -232,7 +232,7 @@ def sweep(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: 
 @app.command()
 def training(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Loss, patch norms and attention by epoch, as they were watched while a model trained."""
-    from vit_registers.readouts import training as step
+    from vit_registers.experiments.emergence import measure as step
 
     step.run(
         _slice(steps.TrainingStep, cfg, params, lambda p: steps.training(p, model)),
@@ -244,7 +244,7 @@ def training(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> 
 @app.command()
 def cost(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """What registers cost: parameters and operations of architectures, counted without weights."""
-    from vit_registers.readouts import cost as step
+    from vit_registers.experiments.register_cost import measure as step
 
     step.run(_slice(steps.CostStep, cfg, params, steps.cost), RESULTS / "readouts" / "cost.csv")
 
@@ -252,7 +252,7 @@ def cost(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
 @app.command()
 def energy(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Energy and carbon of the trainings, from the time they took, and what papers list beside its arithmetic."""
-    from vit_registers.readouts import energy as step
+    from vit_registers.experiments.training_energy import measure as step
 
     step.run(
         _slice(steps.EnergyStep, cfg, params, steps.energy), RESULTS / "models", RESULTS / "readouts" / "energy.csv"
@@ -262,7 +262,7 @@ def energy(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
 @app.command()
 def compare(dataset: Dataset, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Paired differences between conditions, image by image."""
-    from vit_registers.readouts import compare as step
+    from vit_registers.experiments.comparisons import measure as step
 
     slice_ = _slice(steps.CompareStep, cfg, params, lambda p: steps.compare(p, dataset))
     step.run(slice_, RESULTS / "readouts", RESULTS / "readouts" / "comparisons" / f"{dataset}.csv")
@@ -277,7 +277,7 @@ def collect(
     ] = None,
 ) -> None:
     """Several tidy tables as one."""
-    from vit_registers.readouts import collect as step
+    from vit_registers.experiments import collect as step
 
     step.run(inputs or [], out, summary)
 
@@ -290,7 +290,7 @@ def table(
     cfg: Cfg = None,
 ) -> None:
     """A view of the tidy table, as CSV and LaTeX."""
-    from vit_registers.report import tables as step
+    from vit_registers.views import tables as step
 
     step.run(name, _slice(steps.ViewStep, cfg, params, steps.view), metrics, RESULTS / "tables")
 
@@ -303,7 +303,7 @@ def figure(
     cfg: Cfg = None,
 ) -> None:
     """A figure, as PDF and PNG."""
-    from vit_registers.report import figures as step
+    from vit_registers.views import figures as step
 
     step.run(
         name, _slice(steps.ViewStep, cfg, params, steps.view), metrics or [], RESULTS / "readouts", RESULTS / "figures"
@@ -313,7 +313,7 @@ def figure(
 @app.command()
 def report_text(params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """Numbers, methods text and versions that report.tex takes in."""
-    from vit_registers.report import latex as step
+    from vit_registers.report import numbers as step
 
     slice_ = _slice(steps.ReportStep, cfg, params, steps.report)
     step.run(slice_, RESULTS / "metrics" / "metrics.csv", RESULTS / "models", DATA, RESULTS / "report")

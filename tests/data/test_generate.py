@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.data import generate
+from vit_registers.data.shapes.write import draw as generate
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from vit_registers.core.errors import InputError
 from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
 
 
 @pytest.fixture

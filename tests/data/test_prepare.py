@@ -3,10 +3,10 @@ import pytest
 from PIL import Image
 
 from vit_registers import params
+from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.steps import PrepareStep
+from vit_registers.pipeline.slices import PrepareStep
 
 
 def step(**source):

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from vit_registers import params
+from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.steps import PrepareStep
+from vit_registers.pipeline.slices import PrepareStep
 
 CAT, DOG = ("cat", (1, 1, 12, 8), 0), ("dog", (3, 2, 6, 7), 0)
 HARD = ("sheep", (1, 1, 12, 8), 1)

@@ -8,14 +8,14 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cuda
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.forward import attention
-from vit_registers.forward.applied import applied
 from vit_registers.forward.attention import CHUNK, Attention, fused, log_sum_exp, tapped
-from vit_registers.forward.interventions import Append
 from vit_registers.forward.readers import flow
+from vit_registers.interventions.applied import applied
+from vit_registers.interventions.values import Append
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.layout import TokenLayout
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # The kernel's exponentials are less exact in half precision, and so is its log-sum-exp.

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.forward import memory
-from vit_registers.forward.interventions import Append, MoveNeurons, Replace
 from vit_registers.forward.memory import MIB, _LiveBytes, batch_size, peak_bytes
 from vit_registers.forward.readers import AttentionMaps, AttentionRows, Norms, Tokens
+from vit_registers.interventions.values import Append, MoveNeurons, Replace
 
 
 def all_readers(backbone):

@@ -8,10 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.errors import InputError
-from vit_registers.forward.applied import applied
-from vit_registers.forward.interventions import Append
+from vit_registers.core.errors import InputError
 from vit_registers.forward.readers import (
     AttentionMaps,
     AttentionRows,
@@ -25,7 +22,10 @@ from vit_registers.forward.readers import (
     SpecialsByLayer,
     Tokens,
 )
-from vit_registers.forward.run import reading
+from vit_registers.forward.reading import reading
+from vit_registers.interventions.applied import applied
+from vit_registers.interventions.values import Append
+from vit_registers.models.layout import TokenLayout
 
 CLASSES = {
     "tokens": Tokens,

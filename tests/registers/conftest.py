@@ -11,12 +11,12 @@ from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 from vit_registers import params
-from vit_registers.backbones import backbone as backbones
-from vit_registers.backbones.measurable import layout_of
-from vit_registers.backbones.preprocess import Preprocess
 from vit_registers.data import manifest
-from vit_registers.forward import extract
-from vit_registers.steps import DetectStep, ExtractStep
+from vit_registers.extraction import extract
+from vit_registers.models import backbone as backbones
+from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.supported import layout_of
+from vit_registers.pipeline.slices import DetectStep, ExtractStep
 
 ARCHITECTURE = {
     "img_size": 32,

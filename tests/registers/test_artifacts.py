@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.registers import artifacts
+from vit_registers.registers import outliers as artifacts
 
 NORMS = np.random.default_rng(0).gamma(2.0, 3.0, size=(7, 16)).astype(np.float32)
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from vit_registers import metrics, params
-from vit_registers.errors import InputError
-from vit_registers.files import read_json
-from vit_registers.forward.store import Features
-from vit_registers.readouts.statistics import Bootstrap
+from vit_registers import params
+from vit_registers.core import table as metrics
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import read_json
+from vit_registers.core.seeds import generator
+from vit_registers.core.stats import Bootstrap
+from vit_registers.extraction.store import Features
 from vit_registers.registers import detect
-from vit_registers.seeds import generator
 
 PLANTED = [[1, 3], [1, 40]]
 

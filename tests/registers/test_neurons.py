@@ -7,10 +7,10 @@ from timm.layers import SwiGLUPacked
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.backbones.preprocess import Preprocess
-from vit_registers.forward.run import reading
+from vit_registers.forward.reading import reading
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.layout import TokenLayout
+from vit_registers.models.preprocess import Preprocess
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
 
 SHAPE = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2, "num_classes": 0}

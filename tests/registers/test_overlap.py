@@ -6,11 +6,11 @@ import math
 import pandas as pd
 import pytest
 
-from vit_registers import metrics
-from vit_registers.errors import InputError
-from vit_registers.files import write_json
+from vit_registers.core import table as metrics
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import write_json
+from vit_registers.pipeline.slices import NeuronsStep
 from vit_registers.registers import detect, overlap
-from vit_registers.steps import NeuronsStep
 
 K, RANKED = 3, 12
 

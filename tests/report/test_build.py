@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.report import build
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from vit_registers import metrics, params, steps
+from vit_registers import params
+from vit_registers.core import table as metrics
 from vit_registers.params import Params
-from vit_registers.report import conditions, latex, methods
-from vit_registers.report.study import Study
+from vit_registers.pipeline import slices as steps
+from vit_registers.report import conditions, methods
+from vit_registers.report import numbers as latex
+from vit_registers.views.study import Study
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / "report" / "report.tex").read_text()

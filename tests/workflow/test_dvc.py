@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vit_registers import params, steps
+from vit_registers import params
+from vit_registers.pipeline import slices as steps
 
 ROOT = Path(__file__).parents[2]
 PHASE_OF_RULE = {

@@ -2,7 +2,9 @@
 
 import pytest
 
-from vit_registers import metrics, params, steps
+from vit_registers import params
+from vit_registers.core import table as metrics
+from vit_registers.pipeline import slices as steps
 
 ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
 

@@ -10,10 +10,12 @@ from pathlib import Path
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]))
 
 try:
-    from vit_registers import closure, params, steps
-    from vit_registers.errors import InputError
-    from vit_registers.files import canonical
-    from vit_registers.report import needs
+    from vit_registers.pipeline import digest as closure
+    from vit_registers.pipeline import slices as steps
+    from vit_registers import params
+    from vit_registers.core.errors import InputError
+    from vit_registers.core.files import canonical
+    from vit_registers.views import needs
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; the project is not installed in {sys.executable}: run `make setup` and use .venv/bin")
 

@@ -20,7 +20,7 @@ rule extract:
         mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=False),
-        code=code("forward.extract"),
+        code=code("extraction.extract"),
     shell:
         "vit-registers extract --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -43,7 +43,7 @@ rule calibrate:
         mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.calibrate, w.dataset, w.model),
-        code=code("forward.calibrate"),
+        code=code("extraction.calibrate"),
     shell:
         "vit-registers calibrate --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -68,7 +68,7 @@ rule ablate:
         mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.extract, w.dataset, w.model, ablated=True),
-        code=code("forward.extract"),
+        code=code("extraction.extract"),
     shell:
         "vit-registers extract --ablated --dataset {wildcards.dataset} --model {wildcards.model}"
         " --cfg {params.cfg:q} 2> {log}"

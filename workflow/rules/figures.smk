@@ -28,7 +28,7 @@ rule figure:
         mem_mb=1000,
     params:
         cfg=cfg(steps.view),
-        code=code("report.figures"),
+        code=code("views.figures"),
     shell:
         "vit-registers figure {wildcards.figure} --cfg {params.cfg:q} {input.metrics} 2> {log}"
 

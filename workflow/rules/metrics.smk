@@ -34,7 +34,7 @@ rule collect:
     resources:
         mem_mb=1000,
     params:
-        code=code("readouts.collect"),
+        code=code("experiments.collect"),
     shell:
         "vit-registers collect {input} --out {output} 2> {log}"
 
@@ -55,7 +55,7 @@ rule summarise:
     resources:
         mem_mb=1000,
     params:
-        code=code("readouts.collect"),
+        code=code("experiments.collect"),
     shell:
         "vit-registers collect {input} --out {output.table} --summary {output.summary} 2> {log}"
 

@@ -19,7 +19,7 @@ rule fetch:
         mem_mb=8000,
     params:
         cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.fetch"),
+        code=code("models.fetch"),
     shell:
         "vit-registers fetch --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -50,7 +50,7 @@ rule train:
         processes=STUDY.processes,  # no param: how many there are changes no result
     params:
         cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.train"),
+        code=code("training.loop"),
     shell:
         "vit-registers train --model {wildcards.model} --processes {resources.processes} --cfg {params.cfg:q} 2> {log}"
 
@@ -76,7 +76,7 @@ rule plant:
         mem_mb=4000,
     params:
         cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.planting"),
+        code=code("planted.plant"),
     shell:
         "vit-registers plant --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -101,7 +101,7 @@ rule resize:
         mem_mb=8000,
     params:
         cfg=lambda w: cfg(steps.model, w.model),
-        code=code("backbones.resize"),
+        code=code("models.resize"),
     shell:
         "vit-registers resize --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 

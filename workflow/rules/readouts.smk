@@ -26,7 +26,7 @@ rule tokens:
         mem_mb=2000,
     params:
         cfg=lambda w: cfg(steps.tokens, w.dataset, w.model),
-        code=code("readouts.tokens"),
+        code=code("experiments.token_statistics.measure"),
     shell:
         "vit-registers tokens --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -48,7 +48,7 @@ rule probe:
         mem_mb=2000,
     params:
         cfg=lambda w: cfg(steps.probe, w.dataset, w.model),
-        code=code("readouts.probe"),
+        code=code("experiments.classification.measure"),
     shell:
         "vit-registers probe --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -70,7 +70,7 @@ rule dense:
         mem_mb=4000,
     params:
         cfg=lambda w: cfg(steps.dense, w.dataset, w.model),
-        code=code("readouts.dense"),
+        code=code("experiments.dense_prediction.measure"),
     shell:
         "vit-registers dense --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -96,7 +96,7 @@ rule zero_shot:
         mem_mb=4000,
     params:
         cfg=lambda w: cfg(steps.zero_shot, w.dataset, w.model),
-        code=code("readouts.zero_shot"),
+        code=code("experiments.zero_shot.measure"),
     shell:
         "vit-registers zero-shot --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -119,7 +119,7 @@ rule information:
         mem_mb=4000,
     params:
         cfg=lambda w: cfg(steps.information, w.dataset, w.model),
-        code=code("readouts.information"),
+        code=code("experiments.single_tokens.measure"),
     shell:
         "vit-registers information --dataset {wildcards.dataset} --model {wildcards.model}"
         " --cfg {params.cfg:q} 2> {log}"
@@ -144,7 +144,7 @@ rule lost:
         mem_mb=2000,
     params:
         cfg=lambda w: cfg(steps.lost, w.dataset, w.model),
-        code=code("readouts.corloc"),
+        code=code("experiments.object_discovery.measure"),
     shell:
         "vit-registers lost --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -167,7 +167,7 @@ rule sweep:
         mem_mb=PASS_MB,
     params:
         cfg=lambda w: cfg(steps.sweep, w.dataset, w.model),
-        code=code("readouts.sweep"),
+        code=code("experiments.object_discovery.sweep"),
     shell:
         "vit-registers sweep --dataset {wildcards.dataset} --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -194,7 +194,7 @@ rule training:
         mem_mb=1000,
     params:
         cfg=lambda w: cfg(steps.training, w.model),
-        code=code("readouts.training"),
+        code=code("experiments.emergence.measure"),
     shell:
         "vit-registers training --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 
@@ -213,7 +213,7 @@ rule cost:
         mem_mb=2000,
     params:
         cfg=cfg(steps.cost),
-        code=code("readouts.cost"),
+        code=code("experiments.register_cost.measure"),
     shell:
         "vit-registers cost --cfg {params.cfg:q} 2> {log}"
 
@@ -234,7 +234,7 @@ rule energy:
         mem_mb=1000,
     params:
         cfg=cfg(steps.energy),
-        code=code("readouts.energy"),
+        code=code("experiments.training_energy.measure"),
     shell:
         "vit-registers energy --cfg {params.cfg:q} 2> {log}"
 
@@ -262,7 +262,7 @@ rule compare:
         mem_mb=2000,
     params:
         cfg=lambda w: cfg(steps.compare, w.dataset),
-        code=code("readouts.compare"),
+        code=code("experiments.comparisons.measure"),
     shell:
         "vit-registers compare --dataset {wildcards.dataset} --cfg {params.cfg:q} 2> {log}"
 

@@ -21,7 +21,7 @@ rule report_text:
         mem_mb=1000,
     params:
         cfg=cfg(steps.report),
-        code=code("report.latex"),
+        code=code("report.numbers"),
     shell:
         "vit-registers report-text --cfg {params.cfg:q} 2> {log}"
 

@@ -27,7 +27,7 @@ rule table:
         mem_mb=1000,
     params:
         cfg=cfg(steps.view),
-        code=code("report.tables"),
+        code=code("views.tables"),
     shell:
         "vit-registers table {wildcards.table} --cfg {params.cfg:q} {input} 2> {log}"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from vit_registers import closure
-from vit_registers.report import needs
+from vit_registers.pipeline import digest as closure
+from vit_registers.views import needs
 
 TARGET = Path("dvc.yaml")
 HEADER = "# Written by workflow/scripts/dvc_stages.py, from the imports of each step; run it after adding a module.\n"
@@ -55,14 +55,14 @@ READOUTS = [f"results/readouts/{name}" for name in ("tokens", "information", "pr
 PHASES = {
     "data": Phase(["data.prepare"], "data", [], ["data/prepared"]),
     "models": Phase(
-        ["backbones.fetch", "backbones.train", "backbones.planting", "backbones.resize"],
+        ["models.fetch", "training.loop", "planted.plant", "models.resize"],
         "models",
         ["data/prepared"],
         ["results/models"],
         ["device", "recipes", "plantings"],
     ),
     "features": Phase(
-        ["forward.extract"], "features", ["data/prepared", "results/models"], [BASELINE], ["device", "extraction"]
+        ["extraction.extract"], "features", ["data/prepared", "results/models"], [BASELINE], ["device", "extraction"]
     ),
     "registers": Phase(
         ["registers.detect", "registers.overlap"],
@@ -72,14 +72,24 @@ PHASES = {
         ["device", "extraction", "detection", "detection_overrides", "statistics"],
     ),
     "ablation": Phase(
-        ["forward.calibrate", "forward.extract"],
+        ["extraction.calibrate", "extraction.extract"],
         "features",
         ["data/prepared", "results/models", "results/registers"],
         [ABLATED],
         ["device", "extraction", "calibration", "interventions"],
     ),
     "readouts": Phase(
-        [f"readouts.{name}" for name in ("tokens", "information", "probe", "corloc", "dense", "zero_shot")],
+        [
+            f"experiments.{name}.measure"
+            for name in (
+                "token_statistics",
+                "single_tokens",
+                "classification",
+                "object_discovery",
+                "dense_prediction",
+                "zero_shot",
+            )
+        ],
         "readouts",
         # Not results/models, whose text towers zero-shot reads: features change with the weights.
         ["data/prepared", BASELINE, "results/registers", ABLATED],
@@ -101,28 +111,32 @@ PHASES = {
         ],
     ),
     "sweep": Phase(
-        ["readouts.sweep"],
+        ["experiments.object_discovery.sweep"],
         "readouts",
         ["data/prepared", "results/models"],
         ["results/readouts/sweep"],
         ["device", "extraction", "lost", "lost_sweep", "statistics"],
     ),
     "training": Phase(
-        ["readouts.training"], "readouts", ["results/models"], ["results/readouts/training"], ["statistics"]
+        ["experiments.emergence.measure"], "readouts", ["results/models"], ["results/readouts/training"], ["statistics"]
     ),
-    "cost": Phase(["readouts.cost"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
+    "cost": Phase(["experiments.register_cost.measure"], "readouts", [], ["results/readouts/cost.csv"], ["cost"]),
     "energy": Phase(
-        ["readouts.energy"], "readouts", ["results/models"], ["results/readouts/energy.csv"], ["study", "energy"]
+        ["experiments.training_energy.measure"],
+        "readouts",
+        ["results/models"],
+        ["results/readouts/energy.csv"],
+        ["study", "energy"],
     ),
     "comparisons": Phase(
-        ["readouts.compare"],
+        ["experiments.comparisons.measure"],
         "readouts",
         ["results/readouts/probe", "results/readouts/lost", "results/readouts/dense"],
         ["results/readouts/comparisons"],
         ["study.comparisons", "statistics"],
     ),
     "metrics": Phase(
-        ["readouts.collect"],
+        ["experiments.collect"],
         "metrics",
         [
             f"results/readouts/{name}"
@@ -133,17 +147,17 @@ PHASES = {
         metrics=["results/metrics/summary.json"],
     ),
     "tables": Phase(
-        ["report.tables"], "tables", VIEWS, ["results/tables"], ["study", "interventions", "cost", "statistics"]
+        ["views.tables"], "tables", VIEWS, ["results/tables"], ["study", "interventions", "cost", "statistics"]
     ),
     "figures": Phase(
-        ["report.figures"],
+        ["views.figures"],
         "figures",
         [*VIEWS, "results/readouts/tokens", "results/readouts/lost", "results/readouts/training"],
         ["results/figures"],
         ["study", "interventions", "cost", "statistics"],
     ),
     "report": Phase(
-        ["report.latex", "report.build"],
+        ["report.numbers", "report.build"],
         "report",
         [
             "results/metrics/metrics.csv",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.images import image_size
-from vit_registers.errors import InputError
-from vit_registers.files import read_json, replacing, sha256, write_json
 
 COLUMNS = [
     "image_id",

@@ -4,9 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from vit_registers.data import coco, csv_manifest, folder, shapes, voc
+from vit_registers.data.shapes.write import write as shapes
+from vit_registers.data.sources import coco, folder, voc
+from vit_registers.data.sources import csv_table as csv_manifest
 from vit_registers.params import CifarDataset, CocoDataset, CsvDataset, FolderDataset, VocDataset
-from vit_registers.steps import PrepareStep
+from vit_registers.pipeline.slices import PrepareStep
 
 
 def run(cfg: PrepareStep, out: Path) -> None:
@@ -22,7 +24,7 @@ def run(cfg: PrepareStep, out: Path) -> None:
         elif isinstance(cfg.source, CsvDataset):
             csv_manifest.prepare(cfg.source, cfg.name, temporary)
         elif isinstance(cfg.source, CifarDataset):
-            from vit_registers.data import cifar  # imports torch, which no other data set needs
+            from vit_registers.data.sources import cifar  # imports torch, which no other data set needs
 
             cifar.prepare(cfg.source, cfg.name, cfg.seed, temporary)
         elif isinstance(cfg.source, VocDataset):

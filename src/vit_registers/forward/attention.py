@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.backends import cuda
 from torch.overrides import TorchFunctionMode
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
+from vit_registers.models.backbone import Backbone
 
 CHUNK = 256  # query rows at a time where no kernel gives the log-sum-exp
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.errors import InputError
-from vit_registers.forward.applied import applied
-from vit_registers.forward.interventions import Intervention, shuffles
+from vit_registers.core.errors import InputError
 from vit_registers.forward.readers import Reader
-from vit_registers.forward.run import reading
+from vit_registers.forward.reading import reading
+from vit_registers.interventions.applied import applied
+from vit_registers.interventions.values import Intervention, shuffles
+from vit_registers.models.backbone import Backbone
 
 MOST = 128  # images: what a killed run may lose
 MIB = 1 << 20

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
+from vit_registers.extraction.store import Spec, array_name
 from vit_registers.forward.attention import Attention
-from vit_registers.forward.store import Spec, array_name
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.layout import TokenLayout
 
 Arrays = dict[str, NDArray[Any]]
 HALF = torch.float16  # where probes and matches do not see the difference; specs state it

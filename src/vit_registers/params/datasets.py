@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from vit_registers.params.base import Count, Strict
+from vit_registers.params.base import Strict
 
 
 class GeneratedDataset(Strict):
@@ -14,8 +14,8 @@ class GeneratedDataset(Strict):
     """
 
     kind: Literal["generated"]
-    train: Count
-    test: Count
+    train: PositiveInt
+    test: PositiveInt
     size: Annotated[int, Field(ge=32)] = 64
     grey: bool = False
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from vit_registers.params.base import Count, Positive, Share, Strict, Whole
+from vit_registers.params.base import Share, Strict
 from vit_registers.params.positions import PositionResampling
 from vit_registers.params.recipes import NamedArchitecture, Recipe
 
@@ -17,8 +17,8 @@ class Crops(Strict):
     """Two global crops at the input size and ``local_crops`` of ``local_size``; scales are shares of the area."""
 
     global_scale: Area  # 0.4, 1.0
-    local_crops: Whole  # 8
-    local_size: Count  # 96 beside 224
+    local_crops: NonNegativeInt  # 8
+    local_size: PositiveInt  # 96 beside 224
     local_scale: Area  # 0.05, 0.4
 
     @model_validator(mode="after")
@@ -46,20 +46,20 @@ class Colours(Strict):
 class Projection(Strict):
     """The head: three layers with GELU, a bottleneck of length one, and ``prototypes`` that it is compared with."""
 
-    hidden: Count  # 2048
-    bottleneck: Count  # 256
-    prototypes: Count  # 65536
+    hidden: PositiveInt  # 2048
+    bottleneck: PositiveInt  # 256
+    prototypes: PositiveInt  # 65536
     unit_prototypes: bool = True  # the code's norm_last_layer; its authors set it to false for ViT-S
-    frozen_epochs: Whole  # 1: prototypes as they were drawn
+    frozen_epochs: NonNegativeInt  # 1: prototypes as they were drawn
 
 
 class Teacher(Strict):
     """The running mean of the student, its temperature through a warm-up, and the centre of its output."""
 
     momentum: Share  # 0.996; goes to 1 along a cosine
-    warmup_temperature: Positive  # 0.04
-    temperature: Positive  # 0.07
-    warmup_epochs: Whole  # 30
+    warmup_temperature: PositiveFloat  # 0.04
+    temperature: PositiveFloat  # 0.07
+    warmup_epochs: NonNegativeInt  # 30
     centre_momentum: Share  # 0.9
 
 
@@ -76,19 +76,19 @@ class DinoRecipe(Recipe):
     kind: Literal["dino"]
     architecture: NamedArchitecture
     drop_path: Share  # 0.1, of the student
-    warmup_epochs: Whole  # 10
+    warmup_epochs: NonNegativeInt  # 10
     final_lr: Strength  # 1e-6
     final_weight_decay: Strength  # 0.4, from 0.04
-    clip_norm: Positive  # 3.0
+    clip_norm: PositiveFloat  # 3.0
     clip: Literal["parameter", "whole"] = "parameter"
     decay_tokens: bool = True
-    student_temperature: Positive  # 0.1
+    student_temperature: PositiveFloat  # 0.1
     teacher: Teacher
     projection: Projection
     crops: Crops
     colours: Colours
     positions: PositionResampling = PositionResampling(antialias=False, offset=0.1)
-    workers: Whole
+    workers: NonNegativeInt
 
     @model_validator(mode="after")
     def _within_the_epochs(self) -> Self:

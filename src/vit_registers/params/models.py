@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from vit_registers.params.base import Count, Name, Positive, Strict, Whole
+from vit_registers.params.base import Name, Strict
 from vit_registers.params.dino import DinoRecipe
 from vit_registers.params.positions import PositionResampling
 from vit_registers.params.recipes import Deit3Recipe, SmallRecipe
@@ -13,7 +13,7 @@ from vit_registers.params.recipes import Deit3Recipe, SmallRecipe
 class SizedModel(Strict):
     """A model at an input size of one's choice. ``image_size``: one side, or height and width; null for its own."""
 
-    image_size: Count | tuple[Count, Count] | None = None
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     positions: PositionResampling = PositionResampling()
 
     @property
@@ -50,7 +50,7 @@ class FileModel(FetchedModel):
     name: str
     arguments: dict[str, Any] = Field(default={})
     mean: tuple[float, float, float] | None = None
-    std: tuple[Positive, Positive, Positive] | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
 
@@ -66,9 +66,9 @@ class OpenClipModel(FetchedModel):
 class OtherSize(Strict):
     """What of a recipe's architecture one model has otherwise; null: as the recipe says."""
 
-    width: Count | None = None
-    depth: Count | None = None
-    heads: Count | None = None
+    width: PositiveInt | None = None
+    depth: PositiveInt | None = None
+    heads: PositiveInt | None = None
 
     @property
     def given(self) -> dict[str, int]:
@@ -82,7 +82,7 @@ class TrainedModel(Strict):
     kind: Literal["trained"]
     dataset: Name
     recipe: Name
-    registers: Whole
+    registers: NonNegativeInt
     architecture: OtherSize = OtherSize()
 
 
@@ -107,7 +107,7 @@ class ResizedModel(SizedModel):
 
     kind: Literal["resized"]
     base: Name
-    image_size: Count | tuple[Count, Count]
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt]
 
 
 Model = Annotated[
@@ -122,10 +122,10 @@ AnyRecipe = Annotated[SmallRecipe | Deit3Recipe | DinoRecipe, Field(discriminato
 class Planting(Strict):
     """How register neurons are planted; the closed form is in ``backbones/planting.py``."""
 
-    block: Whole
+    block: NonNegativeInt
     neurons: Annotated[int, Field(ge=2, multiple_of=2)]
-    positions: list[Whole]
-    tag_strength: Positive
-    images: Count
-    norm_ratio: Positive
+    positions: list[NonNegativeInt]
+    tag_strength: PositiveFloat
+    images: PositiveInt
+    norm_ratio: PositiveFloat
     direction: Literal["random", "cls", "cls-raw"]

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from vit_registers.params.base import Count, Positive, Share, Strict, Whole
+from vit_registers.params.base import Share, Strict
 
 
 class Extraction(Strict):
@@ -15,19 +15,19 @@ class Extraction(Strict):
     patch queries, keys or values for LOST, of images at the ``model``'s input size or each at its ``native`` one.
     """
 
-    batch_size: Count | Literal["auto"]
-    memory_mb: Count
+    batch_size: PositiveInt | Literal["auto"]
+    memory_mb: PositiveInt
     precision: Literal["fp32", "bf16", "fp16"]
     dense_split: str
-    dense_images: Count
+    dense_images: PositiveInt
     projections: dict[Literal["q", "k", "v"], Annotated[list[int], Field(min_length=1)]]
     projections_size: Literal["model", "native"] = "model"
-    cls_blocks: Whole = 0
+    cls_blocks: NonNegativeInt = 0
     specials_layers: bool = False
     patch_layers: list[int] = Field(default=[])
     attention_heads: bool = False
     attention_columns: bool = False
-    attention_maps: Whole = 0
+    attention_maps: NonNegativeInt = 0
     neighbours: bool = False
 
 
@@ -36,14 +36,14 @@ class Calibration(Strict):
 
     split: str
     images: Annotated[int, Field(ge=2)]
-    donors: Count
+    donors: PositiveInt
 
 
 class Append(Strict):
     """Zero tokens appended and nothing else touched: the control of every test-time register."""
 
     kind: Literal["append"]
-    tokens: Count
+    tokens: PositiveInt
 
 
 class MoveNeurons(Strict):
@@ -57,9 +57,9 @@ class MoveNeurons(Strict):
     """
 
     kind: Literal["move"]
-    tokens: Whole
+    tokens: NonNegativeInt
     neurons: Literal["found", "half", "next", "random"] = "found"
-    top_k: Count | None = None
+    top_k: PositiveInt | None = None
     scale: float = 1.0
     patches: Literal["zero", "mean", "only_outliers", "same"] = "zero"
     max_over: Literal["neuron", "layer"] = "neuron"
@@ -86,8 +86,8 @@ class Replace(Strict):
     tokens: Literal["cls", "registers", "patches"]
     by: Literal["zero", "mean", "noise", "shuffled"] = "zero"
     at: Literal["every", "last"] = "every"
-    only: Annotated[list[Whole], Field(min_length=1)] | None = None
-    count: Count | None = None
+    only: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
+    count: PositiveInt | None = None
     donors: Literal["batch", "calibration"] = "batch"
 
     @model_validator(mode="after")
@@ -143,14 +143,14 @@ class Detection(Strict):
     """
 
     threshold_rule: Literal["ratio", "absolute", "percentile", "bimodal"]
-    threshold: Positive
+    threshold: PositiveFloat
     outlier_layer: int
     highest_layer: int
-    top_k: Count
-    images: Count
+    top_k: PositiveInt
+    images: PositiveInt
     minimum_share: Share
     sparsity: Literal["off", "signed", "absolute"]
-    bootstrap: Count
+    bootstrap: PositiveInt
 
     @model_validator(mode="after")
     def _percentile_below_100(self) -> "Detection":

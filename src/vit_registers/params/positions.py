@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from vit_registers.core.prose import setting
 from vit_registers.params.base import Strict
 
 
@@ -18,3 +19,11 @@ class PositionResampling(Strict):
         if self.antialias and self.offset:
             raise ValueError("offset: nobody's models were trained with antialias and an offset; take one of them")
         return self
+
+    def sentence(self) -> str:
+        """How learned position embeddings got to another grid, as LaTeX."""
+        antialiased = "with antialiasing" if self.antialias else "without antialiasing"
+        offset = (
+            f" and with {setting(self.offset)} added to the new sides before they are divided" if self.offset else ""
+        )
+        return f"position embeddings resampled bicubically {antialiased}{offset}"

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.params.datasets import CocoDataset, CsvDataset, Dataset, FolderDataset, VocDataset
 from vit_registers.params.models import AnyRecipe, FileModel, Model
 from vit_registers.params.passes import Intervention

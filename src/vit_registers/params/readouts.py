@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from vit_registers.params.base import Count, Positive, Share, Strict, Whole
+from vit_registers.params.base import Share, Strict
 
 
 class Probe(Strict):
@@ -12,12 +12,12 @@ class Probe(Strict):
 
     features: Annotated[list[Literal["cls", "appended", "patch_mean", "cls+patch_mean"]], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1)]
-    lr: Positive
-    final_lr: Positive
+    lr: PositiveFloat
+    final_lr: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0.0)]
-    epochs: Count
-    batch_size: Count
-    clip_norm: Positive
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    clip_norm: PositiveFloat
     validation_share: Share
 
 
@@ -26,17 +26,17 @@ class LinearEvaluation(Strict):
     the mean patch. ``blocks`` above 1 need ``extraction.cls_blocks``. Learning rates are for batches of 256.
     """
 
-    blocks: Annotated[list[Count], Field(min_length=1)]
-    learning_rates: Annotated[list[Positive], Field(min_length=1)]
-    epochs: Count
-    batch_size: Count
+    blocks: Annotated[list[PositiveInt], Field(min_length=1)]
+    learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)]
+    epochs: PositiveInt
+    batch_size: PositiveInt
 
 
 class Knn(Strict):
     """Weighted nearest neighbours on L2-normalised features, as DINOv2 evaluates."""
 
-    k: Count
-    temperature: Positive
+    k: PositiveInt
+    temperature: PositiveFloat
 
 
 class Lost(Strict):
@@ -44,7 +44,7 @@ class Lost(Strict):
 
     feature: Literal["q", "k", "v"]
     layer: int
-    k: Count
+    k: PositiveInt
     normalise: bool
     centre: bool
     bias: float
@@ -73,7 +73,7 @@ class DinoSeg(Strict):
     """
 
     mass: Share
-    head: Whole | None
+    head: NonNegativeInt | None
     skip_last_component: bool
 
 
@@ -87,11 +87,11 @@ class Information(Strict):
     images: Annotated[int, Field(ge=4)]
     high_percentile: Annotated[float, Field(gt=0.0, lt=100.0)]
     seeds: Annotated[list[int], Field(min_length=1)]
-    hidden: Count
-    lr: Positive
+    hidden: PositiveInt
+    lr: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0.0)]
-    epochs: Count
-    batch_size: Count
+    epochs: PositiveInt
+    batch_size: PositiveInt
 
 
 class Dense(Strict):
@@ -104,12 +104,12 @@ class Dense(Strict):
     """
 
     train_share: Annotated[float, Field(gt=0.0, lt=1.0)]
-    epochs: Count
-    batch_size: Count
-    lr: Positive
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    lr: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0.0)]
-    every: Count
-    ridge: Positive
+    every: PositiveInt
+    ridge: PositiveFloat
 
 
 class ZeroShot(Strict):
@@ -140,19 +140,19 @@ class CountedArchitecture(Strict):
 class Cost(Strict):
     """What registers cost, counted without weights; none is always among ``registers``."""
 
-    registers: Annotated[list[Whole], Field(min_length=1)]
+    registers: Annotated[list[NonNegativeInt], Field(min_length=1)]
     architectures: Annotated[dict[str, CountedArchitecture], Field(min_length=1)]
 
 
 class PublishedEnergy(Strict):
     """What a paper lists: hours of its trainings together, processors at once, energy and carbon as it gives them."""
 
-    hours: Positive
-    processors: Count
-    watts: Positive
+    hours: PositiveFloat
+    processors: PositiveInt
+    watts: PositiveFloat
     pue: Annotated[float, Field(ge=1.0)]
-    kwh: Positive
-    kg: Positive
+    kwh: PositiveFloat
+    kg: PositiveFloat
 
 
 class Energy(Strict):
@@ -162,16 +162,16 @@ class Energy(Strict):
     ``kg_per_kwh`` are assumed.
     """
 
-    watts: Positive
+    watts: PositiveFloat
     pue: Annotated[float, Field(ge=1.0)]
-    kg_per_kwh: Positive
+    kg_per_kwh: PositiveFloat
     published: dict[str, PublishedEnergy]
 
 
 class Gallery(Strict):
     """The images that figures show, the same for every model: the first of the dense split from as many classes."""
 
-    images: Count
+    images: PositiveInt
 
 
 class Comparison(Strict):
@@ -186,4 +186,4 @@ class Statistics(Strict):
     """Intervals and paired tests."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
-    resamples: Count
+    resamples: PositiveInt

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from vit_registers.params.base import Count, Positive, Share, Strict, Whole
+from vit_registers.core.prose import architecture
+from vit_registers.params.base import Share, Strict
 
 
 class Architecture(Strict):
@@ -13,12 +14,12 @@ class Architecture(Strict):
     ``layer_scale``: what LayerScale begins with, null for none. ``drop_path``: stochastic depth of the last block.
     """
 
-    image_size: Count
-    patch_size: Count
-    width: Count
-    depth: Count
-    heads: Count
-    layer_scale: Positive | None = None
+    image_size: PositiveInt
+    patch_size: PositiveInt
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt
+    layer_scale: PositiveFloat | None = None
     drop_path: Share = 0.0
 
 
@@ -26,8 +27,12 @@ class NamedArchitecture(Strict):
     """One of timm's ViTs from nothing; ``arguments`` go to timm."""
 
     name: str
-    image_size: Count
+    image_size: PositiveInt
     arguments: dict[str, Any] = Field(default={})
+
+    def sentence(self) -> str:
+        """The architecture with its arguments and input size, as LaTeX."""
+        return architecture(self.name, self.image_size, self.arguments)
 
 
 class Recipe(Strict):
@@ -39,17 +44,17 @@ class Recipe(Strict):
     attention maps. ``keep_every`` so many epochs the weights are kept as well; 0 for never.
     """
 
-    epochs: Count
-    batch_size: Count
-    shards: Count = 1
-    lr: Positive
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    shards: PositiveInt = 1
+    lr: PositiveFloat
     betas: tuple[Share, Share]
     weight_decay: Annotated[float, Field(ge=0.0)]
     precision: Literal["fp32", "bf16"]
-    checkpoint_steps: Count
-    watched_images: Count
-    watched_maps: Count
-    keep_every: Whole = 0
+    checkpoint_steps: PositiveInt
+    watched_images: PositiveInt
+    watched_maps: PositiveInt
+    keep_every: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _maps_of_watched(self) -> Self:
@@ -70,7 +75,7 @@ class SmallRecipe(Recipe):
     augmentation: Literal["dihedral", "mirror", "crop", "none"] = "dihedral"
     warmup_share: Share
     label_smoothing: Share
-    clip_norm: Positive
+    clip_norm: PositiveFloat
 
 
 class Deit3Recipe(Recipe):
@@ -82,17 +87,17 @@ class Deit3Recipe(Recipe):
 
     kind: Literal["deit3"]
     architecture: NamedArchitecture
-    warmup_epochs: Whole
-    warmup_lr: Positive
+    warmup_epochs: NonNegativeInt
+    warmup_lr: PositiveFloat
     final_lr: Annotated[float, Field(ge=0.0)]
-    clip_norm: Positive
-    layer_scale: Positive
+    clip_norm: PositiveFloat
+    layer_scale: PositiveFloat
     drop_path: Share
     mixup: Annotated[float, Field(ge=0.0)]
     cutmix: Annotated[float, Field(ge=0.0)]
     color_jitter: Annotated[float, Field(ge=0.0)]
-    repeats: Count
-    workers: Whole
+    repeats: PositiveInt
+    workers: NonNegativeInt
 
     @model_validator(mode="after")
     def _fits_timm(self) -> Self:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.params import readouts
-from vit_registers.params.base import Count, Name, Strict, Whole
+from vit_registers.params.base import Name, Strict
 from vit_registers.params.datasets import Dataset
 from vit_registers.params.models import (
     AnyRecipe,
@@ -53,9 +53,9 @@ class Study(Strict):
 class Params(Strict):
     """The whole of ``params.yaml``."""
 
-    seed: Whole
+    seed: NonNegativeInt
     device: Literal["auto", "cpu", "cuda", "mps"]
-    processes: Count = 1
+    processes: PositiveInt = 1
     study: Study
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]

@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vit_registers import metrics
-from vit_registers.backbones import backbone as backbones
-from vit_registers.backbones.backbone import Backbone
+from vit_registers.core import table as metrics
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import read_json, replacing, write_json
+from vit_registers.core.seeds import generator
+from vit_registers.core.table import Metric
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.files import read_json, replacing, write_json
-from vit_registers.forward.images import Images
+from vit_registers.extraction.images import Images
+from vit_registers.extraction.plan import batched
+from vit_registers.extraction.store import Features, condition_folder
 from vit_registers.forward.memory import batch_size
-from vit_registers.forward.plan import batched
-from vit_registers.forward.run import reading
-from vit_registers.forward.store import Features, condition_folder
-from vit_registers.metrics import Metric
+from vit_registers.forward.reading import reading
+from vit_registers.models import backbone as backbones
+from vit_registers.models.backbone import Backbone
 from vit_registers.params import Detection
-from vit_registers.registers import artifacts
+from vit_registers.pipeline.slices import DetectStep
+from vit_registers.registers import outliers as artifacts
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
-from vit_registers.seeds import generator
-from vit_registers.steps import DetectStep
 
 log = logging.getLogger(__name__)
 

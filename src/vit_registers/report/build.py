@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from vit_registers.errors import InputError
-from vit_registers.files import replacing
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import replacing
 
 _ERROR = re.compile(r"^(?:!|\S+\.\w+:\d+:) ")
 

@@ -1,16 +1,7 @@
 """What was done to the models, condition by condition, in words for the methods section."""
 
-from vit_registers.params import (
-    Append,
-    Intervention,
-    MoveNeurons,
-    Params,
-    Replace,
-    RestrictClsAttention,
-    singles,
-)
-from vit_registers.report.latex_text import key
-from vit_registers.report.names import plural
+from vit_registers.core.prose import key, plural
+from vit_registers.params import Append, Intervention, MoveNeurons, Params, Replace, RestrictClsAttention, singles
 
 
 def text(params: Params) -> str:

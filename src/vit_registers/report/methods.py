@@ -1,5 +1,6 @@
 """The methods text of the report, stated from the params that ran."""
 
+from vit_registers.core.prose import count, escape, joined, key, percent, plural, setting
 from vit_registers.params import (
     CifarDataset,
     CocoDataset,
@@ -21,12 +22,9 @@ from vit_registers.params import (
     VocDataset,
 )
 from vit_registers.report import conditions
-from vit_registers.report.latex_text import count, escape, key
 from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2, information, looking, sweep, zero_shot
 from vit_registers.report.methods_training import energy, one_trained, text_of
-from vit_registers.report.names import plural
-from vit_registers.report.study import Study
-from vit_registers.report.words import joined, percent, resampling, setting
+from vit_registers.views.study import Study
 
 
 def _block(layer: int) -> str:
@@ -92,7 +90,7 @@ def _cifar(name: str, dataset: CifarDataset) -> str:
 def _input(model: FetchedModel | ResizedModel) -> str:
     """The input size that was asked for, and how the model got there."""
     height, width = model.size or (0, 0)
-    return f"at ${height} \\times {width}$ pixels with learned {resampling(model.positions)}"
+    return f"at ${height} \\times {width}$ pixels with learned {model.positions.sentence()}"
 
 
 def _fetched(name: str, model: FetchedModel) -> str:

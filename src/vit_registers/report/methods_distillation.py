@@ -1,8 +1,7 @@
 """The methods text of self-distillation without labels."""
 
+from vit_registers.core.prose import joined, percent, plural, setting
 from vit_registers.params import DinoRecipe
-from vit_registers.report.names import plural
-from vit_registers.report.words import joined, named, percent, resampling, setting
 
 
 def text_of(recipe: DinoRecipe, where: str) -> str:
@@ -14,7 +13,7 @@ def _optimisation(recipe: DinoRecipe, where: str) -> str:
     spared = "biases and norms" if recipe.decay_tokens else "biases, norms, [CLS], registers and position embeddings"
     clipped = {"parameter": "of each parameter by itself", "whole": "of all parameters together"}[recipe.clip]
     return (
-        f"They are {named(recipe.architecture)}, without a head. Training on {where} without labels by "
+        f"They are {recipe.architecture.sentence()}, without a head. Training on {where} without labels by "
         f"self-distillation \\citep{{caron2021}}: what is measured is the teacher, a running mean of a student, which "
         f"is trained with stochastic depth {setting(recipe.drop_path)}. AdamW; learning rate {setting(recipe.lr)} "
         f"after {plural(recipe.warmup_epochs, 'epoch')} of linear warm-up from zero, then a cosine to "
@@ -54,7 +53,7 @@ def _crops(recipe: DinoRecipe) -> str:
     return (
         f"{text}; the student also {plural(crops.local_crops, 'crop')} of {percent(low)} to {percent(high)} at "
         f"${crops.local_size} \\times {crops.local_size}$ pixels, with "
-        f"{resampling(recipe.positions)}."
+        f"{recipe.positions.sentence()}."
     )
 
 

@@ -1,9 +1,7 @@
 """The methods text of single readouts."""
 
+from vit_registers.core.prose import count, escape, joined, percent, plural, setting
 from vit_registers.params import Params
-from vit_registers.report.latex_text import count, escape
-from vit_registers.report.names import plural
-from vit_registers.report.words import joined, percent, setting
 
 
 def dinov2(params: Params) -> str:

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
+from vit_registers.core.prose import joined, key, percent, plural, setting
 from vit_registers.params import AnyRecipe, Architecture, Deit3Recipe, DinoRecipe, Energy, SmallRecipe, TrainedModel
 from vit_registers.report import methods_distillation
-from vit_registers.report.latex_text import key
-from vit_registers.report.names import plural
-from vit_registers.report.words import joined, named, percent, setting
 
 
 def text_of(recipe: AnyRecipe, datasets: Sequence[str]) -> str:
@@ -40,7 +38,7 @@ def _shape(shape: Architecture) -> str:
 
 def _deit3(recipe: Deit3Recipe, where: str) -> str:
     return (
-        f"They are {named(recipe.architecture)}, "
+        f"They are {recipe.architecture.sentence()}, "
         f"LayerScale from {setting(recipe.layer_scale)}, stochastic depth {setting(recipe.drop_path)}. Training on "
         f"{where} by the recipe of DeiT-III: LAMB, learning rate {setting(recipe.lr)} after "
         f"{plural(recipe.warmup_epochs, 'epoch')} of linear warm-up from {setting(recipe.warmup_lr)}, then a cosine to "

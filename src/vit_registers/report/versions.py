@@ -5,11 +5,11 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from vit_registers.files import read_json
-from vit_registers.report import names
-from vit_registers.report.latex_tables import Column, Table
-from vit_registers.report.latex_text import count, escape
-from vit_registers.report.study import Study
+from vit_registers.core.files import read_json
+from vit_registers.core.prose import count, escape
+from vit_registers.views import labels as names
+from vit_registers.views.latex_tables import Column, Table
+from vit_registers.views.study import Study
 
 PACKAGES = [
     *("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow"),

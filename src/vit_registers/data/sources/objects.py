@@ -1,0 +1,66 @@
+"""What data sets of images with annotated objects share: lists of images, and one label per image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vit_registers.core.errors import InputError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An object: its class, and its box x0, y0, x1, y1 in pixels, 0-based, half-open."""
+
+    name: str
+    box: list[float]
+
+    @property
+    def area(self) -> float:
+        """Of the box, in pixels."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+
+def lines(path: Path, key: str) -> list[str]:
+    """Names of images, one per line; ``key`` of params named the list.
+
+    VOC's lists of one class have a second column, -1 where the class is absent: taken for lists of images, they would
+    be all images of the split under the name of a class.
+    """
+    try:
+        given = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such list of images; correct {key}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file ({error}); correct {key}") from None
+    names = []
+    for number, line in enumerate(given, start=1):
+        parts = line.split()
+        if len(parts) > 1:
+            raise InputError(f"{path}: line {number}: '{line}' is not the name of one image; correct {key}")
+        names += parts
+    if not names:
+        raise InputError(f"{path}: names no images; expected one per line; correct {key}")
+    return names
+
+
+def row(path: str, split: str, objects: list[Annotated]) -> Row:
+    """A row of the manifest, less its label's number.
+
+    An image has many objects and readouts need one label: it is the class of the largest, the first of equals.
+    """
+    largest = max(objects, key=lambda found: found.area)
+    boxes = [found.box for found in objects]
+    return {"image_id": path, "path": path, "split": split, "class": largest.name, "boxes": boxes}
+
+
+def table(rows: list[Row]) -> tuple[pd.DataFrame, list[str]]:
+    """Rows as a table with labels, and the classes they are numbers of."""
+    classes = sorted({str(given["class"]) for given in rows})
+    made = pd.DataFrame(rows, columns=["image_id", "path", "split", "class", "boxes"])
+    made["label"] = made["class"].map(classes.index)
+    return made, classes

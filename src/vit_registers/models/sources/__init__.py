@@ -1,0 +1,1 @@
+"""Models by where their weights come from."""
