@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from vit_registers.core.prose import count, escape
-from vit_registers.views.latex_tables import Column, Table
+from vit_registers.views.table import Column, Table
 from vit_registers.views.latex_text import estimate, number, probability
 from vit_registers.views.study import Estimate
 

@@ -1,12 +1,28 @@
 """Intervals and paired tests over images."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from vit_registers.core.seeds import generator
+
 Floats = NDArray[np.float64]
 CHUNK = 200  # resamples at a time: memory stays at CHUNK x images
+
+
+class Settings(Protocol):
+    """Confidence of intervals, and how many resamples make one."""
+
+    @property
+    def confidence(self) -> float:
+        """Of intervals."""
+
+    @property
+    def resamples(self) -> int:
+        """Of the bootstrap and of permutation tests."""
 
 
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
@@ -53,3 +69,8 @@ def sign_flip(differences: Floats, resamples: int, rng: np.random.Generator) -> 
         extreme += int((np.abs(signs @ differences) >= observed - slack).sum())
         drawn += len(signs)
     return extreme / drawn
+
+
+def bootstrap(seed: int, statistics: "Settings", dataset: str, n: int) -> Bootstrap:
+    """The resamples of ``n`` images of a data set: the same for every model, condition and measure of a study."""
+    return Bootstrap(n, statistics.resamples, statistics.confidence, generator(seed, "bootstrap", dataset, n))

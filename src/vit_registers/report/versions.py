@@ -8,7 +8,7 @@ from pathlib import Path
 from vit_registers.core.files import read_json
 from vit_registers.core.prose import count, escape
 from vit_registers.views import labels as names
-from vit_registers.views.latex_tables import Column, Table
+from vit_registers.views.table import Column, Table
 from vit_registers.views.study import Study
 
 PACKAGES = [

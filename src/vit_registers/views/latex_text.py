@@ -1,19 +1,17 @@
 """Estimates as LaTeX prints them."""
 
+from vit_registers.core.table import Format
 from vit_registers.views.study import Estimate
 
-SHARES = {"share", "fraction", "overlap", "accuracy"}  # first words of units that are printed in percent
-WHOLE = {"block", "layer", "count"}
 ABSENT = "--"
 
 
-def number(value: float, unit: str, signed: bool = False, decimals: int = 1) -> str:
+def number(value: float, format_: Format = "number", signed: bool = False, decimals: int = 1) -> str:
     """A value as it is read: shares in percent with ``decimals``, anything else with three significant digits."""
     sign = "+" if signed else ""
-    kind = unit.split(" ")[0]
-    if kind in SHARES:
+    if format_ == "percent":
         text = f"{100 * value:{sign}.{decimals}f}"
-    elif kind in WHOLE:
+    elif format_ == "whole":
         text = f"{value:{sign},.0f}"
     else:
         text = f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:{sign},.0f}"
@@ -34,8 +32,9 @@ def estimate(cell: Estimate, signed: bool = False, decimals: int = 1) -> str:
     """``value [low, high]``, or a dash where there is no number."""
     if cell.value is None:
         return ABSENT
-    text = number(cell.value, cell.unit, signed, decimals)
+    format_: Format = cell.of.format if cell.of else "number"
+    text = number(cell.value, format_, signed, decimals)
     if cell.low is None or cell.high is None:
         return text
-    low, high = (number(bound, cell.unit, signed, decimals) for bound in (cell.low, cell.high))
+    low, high = (number(bound, format_, signed, decimals) for bound in (cell.low, cell.high))
     return f"{text} [{low}, {high}]"

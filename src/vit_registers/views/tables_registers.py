@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vit_registers.params import Comparison
-from vit_registers.views.latex_tables import Cell, Column, Table
+from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.rows import CORLOC, MODEL, TOP1_CLS, WHERE
 from vit_registers.views.study import Condition, Study
 

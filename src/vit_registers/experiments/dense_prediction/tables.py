@@ -1,6 +1,6 @@
 """Tables of what else a backbone is asked for: maps read from its patch tokens, and classes told by their names."""
 
-from vit_registers.views.latex_tables import Column, Table
+from vit_registers.views.table import Column, Table
 from vit_registers.views.rows import CONDITION, KEYS, MODEL, by_condition, row_of
 from vit_registers.views.study import Study
 

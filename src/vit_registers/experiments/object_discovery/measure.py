@@ -1,28 +1,26 @@
-"""The step that finds objects in cached features and scores its boxes: LOST, DINO-seg, and boxes that know nothing."""
+"""Objects found in cached features and scored: LOST, DINO-seg, and boxes that know nothing of the image."""
 
+import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from vit_registers.core import table as metrics
 from vit_registers.core.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import replacing
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
-from vit_registers.core.table import Metric
 from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_TRUTH, has_truth, truth_of
 from vit_registers.data.transforms import Floats, Geometry
 from vit_registers.experiments.object_discovery import dino_seg, lost
-from vit_registers.extraction.store import Features, array_name, condition_folder
-from vit_registers.params import DinoSeg
-from vit_registers.pipeline.slices import LostStep
+from vit_registers.experiments.object_discovery.params import Config, DinoSeg
+from vit_registers.extraction.store import Features, array_name
+from vit_registers.params.study import BASELINE
+from vit_registers.pipeline.job import Job
+
+log = logging.getLogger(__name__)
 
 METHODS = ("lost", "dino_seg")
 HIT = 0.5  # intersection over union from which a box counts (simeoni2021)
@@ -85,7 +83,7 @@ class Views:
         return int(row["height"]), int(row["width"])
 
 
-def boxes_of(views: Views, cfg: LostStep, shown: NDArray[np.int64]) -> tuple[dict[int, lost.Steps], Floats]:
+def boxes_of(views: Views, cfg: Config, shown: NDArray[np.int64]) -> tuple[dict[int, lost.Steps], Floats]:
     """LOST's steps on the dense images ``shown``, one by one, and its boxes (n, 4) of all in pixels of the images."""
     grids = views.grids()
     boxes = np.full((len(grids), 4), np.nan)
@@ -121,17 +119,13 @@ def attended_boxes(views: Views, settings: DinoSeg) -> Floats:
     return np.stack([views.at_input(i).to_image(box) for i, box in enumerate(in_input)])
 
 
-def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
-    """Write <model>.csv, .images.parquet (hit per image), .boxes.parquet and .steps.npz (gallery) below ``out``."""
-    manifest = Manifest.load(data)
-    rows: list[Metric] = []
-    images: list[pd.DataFrame] = []
-    boxes: list[pd.DataFrame] = []
-    pictures: dict[str, np.ndarray] = {}
-    for condition in cfg.conditions:
-        cached = Features.open(condition_folder(features, cfg.dataset, cfg.model, condition))
+def run(cfg: Config, job: Job) -> None:
+    """Fill the rows of CorLoc, the hits by image, and for the gallery images the steps of LOST."""
+    manifest = job.manifest()
+    for condition, cached in job.conditions(cfg.dataset, cfg.model, cfg.conditions):
         if cached.status != "complete":
-            rows += [_row(cfg, condition, m, "corloc", None, 0, note=cached.reason) for m in METHODS]
+            for method in METHODS:
+                job.rows.absent(["corloc"], cached.reason, intervention=condition, head=method)
             continue
         dense = cached.dense_rows
         truth = truth_of(manifest, dense)
@@ -140,63 +134,42 @@ def run(cfg: LostStep, data: Path, features: Path, out: Path) -> None:
         steps, found = boxes_of(views, cfg, shown)
         ids = manifest.table["image_id"].to_numpy()[dense]
         if has_truth(manifest, dense, truth):
-            overlap = best_iou(found, truth)
-            rows.append(_share(cfg, condition, "lost", "corloc", overlap >= HIT))
-            images.append(_per_image(condition, "lost", ids, overlap >= HIT))
+            hits = {"lost": best_iou(found, truth) >= HIT}
             if cached.layout.cls:
-                attended = best_iou(attended_boxes(views, cfg.dino_seg), truth) >= HIT
-                rows.append(_share(cfg, condition, "dino_seg", "corloc", attended))
-                images.append(_per_image(condition, "dino_seg", ids, attended))
-            rows += _baselines(cfg, manifest, dense, truth) if condition == "baseline" else []
+                hits["dino_seg"] = best_iou(attended_boxes(views, cfg.dino_seg), truth) >= HIT
+            for method, hit in hits.items():
+                _share(cfg, job, "corloc", hit, intervention=condition, head=method)
+                job.by_image("corloc", ids, hit, condition, head=method)
+            if condition == BASELINE:
+                _blind_boxes(cfg, job, manifest, dense, truth)
         else:
-            overlap = np.full(len(ids), np.nan)
-            rows += [_row(cfg, condition, m, "corloc", None, 0, note=NO_TRUTH) for m in METHODS]
-            images.append(_per_image(condition, "lost", ids[:0], overlap[:0]))
-        corners = dict(zip(("x0", "y0", "x1", "y1"), found.T, strict=True))
-        boxes.append(pd.DataFrame({"image_id": ids, "intervention": condition, **corners, "iou": overlap}))
-        if condition == "baseline":
-            pictures |= _images(views, shown, truth)
-        pictures |= _pictures(condition, views, shown, steps, found)
-    metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
-    for name, tables in (("images", images), ("boxes", boxes)):
-        with replacing(out / f"{cfg.model}.{name}.parquet") as temporary:
-            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
-    with replacing(out / f"{cfg.model}.steps.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **pictures)
+            for method in METHODS:
+                job.rows.absent(["corloc"], NO_TRUTH, intervention=condition, head=method)
+        if condition == BASELINE:
+            job.keep(_images(views, shown, truth))
+        job.keep({"boxes": found, **_pictures(views, shown, steps, found)}, condition)
 
 
-def _row(cfg: LostStep, condition: str, method: str, metric: str, value: float | None, n: int, **more: Any) -> Metric:
-    return Metric(cfg.model, cfg.dataset, condition, method, metric, value, "fraction", n, **more)
-
-
-def _share(
-    cfg: LostStep, condition: str, method: str, metric: str, hits: np.ndarray, note: str | None = None
-) -> Metric:
+def _share(cfg: Config, job: Job, metric: str, hits: np.ndarray, **axes: str) -> None:
     low, high = wilson(int(hits.sum()), len(hits), cfg.statistics.confidence)
-    return _row(cfg, condition, method, metric, float(hits.mean()), len(hits), low=low, high=high, note=note)
+    job.rows.add(metric, float(hits.mean()), len(hits), low=low, high=high, **axes)
 
 
-def _per_image(condition: str, method: str, ids: np.ndarray, hits: np.ndarray) -> pd.DataFrame:
-    """The contract of compare.py: one value per image, condition, readout, metric and seed."""
-    table = pd.DataFrame({"image_id": ids, "intervention": condition, "readout": method, "metric": "corloc"})
-    return table.assign(seed=pd.array([pd.NA] * len(table), dtype="Int64"), value=hits.astype(float))
-
-
-def _baselines(cfg: LostStep, manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> list[Metric]:
+def _blind_boxes(cfg: Config, job: Job, manifest: Manifest, dense: np.ndarray, truth: list[Floats]) -> None:
     """CorLoc of boxes that see no image: the best centred one, chosen on training images, and a random one."""
     sizes = manifest.table[["width", "height"]].to_numpy()
     rng = generator(cfg.seed, "random boxes", cfg.dataset)
     drawn = best_iou(random_boxes(sizes[dense], rng), truth) >= HIT
-    rows = [_share(cfg, "baseline", "lost", "corloc_random_box", drawn)]
+    _share(cfg, job, "corloc_random_box", drawn, intervention=BASELINE)
     training = manifest.rows("train")
     known = [(row, boxes) for row, boxes in zip(training, truth_of(manifest, training), strict=True) if len(boxes)]
     if not known:
-        note = "no training image has a box to choose it on"
-        return [*rows, _row(cfg, "baseline", "lost", "corloc_centre_box", None, 0, note=note)]
+        job.rows.absent(["corloc_centre_box"], "no training image has a box to choose it on", intervention=BASELINE)
+        return
     share = best_centre_share(sizes[[row for row, _ in known]], [boxes for _, boxes in known])
     centred = best_iou(centre_boxes(sizes[dense], share), truth) >= HIT
-    note = f"covers {share:g} of each side, chosen on the training split"
-    return [*rows, _share(cfg, "baseline", "lost", "corloc_centre_box", centred, note)]
+    _share(cfg, job, "corloc_centre_box", centred, intervention=BASELINE)
+    log.info("centred boxes cover %g of each side, chosen on the training split", share)
 
 
 def _images(views: Views, shown: NDArray[np.int64], truth: list[Floats]) -> dict[str, np.ndarray]:
@@ -219,17 +192,16 @@ def _images(views: Views, shown: NDArray[np.int64], truth: list[Floats]) -> dict
 
 
 def _pictures(
-    condition: str, views: Views, shown: NDArray[np.int64], steps: dict[int, lost.Steps], found: Floats
+    views: Views, shown: NDArray[np.int64], steps: dict[int, lost.Steps], found: Floats
 ) -> dict[str, np.ndarray]:
-    """The steps of the gallery images under names that begin with the condition."""
+    """The steps of the gallery images."""
     mine, grids = [steps[int(i)] for i in shown], views.grids()[shown]
     maps = {
         name: _padded([getattr(one, name)[0].reshape(grid) for one, grid in zip(mine, grids, strict=True)])
         for name in ("degree", "kept", "mask")
     }
     drawn = [views.geometry(int(i)).to_input(found[i]) for i in shown]
-    seeds = np.array([one.seed[0] for one in mine])
-    return {f"{condition}/{name}": value for name, value in {**maps, "seed": seeds, "box": np.stack(drawn)}.items()}
+    return {**maps, "seed": np.array([one.seed[0] for one in mine]), "box": np.stack(drawn)}
 
 
 def _padded(arrays: list[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,6 @@ import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,26 +16,25 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vit_registers.core import table as metrics
 from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
-from vit_registers.core.table import Metric
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_TRUTH, has_truth, truth_of
 from vit_registers.data.transforms import Floats, Geometry
 from vit_registers.experiments.object_discovery import lost
 from vit_registers.experiments.object_discovery.measure import CHUNK, HIT
+from vit_registers.experiments.object_discovery.params import Lost, LostSweep, SweepConfig
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.plan import Phase, Plan
 from vit_registers.extraction.store import array_name
 from vit_registers.forward.readers import Projections
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
+from vit_registers.params.study import BASELINE
+from vit_registers.pipeline.job import Job
 from vit_registers.models.backbone import Backbone
-from vit_registers.params import Lost, LostSweep
-from vit_registers.pipeline.slices import SweepStep
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +52,10 @@ class Setting:
     bias: float
 
     @property
-    def name(self) -> str:
-        """As it stands in the tidy table, where the block has a column of its own."""
-        words = ["centred"] * self.centre + ["normalised"] * self.normalise
-        return ", ".join([self.feature, *words, f"{self.bias:g}"])
+    def axes(self) -> dict[str, Any]:
+        """Where its numbers stand in the tidy table."""
+        given = {"feature": self.feature, "layer": self.layer, "centred": self.centre}
+        return {**given, "normalised": self.normalise, "bias": self.bias}
 
 
 def settings(sweep: LostSweep, depth: int) -> list[Setting]:
@@ -98,30 +96,29 @@ def boxes(projected: Mapping[str, NDArray[Any]], wanted: list[Setting], grid: tu
     return found
 
 
-def run(cfg: SweepStep, data: Path, model: Path, out: Path) -> None:
-    """Write rows of the tidy table to ``out``: CorLoc under every setting, and of the one that was chosen."""
+def run(cfg: SweepConfig, job: Job) -> None:
+    """Fill the rows of CorLoc under every setting, and of the one that was chosen."""
     torch.set_num_threads(THREADS)
-    manifest, backbone = Manifest.load(data), backbones.load(model, cfg.device)
+    manifest, backbone = job.manifest(), backbones.load(job.model, cfg.device)
     for layer in cfg.sweep.layers:
         if not -backbone.depth <= layer < backbone.depth:
             raise InputError(
-                f"params: lost_sweep.layers: {layer} for model '{cfg.model}' of {backbone.depth} blocks; expected "
-                f"{-backbone.depth} to {backbone.depth - 1}"
+                f"params: experiments.object_discovery.sweep.layers: {layer} for model '{cfg.model}' of "
+                f"{backbone.depth} blocks; expected {-backbone.depth} to {backbone.depth - 1}"
             )
     plain = default(cfg.lost, backbone.depth)
     wanted = list(dict.fromkeys([*settings(cfg.sweep, backbone.depth), plain]))
     plan = _plan(cfg, backbone, manifest, wanted)
     truth = truth_of(manifest, plan.dense)
-    if has_truth(manifest, plan.dense, truth):
-        found = _pass(cfg, plan, manifest, wanted)
-        hits = np.stack([best_iou(found[:, i], truth) >= HIT for i in range(len(wanted))], axis=1)
-        rows = _rows(cfg, wanted, wanted.index(plain), hits)
-    else:
-        rows = [_row(cfg, "corloc", None, 0, note=NO_TRUTH)]
-    metrics.write(metrics.frame(rows), out)
+    if not has_truth(manifest, plan.dense, truth):
+        job.rows.absent(["corloc_of_choice"], NO_TRUTH, intervention=BASELINE, group="chosen")
+        return
+    found = _pass(cfg, plan, manifest, wanted)
+    hits = np.stack([best_iou(found[:, i], truth) >= HIT for i in range(len(wanted))], axis=1)
+    _fill(cfg, job, wanted, wanted.index(plain), hits)
 
 
-def _plan(cfg: SweepStep, backbone: Backbone, manifest: Manifest, wanted: list[Setting]) -> Plan:
+def _plan(cfg: SweepConfig, backbone: Backbone, manifest: Manifest, wanted: list[Setting]) -> Plan:
     """The dense images of extraction, with the projections that the settings read and nothing else."""
     kinds = sorted({setting.feature for setting in wanted})
     projections = {kind: sorted({s.layer for s in wanted if s.feature == kind}) for kind in kinds}
@@ -131,7 +128,7 @@ def _plan(cfg: SweepStep, backbone: Backbone, manifest: Manifest, wanted: list[S
     return Plan(backbone, None, manifest, reads)
 
 
-def _pass(cfg: SweepStep, plan: Plan, manifest: Manifest, wanted: list[Setting]) -> Floats:
+def _pass(cfg: SweepConfig, plan: Plan, manifest: Manifest, wanted: list[Setting]) -> Floats:
     """Boxes (n, settings, 4) of the dense images in their own pixels."""
     found = np.full((len(plan.dense), len(wanted), 4), np.nan)
     images = Images(manifest, plan.backbone.preprocess, pinned=plan.backbone.device.type == "cuda")
@@ -164,7 +161,7 @@ def _geometry(phase: Phase, manifest: Manifest, row: int) -> Geometry:
     return Geometry(height, width, None, (grid[0] * patch[0], grid[1] * patch[1]))
 
 
-def _rows(cfg: SweepStep, wanted: list[Setting], plain: int, hits: NDArray[np.bool_]) -> list[Metric]:
+def _fill(cfg: SweepConfig, job: Job, wanted: list[Setting], plain: int, hits: NDArray[np.bool_]) -> None:
     """The whole grid on the images to choose on; the chosen and the default setting, and their difference, on the rest.
 
     ``hits`` (n, settings). Of settings that are equally good the first is chosen.
@@ -173,30 +170,21 @@ def _rows(cfg: SweepStep, wanted: list[Setting], plain: int, hits: NDArray[np.bo
     count = min(max(round(cfg.sweep.chosen_on * len(hits)), 1), len(hits) - 1)
     choice, rest = np.sort(order[:count]), np.sort(order[count:])
     chosen = int(hits[choice].mean(axis=0).argmax())
-    rows = [
-        _share(cfg, f"corloc[{setting.name}]", hits[choice, i], layer=setting.layer) for i, setting in enumerate(wanted)
-    ]
-    named = f"block {wanted[chosen].layer}: {wanted[chosen].name}"
-    rows.append(_share(cfg, "corloc", hits[rest, chosen], note=named))
-    rows.append(_share(cfg, "corloc_on_choice", hits[choice, chosen], note=named))
-    rows.append(
-        _share(cfg, "corloc_default", hits[rest, plain], note=f"block {wanted[plain].layer}: {wanted[plain].name}")
-    )
+    for i, setting in enumerate(wanted):
+        _share(cfg, job, "corloc_at_setting", hits[choice, i], **setting.axes)
+    best = wanted[chosen]
+    for group, images, setting in (("chosen", rest, chosen), ("chosen on", choice, chosen), ("default", rest, plain)):
+        _share(cfg, job, "corloc_of_choice", hits[images, setting], group=group, **wanted[setting].axes)
     a, b = hits[rest, chosen], hits[rest, plain]
     draw = generator(cfg.seed, "bootstrap", cfg.dataset, len(rest))
-    low, high = Bootstrap(len(rest), cfg.statistics.resamples, cfg.statistics.confidence, draw).interval(
-        a.astype(float) - b
-    )
-    gain = float(a.mean() - b.mean())
-    rows.append(_row(cfg, "corloc_gain", gain, len(rest), low=low, high=high, p=mcnemar_exact(a, b)))
-    log.info("%s: %s, CorLoc %.3f on the other images, %.3f by default", cfg.model, named, a.mean(), b.mean())
-    return rows
+    bootstrap = Bootstrap(len(rest), cfg.statistics.resamples, cfg.statistics.confidence, draw)
+    low, high = bootstrap.interval(a.astype(float) - b)
+    gain = {"low": low, "high": high, "p": mcnemar_exact(a, b), "reference_group": "default"}
+    value = float(a.mean() - b.mean())
+    job.rows.add("corloc_of_choice", value, len(rest), intervention=BASELINE, group="chosen", **gain)
+    log.info("%s: %s, CorLoc %.3f on the other images, %.3f by default", cfg.model, best, a.mean(), b.mean())
 
 
-def _row(cfg: SweepStep, metric: str, value: float | None, n: int, **more: Any) -> Metric:
-    return Metric(cfg.model, cfg.dataset, "baseline", "lost_sweep", metric, value, "fraction", n, **more)
-
-
-def _share(cfg: SweepStep, metric: str, hits: NDArray[np.bool_], **more: Any) -> Metric:
+def _share(cfg: SweepConfig, job: Job, metric: str, hits: NDArray[np.bool_], **axes: Any) -> None:
     low, high = wilson(int(hits.sum()), len(hits), cfg.statistics.confidence)
-    return _row(cfg, metric, float(hits.mean()), len(hits), low=low, high=high, **more)
+    job.rows.add(metric, float(hits.mean()), len(hits), low=low, high=high, intervention=BASELINE, head="lost", **axes)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vit_registers.views.latex_tables import Column, Table
+from vit_registers.views.table import Column, Table
 from vit_registers.views.rows import KEYS, MODEL, row_of
 from vit_registers.views.study import Condition, Study
 

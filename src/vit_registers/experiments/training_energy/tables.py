@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vit_registers.views.latex_tables import Cell, Column, Table
+from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.study import Condition, Study, trained
 
 

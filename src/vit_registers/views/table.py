@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,8 +17,10 @@ Cell = str | int | float | Estimate | None
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its key in the CSV, its heading, and how LaTeX sets it.
+    """One column: its key in the CSV, its heading, what it shows, and how LaTeX sets it.
 
+    ``metric`` at the values ``where`` of axes is what its cells are; the direction in which it improves is an arrow in
+    the heading.
     ``alignment`` is a column type of ``tabular``; ``signed`` prints the plus of positive numbers, for differences;
     ``decimals`` are those of percentages;
     ``p`` adds a column with the p-value behind the estimate; ``group`` prints one heading over neighbouring columns;
@@ -26,6 +29,8 @@ class Column:
 
     key: str
     title: str
+    metric: str | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
     alignment: str = "l"
     signed: bool = False
     decimals: int = 1
@@ -123,7 +128,7 @@ class Table:
         if cell is None:
             return [ABSENT] * (2 if column.p else 1)
         if isinstance(cell, float):
-            return [number(cell, "")]
+            return [number(cell)]
         return [count(cell) if isinstance(cell, int) else escape(cell).replace("\n", r" \newline ")]
 
     def _line(self, row: Mapping[str, Cell]) -> str:
@@ -142,6 +147,12 @@ class Table:
             cells += self._cell(column, row)
         return " & ".join(cells) + r" \\"
 
+    def _direction(self, column: Column) -> str:
+        """An arrow to where a column improves, if its estimates have a better side."""
+        better = {cell.of.better for cell in self.estimates(column) if cell.of is not None}
+        arrow = {"higher": r"\,$\uparrow$", "lower": r"\,$\downarrow$", None: ""}
+        return arrow[better.pop()] if len(better) == 1 else ""
+
     def _head(self) -> list[str]:
         lines: list[str] = []
         columns = self._printed
@@ -159,7 +170,7 @@ class Table:
             lines += [" & ".join(cells) + r" \\", "".join(rules)]
         titles, ns = [], []
         for column in columns:
-            titles.append(escape(column.title))
+            titles.append(escape(column.title) + self._direction(column))
             ns.append(self._n_heading(column))
             if column.p:
                 titles.append("$p$")
