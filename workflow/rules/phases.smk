@@ -9,3 +9,15 @@ for phase, outputs in PHASES.items():
         input:
             outputs,
         localrule: True
+
+
+rule provenance:
+    input:
+        PHASES["measures"],
+        PHASES["table"],
+        PHASES["tables"],
+        PHASES["figures"],
+        PHASES["report"] if TEX else PHASES["report_text"],
+    localrule: True
+    run:
+        provenance.record(AT)

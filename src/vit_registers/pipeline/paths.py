@@ -58,7 +58,7 @@ class Paths:
 
     def calibration(self, dataset: str, model: str) -> Path:
         """Activation statistics of a model, for interventions that replace tokens."""
-        return self.results / "calibration" / dataset / f"{model}.safetensors"
+        return self.features / "ablated" / dataset / f"{model}.safetensors"
 
     @property
     def registers(self) -> Path:
