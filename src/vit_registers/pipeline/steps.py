@@ -11,12 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vit_registers.core.table import Rows
 from vit_registers.params.base import Strict
 from vit_registers.params.study import Params
 from vit_registers.pipeline import configs, digest, experiment
 from vit_registers.pipeline.experiment import Found, Measure, Resources
-from vit_registers.pipeline.job import Job
 from vit_registers.pipeline.paths import Paths
 
 Axes = dict[str, str]
@@ -359,19 +357,8 @@ _READ: dict[str, Callable[[Params, Paths, Any, Any], list[Path]]] = {
 
 def _measure_call(measure: Measure) -> Callable[[Any, Any, Paths], None]:
     def call(run: Any, config: Any, at: Paths) -> None:
-        axes = {axis: getattr(config, axis) for axis in measure.per}
-        dataset, model = axes.get("dataset", ""), axes.get("model", "")
-        job = Job(
-            rows=Rows(experiment.owner(measure.name), measure.metrics, measure.axes, **axes),
-            out=at.measure(measure.name, *axes.values()),
-            data=at.dataset(dataset),
-            model=at.model(model),
-            features=at.features,
-            registers=at.registers,
-            measures=at.results / "measures",
-        )
-        run(config, job)
-        job.write(measure.images, measure.arrays)
+        job = importlib.import_module("vit_registers.experiments.job")
+        job.execute(run, config, measure, at)
 
     return call
 

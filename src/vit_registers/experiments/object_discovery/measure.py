@@ -18,7 +18,7 @@ from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
 from vit_registers.extraction.store import Features, array_name
 from vit_registers.params.study import BASELINE
-from vit_registers.pipeline.job import Job
+from vit_registers.experiments.job import Job
 
 log = logging.getLogger(__name__)
 

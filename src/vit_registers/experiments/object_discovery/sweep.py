@@ -33,7 +33,7 @@ from vit_registers.forward.readers import Projections
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.params.study import BASELINE
-from vit_registers.pipeline.job import Job
+from vit_registers.experiments.job import Job
 from vit_registers.models.backbone import Backbone
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from vit_registers.core import table
 from vit_registers.core.files import read_json, replacing
 from vit_registers.core.table import Rows
-
-if TYPE_CHECKING:
-    from vit_registers.data.manifest import Manifest
-    from vit_registers.extraction.store import Features
+from vit_registers.data.manifest import Manifest
+from vit_registers.extraction.store import Features, condition_folder
+from vit_registers.pipeline import experiment
+from vit_registers.pipeline.experiment import Measure
+from vit_registers.pipeline.paths import Paths
 
 IMAGE_COLUMNS = ["image_id", "intervention", "metric", "feature", "head", "seed", "value"]
 
@@ -39,16 +40,12 @@ class Job:
     images: list[pd.DataFrame] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def manifest(self) -> "Manifest":
+    def manifest(self) -> Manifest:
         """The data set."""
-        from vit_registers.data.manifest import Manifest
-
         return Manifest.load(self.data)
 
-    def conditions(self, dataset: str, model: str, names: list[str]) -> Iterator[tuple[str, "Features"]]:
+    def conditions(self, dataset: str, model: str, names: list[str]) -> Iterator[tuple[str, Features]]:
         """Features of every condition of a pair, those that do not apply included (their status says so)."""
-        from vit_registers.extraction.store import Features, condition_folder
-
         for name in names:
             yield name, Features.open(condition_folder(self.features, dataset, model, name))
 
@@ -78,3 +75,25 @@ class Job:
             with replacing(self.out / "arrays.npz") as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **self.arrays)  # type: ignore[arg-type]
         table.write(self.rows.frame(), self.out / "rows.csv")
+
+
+def execute(run: Any, config: Any, measure: Measure, at: Paths) -> None:
+    """Run one job of a measure, and write what it found.
+
+    Its rows may be of its own metrics; those of a measure that compares what others gave, of any.
+    """
+    axes = {axis: getattr(config, axis) for axis in measure.per}
+    dataset, model = axes.get("dataset", ""), axes.get("model", "")
+    every = [metric for _, metric in experiment.metrics().values()]
+    compares = measure.name in experiment.comparing()
+    job = Job(
+        rows=Rows(experiment.owner(measure.name), every if compares else measure.metrics, measure.axes, **axes),
+        out=at.measure(measure.name, *axes.values()),
+        data=at.dataset(dataset),
+        model=at.model(model),
+        features=at.features,
+        registers=at.registers,
+        measures=at.results / "measures",
+    )
+    run(config, job)
+    job.write(measure.images, measure.arrays)
