@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_registers import params
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
+from vit_registers.data.sources.coco import Coco
 from vit_registers.pipeline.slices import PrepareStep
 
 
@@ -37,7 +37,7 @@ def content():
 def run(root, given, **changes):
     (root / "instances.json").write_text(given if isinstance(given, str) else json.dumps(given))
     changes = {"train_share": 0.4, **changes}
-    source = params.CocoDataset(kind="coco", images=str(root), annotations=str(root / "instances.json"), **changes)
+    source = Coco(kind="coco", images=str(root), annotations=str(root / "instances.json"), **changes)
     prepare.run(PrepareStep(seed=0, name="coco", source=source), root / "out")
     return Manifest.load(root / "out").table.set_index("image_id")
 

@@ -102,8 +102,8 @@ def test_no_images_and_empty_splits_are_refused(folder):
 def test_a_manifest_that_was_changed_by_hand_is_refused(folder):
     table = manifest.check(rows(), ["x", "y"], folder, "mine")
     manifest.write(folder, table, ["x", "y"], "mine", ".", "here", "CC0")
-    card = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps({**card, "sha256": "0" * 64}))
+    metadata = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**metadata, "sha256": "0" * 64}))
     with pytest.raises(InputError, match=r"not the file that dataset\.json records"):
         Manifest.load(folder)
 

@@ -4,10 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-from vit_registers.data.shapes.write import write as shapes
-from vit_registers.data.sources import coco, folder, voc
-from vit_registers.data.sources import csv_table as csv_manifest
-from vit_registers.params import CifarDataset, CocoDataset, CsvDataset, FolderDataset, VocDataset
 from vit_registers.pipeline.slices import PrepareStep
 
 
@@ -19,20 +15,7 @@ def run(cfg: PrepareStep, out: Path) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     temporary.mkdir(parents=True)
     try:
-        if isinstance(cfg.source, FolderDataset):
-            folder.prepare(cfg.source, cfg.name, cfg.seed, temporary)
-        elif isinstance(cfg.source, CsvDataset):
-            csv_manifest.prepare(cfg.source, cfg.name, temporary)
-        elif isinstance(cfg.source, CifarDataset):
-            from vit_registers.data.sources import cifar  # imports torch, which no other data set needs
-
-            cifar.prepare(cfg.source, cfg.name, cfg.seed, temporary)
-        elif isinstance(cfg.source, VocDataset):
-            voc.prepare(cfg.source, cfg.name, temporary)
-        elif isinstance(cfg.source, CocoDataset):
-            coco.prepare(cfg.source, cfg.name, cfg.seed, temporary)
-        else:
-            shapes.prepare(cfg.source, cfg.name, cfg.seed, temporary)
+        cfg.source.prepare(cfg.name, cfg.seed, temporary)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(temporary, out)
     finally:

@@ -1,4 +1,4 @@
-"""The way of an image to a model's input, and of boxes there and back."""
+"""How an image becomes a model's input by resizing and cropping, and where its boxes fall there and back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ def covering(height: int, width: int, target: Size) -> Size:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Transform:
     """An image of ``height`` x ``width``, resized until it covers ``resize``, centre-cropped to ``size``.
 
-    Without ``resize`` the image stays as it is and is padded at the bottom and the right (simeoni2021). The same way
-    for every model. Boxes go forth and back by one scale and shift, so truth and prediction are compared in pixels of
-    the image (bach2025 compared boxes of a crop with boxes of a squash).
+    Without ``resize`` the image keeps its size and is padded at the bottom and the right (simeoni2021). It is the same
+    transform for every model. Boxes are carried there and back by one scale and shift, so targets and predictions are
+    compared in pixels of the image (bach2025 compared boxes in a crop with boxes in a squashed image).
     """
 
     height: int
@@ -33,8 +33,8 @@ class Geometry:
     size: Size
 
     @classmethod
-    def of(cls, index: Mapping[str, Any], height: int, width: int) -> "Geometry":
-        """The way that features of ``index`` (index.json) went for the model's own input size."""
+    def of(cls, index: Mapping[str, Any], height: int, width: int) -> "Transform":
+        """The transform to the model's own input size by which features of ``index`` (index.json) were extracted."""
         resize, size = (_pair(index["preprocess"][key]) for key in ("resize", "size"))
         return cls(height, width, resize, size)
 
@@ -50,7 +50,7 @@ class Geometry:
 
     @property
     def offset(self) -> Floats:
-        """Left and top margin that the crop takes away, in input pixels; what is padded has none."""
+        """Left and top margin (x, y) that the crop removes, in input pixels; 0 where the image is padded."""
         return np.round((np.array(self.resized[::-1]) - np.array(self.size[::-1])) / 2.0) * (self.resize is not None)
 
     def to_input(self, box: Floats) -> Floats:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 class DatasetSource(Strict):
     """Where a data set comes from; kinds are in :mod:`vit_registers.data.sources`."""
 
+    generated: ClassVar[bool] = False  # whether its images are drawn by this pipeline
+
     def paths(self) -> dict[str, str]:
-        """Files and folders that have to be there, by key of params; refused before anything runs where they are not."""
+        """Files and folders by key of params; a missing one is refused before anything runs."""
         return {}
 
     def tracked(self) -> list[str]:
-        """Files of these whose content Snakemake checks (folders it cannot)."""
+        """Those of these paths that are files, whose content Snakemake checks (that of folders it cannot)."""
         return []
 
     def prepare(self, name: str, seed: int, out: Path) -> None:

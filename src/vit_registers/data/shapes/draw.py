@@ -1,4 +1,4 @@
-"""The generated data set of the embedded study: class, box, mask, depth and a second view of every image are known.
+"""The generated images of the embedded study: class, box, mask and depth of every image are known.
 
 Sky gradient with low-frequency shade; in most images a noise-textured ground below a wavy horizon; plain distractors;
 one object whose class is told by hue and brightness, with shape and texture that agree most of the time. Everything
@@ -140,35 +140,3 @@ def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     x1 = mask.shape[2] - columns[:, ::-1].argmax(axis=1)
     y1 = mask.shape[1] - rows[:, ::-1].argmax(axis=1)
     return np.stack([x0, y0, x1, y1], axis=1)
-
-
-def similarities(rng: np.random.Generator, n: int, size: int) -> Floats:
-    """Maps (n, 2, 3) of pixel centres: turned by up to 30 degrees, scaled by .8 to 1.2, shifted by up to .15."""
-    angle = rng.uniform(-np.pi / 6, np.pi / 6, n)
-    scale = rng.uniform(0.8, 1.2, n)
-    shift = rng.uniform(-0.15, 0.15, (n, 2)) * size
-    linear = scale[:, None, None] * np.stack(
-        [np.stack([np.cos(angle), -np.sin(angle)], 1), np.stack([np.sin(angle), np.cos(angle)], 1)], 1
-    )
-    middle = np.full(2, size / 2)
-    offset = middle + shift - linear @ middle
-    return np.concatenate([linear, offset[:, :, None]], axis=2)
-
-
-def warp(images: NDArray[np.uint8], matrices: Floats) -> NDArray[np.uint8]:
-    """Second views: images (n, s, s, c) moved by ``matrices`` (n, 2, 3), bilinear, reflected at the border."""
-    n, size = images.shape[:2]
-    y, x = np.mgrid[:size, :size] + 0.5
-    target = np.stack([x.ravel(), y.ravel()])  # (2, s*s), pixel centres of the pair
-    linear, offset = matrices[:, :, :2], matrices[:, :, 2:]
-    source = np.linalg.solve(linear, target[None] - offset) - 0.5  # (n, 2, s*s), pixel indices of the image
-    source = np.abs((source + size - 1) % (2 * (size - 1)) - (size - 1))
-    low = np.minimum(source.astype(int), size - 2)
-    share = source - low
-    at = np.arange(n)[:, None]
-    out = np.zeros((n, size * size, images.shape[3]))
-    for dy in (0, 1):
-        for dx in (0, 1):
-            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
-            out += weight[..., None] * images[at, low[:, 1] + dy, low[:, 0] + dx]
-    return (out + 0.5).astype(np.uint8).reshape(images.shape)

@@ -1,45 +1,83 @@
-"""Images with COCO's instance annotations to a manifest. The images stay where they are."""
+"""Images with COCO's instance annotations. The images stay where they are."""
 
 import json
 import logging
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from vit_registers.core.errors import InputError
+from vit_registers.core.prose import escape, key, percent
 from vit_registers.core.seeds import generator
-from vit_registers.data import manifest
-from vit_registers.data.sources import objects
-from vit_registers.params import CocoDataset
+from vit_registers.data import manifest, objects
+from vit_registers.params.bases import DatasetSource
 
 log = logging.getLogger(__name__)
 
+Files = list[str]  # in the class below ``list`` is a key of params
 
-def prepare(source: CocoDataset, name: str, seed: int, out: Path) -> None:
-    """Images of a list, or all, with the boxes of their objects, the class of the largest as label, a drawn split."""
-    root, path = Path(source.images), Path(source.annotations)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; correct datasets.{name}.images")
-    content = _read(path, name)
-    images = _images(content, path)
-    wanted = _listed(Path(source.list), images, path, name) if source.list else list(images)
-    found = _objects(content, images, path)
-    rows = [objects.row(file, "test", found[file]) for file in wanted if file in found]
-    if len(rows) < len(wanted):
-        log.info("%s: %d of %d images left out: no object but crowds", path, len(wanted) - len(rows), len(wanted))
-    rows = _common(rows, source, name)
-    table, classes = objects.table(rows)
-    if len(table):
-        draw = generator(seed, "split", name)
-        train = manifest.stratified(table["label"].to_numpy(), source.train_share, draw, classes, str(path))
-        table["split"] = np.where(train, "train", "test")
-    table = manifest.check(table, classes, root, str(path))
-    manifest.two_to_train(table, classes, str(path))
-    listed = f" ({Path(source.list).name})" if source.list else ""
-    what = f"COCO {source.annotations}{listed}, class of largest object"
-    manifest.write(out, table, classes, name, str(root.resolve()), what, source.licence)
+
+class Coco(DatasetSource):
+    """A folder of ``images`` with COCO's instance ``annotations``; ``list`` names those to take (COCO20k), else all.
+
+    Crowds are dropped. The label of an image is the class of its largest object. COCO20k has no training part:
+    ``train_share`` of each class is drawn for probes, and objects are discovered on the others. A class too rare for
+    two images to train on and one to test is refused, or, with ``rare: drop``, left out.
+    """
+
+    kind: Literal["coco"]
+    images: str
+    annotations: str
+    list: str | None = None
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    rare: Literal["refuse", "drop"] = "refuse"
+    licence: str = "unknown"
+
+    def paths(self) -> dict[str, str]:
+        """The folder of the images, the annotation file, and the list where there is one."""
+        given = {"images": self.images, "annotations": self.annotations, "list": self.list}
+        return {name: path for name, path in given.items() if path is not None}
+
+    def tracked(self) -> Files:
+        """The annotation file and the list."""
+        return [path for path in (self.annotations, self.list) if path is not None]
+
+    def prepare(self, name: str, seed: int, out: Path) -> None:
+        """The listed images with the boxes of their objects, the class of the largest as label, and a drawn split."""
+        root, path = Path(self.images), Path(self.annotations)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; correct datasets.{name}.images")
+        content = _read(path, name)
+        images = _images(content, path)
+        wanted = _listed(Path(self.list), images, path, name) if self.list else [*images]
+        found = _objects(content, images, path)
+        rows = [objects.row(file, "test", found[file]) for file in wanted if file in found]
+        if len(rows) < len(wanted):
+            log.info("%s: %d of %d images left out: no object but crowds", path, len(wanted) - len(rows), len(wanted))
+        rows = _common(rows, self, name)
+        table, classes = objects.table(rows)
+        if len(table):
+            draw = generator(seed, "split", name)
+            train = manifest.stratified(table["label"].to_numpy(), self.train_share, draw, classes, str(path))
+            table["split"] = np.where(train, "train", "test")
+        table = manifest.check(table, classes, root, str(path))
+        manifest.two_to_train(table, classes, str(path))
+        listed = f" ({Path(self.list).name})" if self.list else ""
+        what = f"COCO {self.annotations}{listed}, class of largest object"
+        manifest.write(out, table, classes, name, str(root.resolve()), what, self.licence)
+
+    def sentence(self, name: str) -> str:
+        """Its images, its boxes, its labels and how its split is drawn."""
+        listed = f", the images of {key(self.list)}" if self.list else ""
+        rare = "; classes too rare for that are left out" if self.rare == "drop" else ""
+        return (
+            f"{key(name)} is COCO{listed}, with the boxes of all objects but crowds; {objects.LARGEST}. Of each class "
+            f"{percent(self.train_share)} are drawn as training split and the others test{rare} "
+            f"(licence: {escape(self.licence)})."
+        )
 
 
 def _without_masks(read: dict[str, Any]) -> dict[str, Any]:
@@ -56,9 +94,11 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; correct datasets.{name}.annotations") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); correct datasets.{name}.annotations") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise InputError(f"{path}: no list '{key}'; expected COCO's instances; correct datasets.{name}.annotations")
+    for wanted in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(wanted), list):
+            raise InputError(
+                f"{path}: no list '{wanted}'; expected COCO's instances; correct datasets.{name}.annotations"
+            )
     return content
 
 
@@ -94,7 +134,7 @@ def _listed(given: Path, images: dict[str, Any], path: Path, name: str) -> list[
 def _objects(
     content: dict[str, Any], images: dict[str, tuple[int, float, float]], path: Path
 ) -> dict[str, list[objects.Annotated]]:
-    """Objects by file name, boxes clipped to the image; crowds, and boxes of which nothing is left, are none."""
+    """Objects by file name, boxes clipped to the image; crowds are left out, and boxes outside of their image."""
     files = {image[0]: file for file, image in images.items()}
     found: dict[str, list[objects.Annotated]] = {}
     empty = 0
@@ -124,8 +164,8 @@ def _objects(
     return found
 
 
-def _common(rows: list[objects.Row], source: CocoDataset, name: str) -> list[objects.Row]:
-    """Rows of classes with images enough for both splits: two to train on and one to test."""
+def _common(rows: list[objects.Row], source: Coco, name: str) -> list[objects.Row]:
+    """Rows of classes with enough images for both splits: two to train on and one to test."""
     counts = Counter(str(row["class"]) for row in rows)
     rare = sorted(
         label for label, count in counts.items() if min(round(source.train_share * count), count - 1) < 2

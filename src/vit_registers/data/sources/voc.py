@@ -1,38 +1,67 @@
-"""A folder of PASCAL VOC, with its boxes, to a manifest. The images stay where they are."""
+"""PASCAL VOC, with the boxes of its objects. The images stay where they are."""
 
 import logging
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 from vit_registers.core.errors import InputError
-from vit_registers.data import manifest
-from vit_registers.data.sources import objects
-from vit_registers.params import VocDataset
+from vit_registers.core.prose import escape, key
+from vit_registers.data import manifest, objects
+from vit_registers.params.bases import DatasetSource
 
 log = logging.getLogger(__name__)
 
 WHOLE = "expected PASCAL VOC's annotation; restore the file"
 
 
-def prepare(source: VocDataset, name: str, out: Path) -> None:
-    """The images of two of its lists, each with the boxes of its objects and the class of the largest as its label."""
-    root = Path(source.path)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; correct datasets.{name}.path")
-    lists = {"train": source.train, "test": source.test}
-    names = {split: _listed(root, lists[split], f"datasets.{name}.{split}") for split in lists}
-    both = sorted(set(names["train"]) & set(names["test"]))
-    if both:
-        raise InputError(
-            f"{root}: image '{both[0]}' is in list '{source.train}' and in '{source.test}'; "
-            f"correct datasets.{name}.train or datasets.{name}.test"
+class Voc(DatasetSource):
+    """PASCAL VOC: ``path`` holds JPEGImages, Annotations and ImageSets; ``train`` and ``test`` name lists of images.
+
+    Objects are discovered on the dense split, which is ``test``, and LOST is scored on VOC07's trainval list (5,011
+    images): so VOC's own test list trains probes here, and its trainval list tests. The label of an image is the class
+    of its largest object, as classification needs one. ``difficult: false`` drops difficult objects, as bach2025 did,
+    and with them the images that have no others.
+    """
+
+    kind: Literal["voc"]
+    path: str
+    train: str = "test"
+    test: str = "trainval"
+    difficult: bool = True
+    licence: str = "unknown"
+
+    def paths(self) -> dict[str, str]:
+        """The folder of one year, such as VOCdevkit/VOC2007."""
+        return {"path": self.path}
+
+    def prepare(self, name: str, seed: int, out: Path) -> None:
+        """The images of both lists, each with the boxes of its objects and the class of the largest as its label."""
+        root = Path(self.path)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; correct datasets.{name}.path")
+        lists = {"train": self.train, "test": self.test}
+        names = {split: _listed(root, lists[split], f"datasets.{name}.{split}") for split in lists}
+        both = sorted(set(names["train"]) & set(names["test"]))
+        if both:
+            raise InputError(
+                f"{root}: image '{both[0]}' is in list '{self.train}' and in '{self.test}'; "
+                f"correct datasets.{name}.train or datasets.{name}.test"
+            )
+        rows = [row for split in lists for row in _rows(root, names[split], split, self.difficult)]
+        table, classes = objects.table(rows)
+        table = manifest.check(table, classes, root, str(root))
+        manifest.two_to_train(table, classes, str(root))
+        what = f"VOC {self.path} ({self.train}, {self.test}), class of largest object"
+        manifest.write(out, table, classes, name, str(root.resolve()), what, self.licence)
+
+    def sentence(self, name: str) -> str:
+        """Its lists, its boxes and its labels."""
+        which = "difficult ones included" if self.difficult else "without difficult ones and images of them alone"
+        return (
+            f"{key(name)} is PASCAL VOC, its image list {key(self.train)} as training and {key(self.test)} as "
+            f"test split, with the boxes of all objects, {which}; {objects.LARGEST} (licence: {escape(self.licence)})."
         )
-    rows = [row for split in lists for row in _rows(root, names[split], split, source.difficult)]
-    table, classes = objects.table(rows)
-    table = manifest.check(table, classes, root, str(root))
-    manifest.two_to_train(table, classes, str(root))
-    what = f"VOC {source.path} ({source.train}, {source.test}), class of largest object"
-    manifest.write(out, table, classes, name, str(root.resolve()), what, source.licence)
 
 
 def _listed(root: Path, name: str, key: str) -> list[str]:
@@ -57,7 +86,7 @@ def _rows(root: Path, names: list[str], split: str, difficult: bool) -> list[obj
 
 
 def _objects(path: Path, difficult: bool) -> list[objects.Annotated]:
-    """Objects of an annotation file, in its order; their parts (heads, hands, feet) are none."""
+    """Objects of an annotation file, in its order; their parts (heads, hands, feet) are not objects."""
     try:
         tree = ElementTree.parse(path).getroot()
     except FileNotFoundError:
@@ -78,7 +107,7 @@ def _objects(path: Path, difficult: bool) -> list[objects.Annotated]:
 def _box(element: ElementTree.Element, size: tuple[float, float], path: Path) -> list[float]:
     """Corners from pixels that count from 1 with the last one in, to pixels that count from 0 with the last one out."""
     xmin, ymin, xmax, ymax = (_number(element, f"bndbox/{corner}", path) for corner in ("xmin", "ymin", "xmax", "ymax"))
-    # Said here, as the check of the manifest knows rows, and no person has seen those.
+    # Checked here and not by the manifest's check alone, as that names rows, which nobody can look up in VOC.
     if not (1 <= xmin <= xmax <= size[0] and 1 <= ymin <= ymax <= size[1]):
         raise InputError(
             f"{path}: box {[xmin, ymin, xmax, ymax]} is empty or leaves the image of {size[0]:g}x{size[1]:g} pixels "
