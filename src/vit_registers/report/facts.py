@@ -34,7 +34,7 @@ def facts(params: Params) -> dict[str, Any]:
         "trained": any(model in drawn.registers for model in run),
         "natural": any(drawn.kinds[model] not in ("tagged", "planted") for model in run),
         "released": bool(kinds & {"timm", "openclip"}),
-        "generated": any(params.datasets[name].kind == "generated" for name, _ in params.pairs()),  # type: ignore[attr-defined]
+        "generated": any(params.datasets[name].generated for name, _ in params.pairs()),
         "compared": bool(study.comparisons),
         "moved": any(params.interventions[name].moves_neurons for each in study.runs for name in each.interventions),
         "detection_images": f"{params.detection.images:,}",

@@ -11,7 +11,7 @@ from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
 from vit_registers.core.stats import wilson
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import truth_of
+from vit_registers.data.targets import target_boxes
 from vit_registers.experiments.object_discovery import measure as corloc
 from vit_registers.experiments.object_discovery import sweep
 from vit_registers.extraction import extract
@@ -86,7 +86,7 @@ def hits_one_by_one(study, model, size):
     extract.run(cfg, study.data, model, study.features, None)
     manifest = Manifest.load(study.data)
     cached = corloc.Features.open(study.folder("baseline"))
-    truth = truth_of(manifest, cached.dense_rows)
+    truth = target_boxes(manifest, cached.dense_rows)
     found = {}
     for setting in [*sweep.settings(step().sweep, 3), sweep.default(params.Lost(**LOST), 3)]:
         wanted = {name: getattr(setting, name) for name in ("feature", "layer", "centre", "normalise", "bias")}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_registers.data import targets as truth
-from vit_registers.data.transforms import Geometry
+from vit_registers.data.transforms import Transform
 from vit_registers.experiments.token_statistics import register_maps as slots
 from vit_registers.models.layout import TokenLayout
 
@@ -62,7 +62,7 @@ def test_registers_that_share_the_image_among_them_all_win_and_one_map_for_all_h
 @pytest.mark.parametrize("boxes", [[[4, 2, 20, 17]], [[4, 2, 20, 17], [12, 10, 33, 24]], [[0, 0, 1, 24]]])
 def test_patches_are_covered_as_their_pixels_are(boxes):
     """Image of 40 x 24, shorter side to 20, centre crop of 16: 33 pixels wide before the crop."""
-    way = Geometry(24, 40, (20, 20), (16, 16))
+    way = Transform(24, 40, (20, 20), (16, 16))
     assert way.resized == (20, 33)
     left, top = way.offset
     slow = np.zeros((4, 4))

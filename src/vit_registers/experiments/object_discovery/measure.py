@@ -12,8 +12,8 @@ from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
 from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import NO_TRUTH, has_truth, truth_of
-from vit_registers.data.transforms import Floats, Geometry
+from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
+from vit_registers.data.transforms import Floats, Transform
 from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
 from vit_registers.extraction.store import Features, array_name
@@ -67,16 +67,16 @@ class Views:
         found = [self.features.native(self.name, int(i)) for i in images]
         return np.stack([x.reshape(-1, x.shape[-1]) for x in found]).astype(np.float32)
 
-    def geometry(self, image: int) -> Geometry:
+    def geometry(self, image: int) -> Transform:
         """The way of one dense image to its input."""
         if not self.native:
             return self.at_input(image)
         grid, patch = self.grids()[image], self.features.patch
-        return Geometry(*self._size(image), None, (int(grid[0]) * patch[0], int(grid[1]) * patch[1]))
+        return Transform(*self._size(image), None, (int(grid[0]) * patch[0], int(grid[1]) * patch[1]))
 
-    def at_input(self, image: int) -> Geometry:
+    def at_input(self, image: int) -> Transform:
         """Its way to the model's own input size."""
-        return Geometry.of(self.features.index, *self._size(image))
+        return Transform.of(self.features.index, *self._size(image))
 
     def _size(self, image: int) -> tuple[int, int]:
         row = self.manifest.table.iloc[int(self.features.dense_rows[image])]
@@ -128,12 +128,12 @@ def run(cfg: Config, job: Job) -> None:
                 job.rows.absent(["corloc"], cached.reason, intervention=condition, head=method)
             continue
         dense = cached.dense_rows
-        truth = truth_of(manifest, dense)
+        truth = target_boxes(manifest, dense)
         views = Views(cached, manifest, _array(cached, cfg.lost.feature, cfg.lost.layer))
         shown = gallery.choose(manifest, dense, cfg.gallery.images)
         steps, found = boxes_of(views, cfg, shown)
         ids = manifest.table["image_id"].to_numpy()[dense]
-        if has_truth(manifest, dense, truth):
+        if has_boxes(manifest, dense, truth):
             hits = {"lost": best_iou(found, truth) >= HIT}
             if cached.layout.cls:
                 hits["dino_seg"] = best_iou(attended_boxes(views, cfg.dino_seg), truth) >= HIT
@@ -144,7 +144,7 @@ def run(cfg: Config, job: Job) -> None:
                 _blind_boxes(cfg, job, manifest, dense, truth)
         else:
             for method in METHODS:
-                job.rows.absent(["corloc"], NO_TRUTH, intervention=condition, head=method)
+                job.rows.absent(["corloc"], NO_BOXES, intervention=condition, head=method)
         if condition == BASELINE:
             job.keep(_images(views, shown, truth))
         job.keep({"boxes": found, **_pictures(views, shown, steps, found)}, condition)
@@ -162,7 +162,7 @@ def _blind_boxes(cfg: Config, job: Job, manifest: Manifest, dense: np.ndarray, t
     drawn = best_iou(random_boxes(sizes[dense], rng), truth) >= HIT
     _share(cfg, job, "corloc_random_box", drawn, intervention=BASELINE)
     training = manifest.rows("train")
-    known = [(row, boxes) for row, boxes in zip(training, truth_of(manifest, training), strict=True) if len(boxes)]
+    known = [(row, boxes) for row, boxes in zip(training, target_boxes(manifest, training), strict=True) if len(boxes)]
     if not known:
         job.rows.absent(["corloc_centre_box"], "no training image has a box to choose it on", intervention=BASELINE)
         return

@@ -21,8 +21,8 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import NO_TRUTH, has_truth, truth_of
-from vit_registers.data.transforms import Floats, Geometry
+from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
+from vit_registers.data.transforms import Floats, Transform
 from vit_registers.experiments.object_discovery import lost
 from vit_registers.experiments.object_discovery.measure import CHUNK, HIT
 from vit_registers.experiments.object_discovery.params import Lost, LostSweep, SweepConfig
@@ -109,9 +109,9 @@ def run(cfg: SweepConfig, job: Job) -> None:
     plain = default(cfg.lost, backbone.depth)
     wanted = list(dict.fromkeys([*settings(cfg.sweep, backbone.depth), plain]))
     plan = _plan(cfg, backbone, manifest, wanted)
-    truth = truth_of(manifest, plan.dense)
-    if not has_truth(manifest, plan.dense, truth):
-        job.rows.absent(["corloc_of_choice"], NO_TRUTH, intervention=BASELINE, group="chosen")
+    truth = target_boxes(manifest, plan.dense)
+    if not has_boxes(manifest, plan.dense, truth):
+        job.rows.absent(["corloc_of_choice"], NO_BOXES, intervention=BASELINE, group="chosen")
         return
     found = _pass(cfg, plan, manifest, wanted)
     hits = np.stack([best_iou(found[:, i], truth) >= HIT for i in range(len(wanted))], axis=1)
@@ -150,15 +150,15 @@ def _pass(cfg: SweepConfig, plan: Plan, manifest: Manifest, wanted: list[Setting
     return found
 
 
-def _geometry(phase: Phase, manifest: Manifest, row: int) -> Geometry:
+def _geometry(phase: Phase, manifest: Manifest, row: int) -> Transform:
     """The way of an image to its input in this phase."""
     image = manifest.table.iloc[row]
     height, width = int(image["height"]), int(image["width"])
     sized = phase.backbone
     if phase.kind != "native":
-        return Geometry.of({"preprocess": sized.preprocess.to_json()}, height, width)
+        return Transform.of({"preprocess": sized.preprocess.to_json()}, height, width)
     grid, patch = sized.layout.grid, sized.patch
-    return Geometry(height, width, None, (grid[0] * patch[0], grid[1] * patch[1]))
+    return Transform(height, width, None, (grid[0] * patch[0], grid[1] * patch[1]))
 
 
 def _fill(cfg: SweepConfig, job: Job, wanted: list[Setting], plain: int, hits: NDArray[np.bool_]) -> None:

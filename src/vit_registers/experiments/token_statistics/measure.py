@@ -14,7 +14,7 @@ from vit_registers.core.stats import Bootstrap
 from vit_registers.core.table import Metric
 from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import NO_TRUTH
+from vit_registers.data.targets import NO_BOXES
 from vit_registers.experiments.token_statistics import grid_positions as positions
 from vit_registers.experiments.token_statistics import register_maps as slots
 from vit_registers.extraction.store import Features, condition_folder
@@ -73,7 +73,7 @@ def run(cfg: TokensStep, data: Path, features: Path, registers: Path, out: Path)
                 inside = slots.objects(manifest, cached)
                 rows += _slots(cfg, slots.slots(last, inside, cached.layout), bootstrap)
                 if inside is None:
-                    rows.append(_row(cfg, condition, "slots", "object_area", None, "fraction", 0, note=NO_TRUTH))
+                    rows.append(_row(cfg, condition, "slots", "object_area", None, "fraction", 0, note=NO_BOXES))
                 won = slots.winners(last[chosen][:, cached.layout.register_slice])
                 maps["baseline/winners"] = won.reshape(-1, *cached.layout.grid)
         maps |= _maps(condition, norms[chosen, -1], attention[chosen].astype(np.float32), cached.layout)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import covered, has_truth, truth_of
-from vit_registers.data.transforms import Floats, Geometry
+from vit_registers.data.targets import covered, has_boxes, target_boxes
+from vit_registers.data.transforms import Floats, Transform
 from vit_registers.extraction.store import Features
 from vit_registers.models.layout import TokenLayout
 
@@ -29,11 +29,11 @@ def winners(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 def objects(manifest: Manifest, cached: Features) -> Floats | None:
     """Share of each patch of the dense images that is object (m, p), from the true boxes; None where there are none."""
     dense = cached.dense_rows
-    truth = truth_of(manifest, dense)
-    if not has_truth(manifest, dense, truth):
+    truth = target_boxes(manifest, dense)
+    if not has_boxes(manifest, dense, truth):
         return None
     sizes = manifest.table[["height", "width"]].to_numpy()[dense]
-    ways = [Geometry.of(cached.index, int(height), int(width)) for height, width in sizes]
+    ways = [Transform.of(cached.index, int(height), int(width)) for height, width in sizes]
     grid = cached.layout.grid
     return np.stack([covered(boxes, way, grid).ravel() for boxes, way in zip(truth, ways, strict=True)])
 
