@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 import yaml
 
-from vit_registers import params
+from vit_registers.params import reading
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -29,6 +29,11 @@ class Project:
     """A copy of the repository whose own source is what runs in it."""
 
     path: Path
+
+    @property
+    def results(self) -> Path:
+        """Results of the study that params.yaml names."""
+        return self.path / "results" / str(reading.read_yaml(self.path / "params.yaml")["study"]["name"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,7 +74,7 @@ class Project:
     def change(self, text: str) -> None:
         """Overlay ``text`` on params.yaml."""
         path = self.path / "params.yaml"
-        path.write_text(yaml.safe_dump(params.overlay(params.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
+        path.write_text(yaml.safe_dump(reading.overlay(reading.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
 
     def keep_few(self) -> None:
         """Every kind of step once, for what is run again and again."""
