@@ -1,168 +1,132 @@
 """From nothing to the report; only what depends on a change is redone."""
 
+import pandas as pd
 import pytest
 
-from vit_registers import params
-from vit_registers.core import table as metrics
-from vit_registers.pipeline import slices as steps
+from vit_registers.core import table
+from vit_registers.params import reading
+from vit_registers.pipeline import experiment, steps
+from vit_registers.pipeline.paths import Paths
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
 
 ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
 
 
-def table(project, readout):
-    return metrics.read(project.path / "results/metrics" / f"{readout}.csv")
+def study_of(project):
+    return reading.load([project.path / "params.yaml"])
 
 
-def test_every_output_is_there_and_nothing_is_left_to_do(finished):
-    names = set(finished.contents("results/tables/*", "results/figures/*", "results/metrics/*", "report/report.pdf"))
-    tables = [
-        "models",
-        "detection",
-        "positions",
-        "test_time_registers",
-        "natural_models",
-        "emergence",
-        "emergence_grid",
-        "neurons",
-        "neuron_overlap",
-        "local_information",
-        "token_classification",
-        "register_count",
-        "register_slots",
-        "lost_registers",
-        "downstream_registers",
-        "register_cost",
-        "training_energy",
-        "register_sweep",
-        "classification",
-        "probe",
-        "lost_corloc",
-        "lost_sweep",
-        "lost_grid",
-        "dense",
-        "zero_shot",
-        "comparisons",
-    ]
-    figures = [
-        "norms_by_layer",
-        "cls_attention_by_layer",
-        "norm_distributions",
-        "norms_by_epoch",
-        "attention_by_epoch",
-        "focus_by_epoch",
-        "register_cosine_by_epoch",
-        "norms_by_size",
-        "artifact_positions",
-        "norms_by_position",
-        "attention_distributions",
-        "attention_maps",
-        "attention_by_block",
-        "positional_focus",
-        "register_slots",
-        "lost_steps",
-        "lost_settings",
-        "register_count",
-    ]
-    expected = {f"results/tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
-    expected |= {f"results/figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")}
-    readouts = (
-        "detection",
-        "neurons",
-        "tokens",
-        "information",
-        "probe",
-        "lost",
-        "dense",
-        "zero_shot",
-        "sweep",
-        "training",
-        "cost",
-        "energy",
-        "comparisons",
-        "metrics",
-    )
-    expected |= {f"results/metrics/{name}.csv" for name in readouts}
-    assert names == expected | {"results/metrics/summary.json", "report/report.pdf"}
+def rows_of(project, metric, **axes):
+    """Rows of a metric of the finished study, by what tells them apart."""
+    rows = table.read(project.results / "table.csv", experiment.axes())
+    rows = rows[rows["metric"] == metric]
+    for axis, value in axes.items():
+        rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
+    return rows
+
+
+def test_every_output_that_is_declared_is_there_and_nothing_is_left_to_do(finished):
+    study, at = study_of(finished), Paths("smoke", finished.path)
+    expected = {at.table, at.summary, at.report / "report.pdf"}
+    for step in steps.steps().values():
+        for axes in step.jobs(study):
+            expected |= {*step.outputs(study, at, **axes), *step.folders(study, at, **axes)}
+    expected |= {at.rows(name) for name in steps.measured(study)}
+    for views, folder, kinds in (
+        (experiment.tables(), at.tables, ("csv", "tex")),
+        (experiment.figures(), at.figures, ("png", "pdf")),
+    ):
+        shown = steps.shown(study, views)
+        assert shown
+        expected |= {folder / f"{name}.{kind}" for name in shown for kind in kinds}
+        assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in shown for kind in kinds}
+    assert [path for path in expected if not path.exists()] == []
     assert finished.planned() == []
 
 
+def test_every_metric_of_the_table_is_registered_and_every_measure_has_rows(finished):
+    rows = table.read(finished.results / "table.csv", experiment.axes())
+    assert set(rows["metric"]) <= experiment.metrics().keys()
+    units = {name: metric.unit for name, (_, metric) in experiment.metrics().items()}
+    assert (rows["unit"] == rows["metric"].map(units)).all()
+    for measure in steps.measured(study_of(finished)):
+        assert len(table.read(finished.results / "rows" / f"{measure}.csv", experiment.axes())), measure
+
+
 def test_every_condition_has_its_numbers_or_says_why_not(finished):
-    study = params.load(finished.path / "params.yaml")
-    for readout, metric in (("probe", "top1"), ("lost", "corloc"), ("dense", "miou")):
-        rows = table(finished, readout)
-        for dataset, model in study.pairs():
+    study = study_of(finished)
+    for metric in ("top1", "corloc", "miou"):
+        measure = experiment.metrics()[metric][0]
+        rows = rows_of(finished, metric, reference_model=None)
+        for dataset, model in study.pairs(experiment.owner(measure)):
             for condition in study.conditions(dataset, model):
                 mine = rows[(rows.model == model) & (rows.intervention == condition)]
                 assert len(mine), (model, condition)
-                measured = mine[mine.metric == metric]
-                assert (len(measured) and measured.value.notna().all()) or mine.note.notna().all(), (model, condition)
+                assert mine.value.notna().all() or mine.note.notna().any(), (model, condition)
 
 
 def test_detection_finds_exactly_the_planted_neurons(finished):
-    rows = table(finished, "detection").set_index(["dataset", "model", "metric"])["value"].sort_index()
-    for dataset in ("shapes", "shapes-grey"):
-        for metric in ("found", "precision", "recall"):
-            assert rows[dataset, "planted", metric] == 1, (dataset, metric)
-    for natural in ("vit-r0", "vit-r4", "tagged"):
-        assert rows["shapes", natural, "found"] == 0
-    neurons = table(finished, "neurons").set_index(["dataset", "model", "metric"])
-    assert neurons.loc[("shapes", "planted", "overlap"), "value"] == 1.0
+    for metric in ("artifacts_found", "neuron_precision", "neuron_recall"):
+        rows = rows_of(finished, metric).set_index(["dataset", "model"])["value"]
+        for dataset in ("shapes", "shapes-grey"):
+            assert rows[dataset, "planted"] == 1, (dataset, metric)
+    found = rows_of(finished, "artifacts_found", dataset="shapes").set_index("model")["value"]
+    assert (found[["vit-r0", "vit-r4", "tagged"]] == 0).all()
+    assert (rows_of(finished, "neuron_overlap", model="planted")["value"] == 1.0).all()
 
 
 DAMAGED = ("baseline", "append-4", "half-4", "random-4")
 
 
 def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_controls_do_not(finished):
-    rows = table(finished, "tokens")
-    norms = rows[rows.readout == "norms"].set_index(["metric", "model", "intervention", "layer"])["value"].sort_index()
-    maximum = norms["norm_max"]
+    maximum = rows_of(finished, "norm_max").set_index(["model", "intervention", "layer"])["value"].sort_index()
     control, repaired = maximum["tagged", "append-4"], maximum["planted", "ttr-4"]
     assert ((repaired / control - 1).abs() < 0.1).all()
     for damaged in DAMAGED:
         assert maximum["planted", damaged].iloc[-1] > 3 * control.iloc[-1], damaged
-    carried, empty = (norms["norm_appended", "planted", name].iloc[-1] for name in ("ttr-4", "append-4"))
+    appended = rows_of(finished, "norm_mean", group="appended", model="planted")
+    appended = appended.set_index(["intervention", "layer"])["value"].sort_index()
+    carried, empty = (appended[name].iloc[-1] for name in ("ttr-4", "append-4"))
     assert carried > 3 * max(control.iloc[-1], empty)  # the appended tokens hold what the patches held
 
 
 def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_registers_alone(finished):
-    rows = table(finished, "comparisons")
-    corloc = rows[(rows.readout == "lost") & (rows.metric == "corloc_difference")].set_index(
-        ["intervention", "reference"]
-    )
-    control = "tagged/append-4"
+    compared = ["intervention", "reference_model", "reference_intervention"]
+    corloc = rows_of(finished, "corloc", model="planted", head="lost")
+    corloc = corloc[corloc.reference_model.notna()].set_index(compared)
     for damaged in DAMAGED:
-        row = corloc.loc[damaged, "tagged/baseline" if damaged == "baseline" else control]
+        row = corloc.loc[damaged, "tagged", "baseline" if damaged == "baseline" else "append-4"]
         assert row["value"] < -0.1, damaged
         assert row["p"] < 0.01, damaged
-    repaired = corloc.loc["ttr-4", control]
+    repaired = corloc.loc["ttr-4", "tagged", "append-4"]
     assert repaired["p"] > 0.05
     assert repaired["low"] <= 0 <= repaired["high"]
-    accuracy = rows[(rows.metric == "top1_difference") & (rows.readout == "probe[cls]")]
-    accuracy = accuracy.set_index(["intervention", "reference"]).loc["ttr-4", control]
+    accuracy = rows_of(finished, "top1", model="planted", feature="cls", head="refitted")
+    accuracy = accuracy[accuracy.reference_model.notna()].set_index(compared).loc["ttr-4", "tagged", "append-4"]
     assert accuracy["high"] >= 0  # not harmed
 
 
 def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
-    rows = table(finished, "tokens")
-    rows = rows[rows.metric == "cls_to_artifacts"]
-    seen = rows.set_index(["model", "intervention", "layer"])["value"].sort_index()
+    seen = rows_of(finished, "attention", group="cls", target="artifacts")
+    seen = seen.set_index(["model", "intervention", "layer"])["value"].sort_index()
     plain, attracting = seen["planted", "baseline"].iloc[-1], seen["planted-cls-raw", "baseline"].iloc[-1]
     assert attracting > 1.2 * plain > 0
     assert seen["planted-cls-raw", "ttr-4"].iloc[-1] < 0.2 * attracting  # nothing is left to look at
-    with (finished.path / "results/tables/test_time_registers.csv").open() as file:
-        assert {"planted", "planted-cls-raw"} <= {line.split(",")[1] for line in file}
+    shown = pd.read_csv(finished.results / "tables/test_time_registers.csv")
+    assert {"planted", "planted-cls-raw"} <= set(shown["model"])
 
 
 def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(finished):
     before = (finished.path / "params.yaml").read_bytes()
     try:
-        finished.change("probe: {lr: 2.0e-3}")
+        finished.change("experiments: {classification: {probe: {lr: 2.0e-3}}}")
         rules = finished.planned()
     finally:
         (finished.path / "params.yaml").write_bytes(before)
-    assert set(rules) == {"probe", "compare", "collect", "table", "figure"} | ALWAYS_LAST
-    assert rules.count("probe") == len(params.load(finished.path / "params.yaml").pairs())
-    assert rules.count("collect") == 2  # probe and comparisons
+    assert set(rules) == {"classification", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("classification") == len(study_of(finished).pairs("classification"))
+    assert rules.count("collect") == 2  # classification and comparisons
     assert finished.planned() == []
 
 
@@ -177,40 +141,69 @@ def edited(project, file, old, new):
         path.write_text(before)
 
 
+LOST = "experiments/object_discovery/lost.py"
+
+
 def test_edited_lost_code_redoes_lost_and_what_follows(finished):
-    rules = edited(finished, "readouts/lost.py", "\n\n\ndef ", "\n\nEDITED = True\n\n\ndef ")
-    assert set(rules) == {"lost", "sweep", "compare", "collect", "table", "figure"} | ALWAYS_LAST
-    assert rules.count("collect") == 3  # lost, its sweep, and comparisons
+    rules = edited(finished, LOST, "np.argsort(degree", "+np.argsort(degree")
+    assert set(rules) == {"object_discovery", "lost_settings", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("collect") == 3  # object discovery, its sweep, and comparisons
 
 
-def test_an_edited_comment_redoes_nothing(finished):
-    assert edited(finished, "readouts/lost.py", "\n\n\ndef ", "\n\n\n# A comment.\ndef ") == []
+def test_an_edited_comment_and_a_new_helper_redo_nothing(finished):
+    assert edited(finished, LOST, "\n\n\ndef ", "\n\n\n# A comment.\ndef ") == []
+    assert edited(finished, "core/files.py", "\n\n\ndef ", "\n\n\ndef helper():\n    return 1\n\n\ndef ") == []
 
 
-def test_a_figure_is_not_redone_for_an_edited_table(finished):
-    rules = edited(finished, "report/tables.py", "\n\n\ndef ", "\n\nEDITED = True\n\n\ndef ")
+def test_a_table_is_redone_alone_when_its_function_is_edited(finished):
+    rules = edited(finished, "experiments/object_discovery/tables.py", 'f"{kind} box"', 'f"{kind}  box"')
     assert set(rules) == {"table", "all", "report"}
+    assert rules.count("table") == 1
 
 
-@pytest.mark.parametrize("name", ["detection", "lost_corloc"])
-def test_a_table_has_a_target_of_its_own(finished, name):
-    assert "table" in finished.snakemake("-n", "--forcerun", "table", "--", f"results/tables/{name}.csv")
+def test_a_table_has_a_target_of_its_own(finished):
+    target = "results/smoke/tables/lost_corloc.csv"
+    assert "table" in finished.snakemake("-n", "--forcerun", "table", "--", target)
 
 
-def test_the_page_is_self_contained(finished):
-    finished.snakemake("--report", "results/report.html")
-    page = (finished.path / "results/report.html").read_text()
-    (finished.path / "results/report.html").unlink()
-    for name in ("norms_by_layer", "lost_corloc", "report.pdf"):
-        assert name in page
+def test_the_page_is_self_contained_and_has_a_caption_for_every_view(finished):
+    finished.snakemake("--report", "report.html")
+    page = (finished.path / "report.html").read_text()
+    (finished.path / "report.html").unlink()
+    study = study_of(finished)
+    for views in (experiment.tables(), experiment.figures()):
+        for name in steps.shown(study, views):
+            assert name in page
     assert "<script src=" not in page
     assert '<link rel="stylesheet" href="http' not in page
 
 
-def test_a_step_by_hand_sees_the_slice_that_snakemake_passes(finished):
-    study = params.load(finished.path / "params.yaml")
-    path = finished.path / "results/readouts/lost/shapes/planted.csv"
+def test_a_step_by_hand_sees_the_params_that_snakemake_passes(finished):
+    path = finished.results / "measures/object_discovery/shapes/planted/rows.csv"
     before = path.read_bytes()
-    finished.run("vit-registers", "lost", "--dataset", "shapes", "--model", "planted")
+    finished.run("vit-registers", "object-discovery", "--dataset", "shapes", "--model", "planted")
     assert path.read_bytes() == before
-    assert steps.lost(study, "shapes", "planted").model == "planted"
+    assert finished.planned() == []
+
+
+def test_a_look_while_a_run_is_at_work_looks_and_does_not_refuse(finished):
+    first = finished.start("snakemake", "--cores", "1", "--forcerun", "summarise", "--", "results/smoke/table.csv")
+    lock = finished.path / ".snakemake/smoke.run.lock"
+    while not lock.exists() or lock.read_text() != str(first.pid):
+        assert first.poll() is None, first.communicate()[0]
+    for look in (("-np",), ("-nq",), ("--list-rules",), ("--detailed-summary",), ("--rulegraph",)):
+        finished.snakemake(*look)
+    assert first.wait() == 0, first.communicate()[0]
+    assert finished.planned() == []
+
+
+def test_another_study_in_the_same_folder_touches_nothing_of_the_first(finished):
+    """Embedded, then smoke, then embedded: nothing to do (here the other way round, as smoke is the one that ran)."""
+    before = finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*")
+    other = finished.path / "other.yaml"
+    other.write_text("study: {name: other}\n")
+    finished.snakemake("--cores", "2", "--configfile", "other.yaml", "--", "data/prepared/other/shapes-grey/dataset.json")
+    assert (finished.path / "data/prepared/other/shapes-grey/dataset.json").is_file()
+    assert finished.planned() == []
+    assert finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*") == before
+    other.unlink()

@@ -6,12 +6,17 @@ import pytest
 
 from vit_registers.data.images import load_image
 
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
+
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("probe: {lrr: 1.0}", "error: params.yaml: probe.lrr: unknown key"),
-        ("probe: {lr: 1e-2}", "error: params.yaml: probe.lr: input should be a valid number, got '1e-2'"),
+        ("experiments: {classification: {knn: {kk: 1}}}", "error: params.yaml: experiments.classification.knn.kk: unknown key"),
+        (
+            "experiments: {classification: {probe: {lr: 1e-2}}}",
+            "error: params.yaml: experiments.classification.probe.lr: input should be a valid number, got '1e-2'",
+        ),
         (
             "models: {vit-r0: {registers: few}}",
             "error: params.yaml: models.vit-r0.registers: input should be a valid integer",
@@ -40,15 +45,15 @@ def test_a_model_name_that_timm_does_not_know_fails_with_its_one_line_last(fresh
     fresh.change(
         "study: {detections: [], comparisons: [], runs: [{dataset: shapes, models: [mine], interventions: []}]}"
     )
-    output = fresh.snakemake("--cores", "1", "--", "results/models/mine/model.json", status=1)
+    output = fresh.snakemake("--cores", "1", "--", "results/smoke/models/mine/model.json", status=1)
     last = [line for line in output.splitlines() if line.startswith("error: ")][-1]
     assert "vit_smal_patch16_224" in last
     assert "vit_small_patch16_224" in last  # what was probably meant
-    assert not (fresh.path / "results/models/mine/model.json").exists()
+    assert not (fresh.path / "results/smoke/models/mine/model.json").exists()
 
 
 def test_an_unreadable_image_fails_before_any_computing_with_its_name(fresh, finished):
-    source = sorted((finished.path / "data/prepared/shapes").rglob("*.png"))[:6]
+    source = sorted((finished.path / "data/prepared/smoke/shapes").rglob("*.png"))[:6]
     for i, path in enumerate(source):
         load_image(path)
         folder = fresh.path / "photos" / f"class{i % 2}"
@@ -56,7 +61,7 @@ def test_an_unreadable_image_fails_before_any_computing_with_its_name(fresh, fin
         shutil.copy(path, folder / f"{i}.png")
     (fresh.path / "photos/class0/0.png").write_bytes(b"not an image")
     fresh.change("{datasets: {mine: {kind: folder, path: photos}}, models: {vit-r0: {dataset: mine}}}")
-    output = fresh.snakemake("--cores", "1", "--", "data/prepared/mine/dataset.json", status=1)
+    output = fresh.snakemake("--cores", "1", "--", "data/prepared/smoke/mine/dataset.json", status=1)
     last = [line for line in output.splitlines() if line.startswith("error: ")][-1]
     assert "0.png" in last
-    assert not (fresh.path / "data/prepared/mine/dataset.json").exists()
+    assert not (fresh.path / "data/prepared/smoke/mine/dataset.json").exists()
