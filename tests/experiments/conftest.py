@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from vit_registers.core.table import Rows
 from vit_registers.data import manifest
+from vit_registers.experiments.job import Job
+from vit_registers.pipeline import experiment
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 
@@ -55,6 +58,27 @@ class Study:
         seen = {"size": [SIZE, SIZE], "resize": [RESIZE, RESIZE]}
         patch = [SIZE // GRID[0], SIZE // GRID[1]]
         writer.finish({"layout": layout.to_json(), "preprocess": seen, "patch": patch, "depth": 3})
+
+
+def job_of(study: Study, measure: str, out: str = "out") -> Job:
+    """A job of a declared measure on the small data set: its rows take the metrics and axes that are declared."""
+    _, declared = experiment.measures()[measure]
+    fixed = {axis: {"dataset": "tiny", "model": "m"}[axis] for axis in declared.per}
+    return Job(
+        rows=Rows(experiment.owner(measure), declared.metrics, declared.axes, **fixed),
+        out=study.root / out,
+        data=study.data,
+        model=study.root / "model",
+        features=study.features,
+        registers=study.root / "registers",
+        measures=study.root / "measures",
+    )
+
+
+@pytest.fixture
+def job(study):
+    """Function that makes a job of a measure."""
+    return lambda measure, out="out": job_of(study, measure, out)
 
 
 @pytest.fixture

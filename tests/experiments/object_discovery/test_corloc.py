@@ -1,19 +1,18 @@
+"""LOST and DINO-seg on cached features, against a loop over images."""
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from vit_registers import params
-from vit_registers.core import table as metrics
 from vit_registers.core.boxes import random_boxes
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
-from vit_registers.experiments.comparisons import measure as compare
-from vit_registers.experiments.object_discovery import dino_seg, lost
-from vit_registers.experiments.object_discovery import measure as corloc
+from vit_registers.experiments.object_discovery import dino_seg, lost, measure
+from vit_registers.experiments.object_discovery.params import Config, DinoSeg, Lost
 from vit_registers.extraction import store
-from vit_registers.pipeline.slices import CompareStep, LostStep
+from vit_registers.params.statistics import Gallery, Statistics
 
 REASON = "no artifacts found: 0.00% of the patches exceed 12"
 CONDITIONS = ["baseline", "append-4", "ttr-4"]
@@ -24,15 +23,15 @@ OFFSET = np.array([8.0, 2.0, 8.0, 2.0])  # (33 - 16) / 2 is 8.5 and goes to the 
 
 def step(conditions=CONDITIONS, images=2, head=None, **changes):
     settings = {"feature": "k", "layer": -1, "k": 3, "normalise": False, "centre": True, "bias": 0.0, **changes}
-    return LostStep(
+    return Config(
         seed=0,
         dataset="tiny",
         model="m",
         conditions=list(conditions),
-        statistics=params.Statistics(confidence=0.9, resamples=100),
-        lost=params.Lost(**settings),
-        dino_seg=params.DinoSeg(mass=0.6, head=head, skip_last_component=False),
-        gallery=params.Gallery(images=images),
+        statistics=Statistics(confidence=0.9, resamples=100),
+        lost=Lost(**settings),
+        dino_seg=DinoSeg(mass=0.6, head=head, skip_last_component=False),
+        gallery=Gallery(images=images),
     )
 
 
@@ -55,11 +54,6 @@ def attention_of(dense, seed):
     return given
 
 
-def metrics_of(out, readout="lost"):
-    table = metrics.read(out / "m.csv")
-    return table[table["readout"] == readout]
-
-
 @pytest.fixture
 def made(study):
     dense = study.rows("test")[:25]
@@ -70,9 +64,22 @@ def made(study):
     return study
 
 
-def run(study, cfg, out="out"):
-    corloc.run(cfg, study.data, study.features, study.root / out)
-    return study.root / out
+@pytest.fixture
+def run(made, job):
+    """Function that measures, and gives what was found: rows by condition and metric, hits by image, arrays."""
+
+    def run(cfg, out="out"):
+        done = job("object_discovery", out)
+        measure.run(cfg, done)
+        return done
+
+    return run
+
+
+def rows_of(done, head="lost"):
+    """Rows of a method, and of boxes that look at no image, by condition and metric."""
+    table = done.rows.frame()
+    return table[(table["head"] == head) | table["head"].isna()].set_index(["intervention", "metric"])
 
 
 def slow_iou(a, b):
@@ -88,13 +95,12 @@ def slow_box(patches):
     return np.clip(in_image, 0, [WIDTH, HEIGHT] * 2)
 
 
-def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
-    out = run(made, step())
-    boxes = pd.read_parquet(out / "m.boxes.parquet").set_index(["intervention", "image_id"])
-    images = pd.read_parquet(out / "m.images.parquet")
-    assert images["readout"].value_counts().to_dict() == {"lost": 50, "dino_seg": 50}
-    images = images[images["readout"] == "lost"].set_index(["intervention", "image_id"])
-    rows = metrics_of(out).set_index(["intervention", "metric"])
+def test_boxes_and_hits_are_those_of_a_loop_over_images(made, run):
+    done = run(step())
+    images = pd.concat(done.images)
+    assert images["head"].value_counts().to_dict() == {"lost": 50, "dino_seg": 50}
+    images = images[images["head"] == "lost"].set_index(["intervention", "image_id"])
+    rows = rows_of(done)
     dense = made.rows("test")[:25]
     for i, condition in enumerate(CONDITIONS[:2]):
         keys = keys_of(dense, i).astype(np.float32)
@@ -102,11 +108,9 @@ def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
         for at, row in enumerate(dense):
             centred = keys[at] - keys[at].mean(axis=0)
             found = lost.discover((centred @ centred.T)[None], (4, 4), 3).box[0]
-            where = (condition, made.table["image_id"][row])
-            np.testing.assert_allclose(boxes.loc[where, ["x0", "y0", "x1", "y1"]].to_numpy(float), slow_box(found))
+            np.testing.assert_allclose(done.arrays[f"{condition}/boxes"][at], slow_box(found))
             best = max(slow_iou(slow_box(found), truth) for truth in made.table["boxes"][row])
-            assert boxes.loc[where, "iou"] == pytest.approx(best)
-            assert images.loc[where, "value"] == float(best >= 0.5)
+            assert images.loc[(condition, made.table["image_id"][row]), "value"] == float(best >= 0.5)
             hits.append(best >= 0.5)
         found = rows.loc[condition, "corloc"]
         assert 0 < sum(hits) < 25
@@ -117,14 +121,14 @@ def test_boxes_and_hits_are_those_of_a_loop_over_images(made):
 
 
 @pytest.mark.parametrize("head", [None, 1])
-def test_attended_boxes_are_those_of_dino_seg_image_by_image(made, head):
+def test_attended_boxes_are_those_of_dino_seg_image_by_image(made, run, head):
     dense = made.rows("test")[:25]
     for i, condition in enumerate(CONDITIONS[:2]):
         heads = np.stack([attention_of(dense, 7), attention_of(dense, 8 + i)], axis=2)
         arrays = {"k_02": keys_of(dense, i), "attention": attention_of(dense, i), "attention_heads": heads}
         made.write_features(condition, arrays, dense)
-    out = run(made, step(head=head))
-    rows = metrics_of(out, "dino_seg").set_index("intervention")
+    rows = run(step(head=head)).rows.frame()
+    rows = rows[rows["head"] == "dino_seg"].set_index("intervention")
     assert rows["metric"].eq("corloc").all()
     for i, condition in enumerate(CONDITIONS[:2]):
         given = attention_of(dense, i if head is None else 8 + i)[:, 2, 0, 1:].astype(np.float32)
@@ -139,25 +143,26 @@ def test_attended_boxes_are_those_of_dino_seg_image_by_image(made, head):
     assert rows.loc["ttr-4", "note"] == REASON
 
 
-def test_a_head_that_the_model_lacks_is_refused(made):
+def test_a_head_that_the_model_lacks_is_refused(made, run):
     dense = made.rows("test")[:25]
     arrays = {"k_02": keys_of(dense, 0), "attention_heads": np.stack([attention_of(dense, 7)] * 2, axis=2)}
     made.write_features("baseline", arrays, dense)
     with pytest.raises(InputError, match=r"dino_seg\.head: 2 of a model with 2 heads; lower it"):
-        run(made, step(conditions=["baseline"], head=2))
+        run(step(conditions=["baseline"], head=2))
 
 
-def test_a_condition_that_does_not_apply_has_one_row_with_the_reason(made):
-    out = run(made, step())
-    rows = metrics_of(out)
-    absent = rows[rows["intervention"] == "ttr-4"]
-    assert absent["note"].tolist() == [REASON]
+def test_a_condition_that_does_not_apply_has_one_row_for_each_method_with_the_reason(run):
+    done = run(step())
+    absent = done.rows.frame()
+    absent = absent[absent["intervention"] == "ttr-4"]
+    assert sorted(absent["head"]) == ["dino_seg", "lost"]
+    assert set(absent["note"]) == {REASON}
     assert absent["value"].isna().all()
-    assert "ttr-4" not in set(pd.read_parquet(out / "m.images.parquet")["intervention"])
+    assert "ttr-4" not in set(pd.concat(done.images)["intervention"])
 
 
-def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(made):
-    rows = metrics_of(run(made, step())).set_index(["intervention", "metric"])
+def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(made, run):
+    rows = rows_of(run(step()))
 
     def hits(share, split):
         w, h = share * WIDTH / 2, share * HEIGHT / 2
@@ -169,86 +174,64 @@ def test_the_centre_box_is_chosen_on_training_images_and_scored_on_dense_ones(ma
     best = max(shares, key=lambda share: (sum(hits(share, "train")), -share))
     centre = rows.loc["baseline", "corloc_centre_box"]
     assert centre["value"] == pytest.approx(np.mean(hits(best, "test")))
-    assert centre["note"] == f"covers {best:g} of each side, chosen on the training split"
     assert centre["n"] == 25
     assert rows.loc["baseline", "corloc_random_box"]["n"] == 25
     assert "corloc_centre_box" not in rows.loc["append-4"].index
 
 
-def test_random_boxes_are_the_same_for_every_model_of_a_data_set(made, monkeypatch):
+def test_random_boxes_are_the_same_for_every_model_of_a_data_set(made, run, monkeypatch):
     drawn = []
 
     def spy(sizes, rng):
         drawn.append(random_boxes(sizes, rng))
         return drawn[-1]
 
-    monkeypatch.setattr(corloc, "random_boxes", spy)
-    run(made, step())
-    run(made, step(conditions=["baseline"], k=1), "again")
+    monkeypatch.setattr(measure, "random_boxes", spy)
+    run(step())
+    run(step(conditions=["baseline"], k=1), "again")
     expected = random_boxes(np.array([[WIDTH, HEIGHT]] * 25), generator(0, "random boxes", "tiny"))
     for found in drawn:
         np.testing.assert_array_equal(found, expected)
     assert len(drawn) == 2  # once for each data set and model, at the baseline
 
 
-def test_a_training_split_without_boxes_chooses_no_centre_box(made):
+def test_a_training_split_without_boxes_chooses_no_centre_box(made, run):
     made.table["boxes"] = made.table["boxes"].where(made.table["split"] == "test", None)
     made.write_manifest()
-    rows = metrics_of(run(made, step())).set_index(["intervention", "metric"])
+    rows = rows_of(run(step()))
     assert rows.loc["baseline", "corloc_centre_box"]["note"] == "no training image has a box to choose it on"
     assert pd.isna(rows.loc["baseline", "corloc_centre_box"]["value"])
     assert rows.loc["baseline", "corloc"]["value"] > 0
 
 
-def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made):
+def test_a_data_set_without_boxes_has_boxes_found_and_none_scored(made, run):
     made.table = made.table.drop(columns="boxes")
     made.write_manifest()
-    out = run(made, step())
-    assert metrics.read(out / "m.csv")["value"].isna().all()
-    rows = metrics_of(out).set_index("intervention")
-    assert rows["note"].to_dict() == {
-        "baseline": "the data set has no boxes",
-        "append-4": "the data set has no boxes",
-        "ttr-4": REASON,
-    }
-    boxes = pd.read_parquet(out / "m.boxes.parquet")
-    assert len(boxes) == 50
-    assert boxes[["x0", "y0", "x1", "y1"]].notna().all().all()
-    assert boxes["iou"].isna().all()
-    with np.load(out / "m.steps.npz") as arrays:
-        assert np.isnan(arrays["truth"]).all()
-    # and what follows goes on with the readouts that there are
-    for name in ("lost", "probe", "dense"):
-        (made.root / "readouts" / name / "tiny").mkdir(parents=True)
-    images = pd.read_parquet(out / "m.images.parquet")
-    for name in ("lost", "dense"):
-        images.to_parquet(made.root / "readouts" / name / "tiny/m.images.parquet")
-    hit = pd.DataFrame({"image_id": ["x", "y"], "readout": "knn[cls]", "metric": "top1", "value": [0.0, 1.0]})
-    hit = pd.concat([hit.assign(intervention=name) for name in CONDITIONS[:2]])
-    hit.assign(seed=pd.array([None] * 4, dtype="Int64")).to_parquet(made.root / "readouts/probe/tiny/m.images.parquet")
-    question = params.Comparison(question="?", a="m/append-4", b="m/baseline")
-    statistics = params.Statistics(confidence=0.9, resamples=10)
-    cfg = CompareStep(seed=0, dataset="tiny", with_text=[], comparisons=[question], statistics=statistics)
-    compare.run(cfg, made.root / "readouts", made.root / "compared.csv")
-    assert metrics.read(made.root / "compared.csv")["readout"].tolist() == ["knn[cls]"]
+    done = run(step())
+    rows = done.rows.frame()
+    assert rows["value"].isna().all()
+    notes = rows[rows["head"] == "lost"].set_index("intervention")["note"].to_dict()
+    reason = "the data set has no boxes"
+    assert notes == {"baseline": reason, "append-4": reason, "ttr-4": REASON}
+    for condition in CONDITIONS[:2]:
+        assert np.isfinite(done.arrays[f"{condition}/boxes"]).all()
+    assert np.isnan(done.arrays["truth"]).all()
+    done.write(images=True, arrays=True)
+    assert len(pd.read_parquet(done.out / "images.parquet")) == 0
 
 
-def test_boxes_on_some_dense_images_only_are_refused(made):
+def test_boxes_on_some_dense_images_only_are_refused(made, run):
     made.table["boxes"] = made.table["boxes"].where(made.table["image_id"] != "i64", None)
     made.write_manifest()
     with pytest.raises(InputError, match=r"'tiny': image 'i64' has no box while others have; CorLoc needs one on"):
-        run(made, step())
-    assert not (made.root / "out").exists()
+        run(step())
 
 
-def test_the_layer_chooses_the_keys(made):
-    boxes = {
-        layer: pd.read_parquet(run(made, step(layer=layer), f"out{layer}") / "m.boxes.parquet").drop(columns="iou")
-        for layer in (-1, 2, 0, -3)
-    }
-    pd.testing.assert_frame_equal(boxes[-1], boxes[2])
-    pd.testing.assert_frame_equal(boxes[0], boxes[-3])
-    assert not boxes[0].equals(boxes[2])
+def test_the_layer_chooses_the_keys(run):
+    boxes = {layer: run(step(layer=layer), f"out{layer}").arrays["baseline/boxes"] for layer in (-1, 2, 0, -3)}
+    np.testing.assert_array_equal(boxes[-1], boxes[2])
+    np.testing.assert_array_equal(boxes[0], boxes[-3])
+    assert not np.array_equal(boxes[0], boxes[2])
 
 
 @pytest.mark.parametrize(
@@ -259,47 +242,42 @@ def test_the_layer_chooses_the_keys(made):
         (1, "holds no k_01; add 1 to extraction.projections.k"),
     ],
 )
-def test_a_layer_without_k_is_refused(made, layer, reason):
+def test_a_layer_without_k_is_refused(run, layer, reason):
     with pytest.raises(InputError, match=reason):
-        run(made, step(layer=layer))
+        run(step(layer=layer))
 
 
-def test_an_image_without_a_box_is_a_miss(made):
+def test_an_image_without_a_box_is_a_miss(made, run):
     dense = made.rows("test")[:25]
     arrays = {"k_02": np.zeros((25, 16, 3), dtype=np.float16), "attention": attention_of(dense, 0)}
     made.write_features("append-4", arrays, dense)
-    out = run(made, step(conditions=["baseline", "append-4"]))
-    boxes = pd.read_parquet(out / "m.boxes.parquet")
-    boxes = boxes[boxes["intervention"] == "append-4"]
-    assert boxes[["x0", "y0", "x1", "y1"]].isna().all().all()
-    assert boxes["iou"].eq(0).all()
-    rows = metrics_of(out).set_index(["intervention", "metric"])
-    assert rows.loc["append-4", "corloc"]["value"] == 0
+    done = run(step(conditions=["baseline", "append-4"]))
+    assert np.isnan(done.arrays["append-4/boxes"]).all()
+    assert rows_of(done).loc["append-4", "corloc"]["value"] == 0
 
 
-def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made):
-    out = run(made, step(images=3))
+def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made, run):
+    arrays = run(step(images=3)).arrays
     dense = made.rows("test")[:25]
     steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True), (4, 4), 3)
-    with np.load(out / "m.steps.npz") as arrays:
-        names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "degree", "kept", "mask", "seed")]
-        assert sorted(arrays) == sorted([*names, "grids", "image_id", "images", "sizes", "truth"])
-        assert arrays["image_id"].tolist() == ["i60", "i61", "i62"]  # the first dense image of each class
-        assert arrays["images"].shape == (3, SIZE, SIZE, 3)
-        np.testing.assert_array_equal(arrays["baseline/degree"], steps.degree[:3].reshape(3, 4, 4))
-        np.testing.assert_array_equal(arrays["baseline/kept"], steps.kept[:3].reshape(3, 4, 4))
-        np.testing.assert_array_equal(arrays["baseline/mask"], steps.mask[:3])
-        np.testing.assert_array_equal(arrays["baseline/seed"], steps.seed[:3])
-        np.testing.assert_allclose(arrays["baseline/box"], 4 * steps.box[:3], atol=1e-9)
-        assert arrays["truth"].shape == (3, 2, 4)
-        assert np.isnan(arrays["truth"][0, 1]).all()
-        for i, row in enumerate(dense[:3]):
-            for j, truth in enumerate(made.table["boxes"][row]):
-                expected = np.array(truth) * np.array([33 / WIDTH, SCALE] * 2) - OFFSET
-                np.testing.assert_allclose(arrays["truth"][i, j], expected)
+    names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "boxes", "degree", "kept", "mask", "seed")]
+    assert sorted(arrays) == sorted([*names, "grids", "image_id", "images", "sizes", "truth"])
+    assert arrays["image_id"].tolist() == ["i60", "i61", "i62"]  # the first dense image of each class
+    assert arrays["images"].shape == (3, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(arrays["baseline/degree"], steps.degree[:3].reshape(3, 4, 4))
+    np.testing.assert_array_equal(arrays["baseline/kept"], steps.kept[:3].reshape(3, 4, 4))
+    np.testing.assert_array_equal(arrays["baseline/mask"], steps.mask[:3])
+    np.testing.assert_array_equal(arrays["baseline/seed"], steps.seed[:3])
+    np.testing.assert_allclose(arrays["baseline/box"], 4 * steps.box[:3], atol=1e-9)
+    assert arrays["truth"].shape == (3, 2, 4)
+    assert np.isnan(arrays["truth"][0, 1]).all()
+    for i, row in enumerate(dense[:3]):
+        for j, truth in enumerate(made.table["boxes"][row]):
+            expected = np.array(truth) * np.array([33 / WIDTH, SCALE] * 2) - OFFSET
+            np.testing.assert_allclose(arrays["truth"][i, j], expected)
 
 
-def test_truth_that_is_found_whole_has_overlap_one(made):
+def test_truth_that_is_found_whole_has_overlap_one(made, run):
     """Ground truth that fills patches exactly, through crop and scale, is hit with an overlap of 1."""
     dense = made.rows("test")[:25]
     keys = np.tile([1.0, 0.0], (25, 4, 4, 1))
@@ -309,23 +287,24 @@ def test_truth_that_is_found_whole_has_overlap_one(made):
     box = slow_box([2, 1, 4, 3]).tolist()
     made.table["boxes"] = [[box]] * len(made.table)
     made.write_manifest()
-    boxes = pd.read_parquet(run(made, step(conditions=["baseline"])) / "m.boxes.parquet")
-    np.testing.assert_allclose(boxes["iou"], 1.0)
+    boxes = run(step(conditions=["baseline"])).arrays["baseline/boxes"]
+    np.testing.assert_allclose([slow_iou(found, box) for found in boxes], 1.0)
 
 
-def test_chunks_do_not_show_and_same_params_make_same_bytes(made, monkeypatch):
-    first = run(made, step())
-    monkeypatch.setattr(corloc, "CHUNK", 7)
-    second = run(made, step(), "again")
-    names = ["m.boxes.parquet", "m.csv", "m.images.parquet", "m.steps.npz"]
-    assert sorted(path.name for path in first.iterdir()) == names
+def test_chunks_do_not_show_and_same_params_make_same_bytes(run, monkeypatch):
+    first = run(step())
+    monkeypatch.setattr(measure, "CHUNK", 7)
+    second = run(step(), "again")
+    names = ["arrays.npz", "images.parquet", "rows.csv"]
+    for done in (first, second):
+        done.write(images=True, arrays=True)
+        assert sorted(path.name for path in done.out.iterdir()) == names
     for name in names:
-        assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert (first.out / name).read_bytes() == (second.out / name).read_bytes()
 
 
-def test_an_unreadable_image_leaves_nothing_behind(made):
+def test_an_unreadable_image_is_named(made, run):
     Image.new("RGB", (WIDTH, HEIGHT)).save(made.data / "images/61.png")
     (made.data / "images/61.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"61\.png"):
-        run(made, step())
-    assert not (made.root / "out").exists()
+        run(step())
