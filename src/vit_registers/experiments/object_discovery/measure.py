@@ -20,7 +20,8 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_TRUTH, has_truth, truth_of
 from vit_registers.data.transforms import Floats, Geometry
 from vit_registers.experiments.object_discovery import dino_seg, lost
-from vit_registers.extraction.store import Features, array_name, condition_folder
+from vit_registers.extraction.store import Features, condition_folder
+from vit_registers.forward.arrays import array_name
 from vit_registers.params import DinoSeg
 from vit_registers.pipeline.slices import LostStep
 
