@@ -1,15 +1,15 @@
 """The only hook engine: named places of a backbone, and callbacks that read or replace what passes there.
 
-Places (sites) of block ``layer`` are told by functions of the backbone. Callbacks of one site run in the order of
-their registration, so that who comes later sees what earlier ones have made; all are removed when the context ends,
-whatever happens.
+A place (site) is a module, found by a function of the backbone and, within blocks, the number of the layer. Callbacks
+of one site run in the order of their registration, so that later ones see what earlier ones have made; all of them are
+removed when the context ends, whatever happens.
 
 ======================  ===================================================================================
 site                    what enters it (b = images, t = tokens, d = channels)
 ======================  ===================================================================================
 ``patch_embedding``     images (b, 3, h, w); its output is the patch embeddings without positions
 ``before_blocks``       the sequence (b, t, d) with positions, before a norm in front of the blocks
-``block``               the residual stream (b, t, d); its output is that of the next block's input
+``block``               the residual stream (b, t, d); its output is the next block's input
 ``first_norm``          the residual stream again, as the attention branch takes it
 ``attention``           what the first norm makes of it (b, t, d)
 ``first_linear``        what enters the MLP (b, t, d)
