@@ -25,7 +25,11 @@ from torch import Tensor
 
 from benchmarks.pairs import compare
 from vit_registers.core.allocator import keep_freed_memory
-from vit_registers.forward import readers as r
+from vit_registers.forward.readers.attention import AttentionRows
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.tokens import Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import PRECISIONS, reading
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import Preprocess
@@ -61,32 +65,32 @@ def make(case: Case, device: str) -> Backbone:
     return Backbone(case.name, module, layout_of(module, case.name), preprocess, {})
 
 
-def default_readers(backbone: Backbone) -> list[r.Reader]:
+def default_readers(backbone: Backbone) -> list[Reader]:
     """What params.yaml keeps of a dense image."""
     layout = backbone.layout
-    kinds = (r.Tokens, r.Patches, r.Norms, r.AttentionRows)
-    return [*(of(backbone, layout) for of in kinds), r.Projections(backbone, layout, {"k": [-1]})]
+    kinds = (Tokens, Patches, Norms, AttentionRows)
+    return [*(of(backbone, layout) for of in kinds), Projections(backbone, layout, {"k": [-1]})]
 
 
-def all_readers(backbone: Backbone) -> list[r.Reader]:
+def all_readers(backbone: Backbone) -> list[Reader]:
     """Everything but whole attention maps, which are for the few images of a figure; every neuron is scored.
 
     One patch in fifty counts as an artifact, as in the models of the papers.
     """
     layout, layers = backbone.layout, list(range(backbone.depth))
-    norms = r.Norms(backbone, layout)
+    norms = Norms(backbone, layout)
     with reading(backbone, [norms], "fp32") as forward:
         forward(torch.randn(2, 3, *backbone.preprocess.size).to(backbone.device))
     limit = float(np.quantile(norms.take()["norms"][:, -1, layout.patch_slice], 0.98))
     return [
-        r.Tokens(backbone, layout),
-        r.SpecialsByLayer(backbone, layout),
-        r.Patches(backbone, layout),
-        r.PatchesByLayer(backbone, layout, layers[-4:]),
-        r.Norms(backbone, layout),
-        r.NeighbourCosines(backbone, layout),
-        r.AttentionRows(backbone, layout, heads=True, columns=True),
-        r.Projections(backbone, layout, {kind: layers[-4:] for kind in "qkv"}),
+        Tokens(backbone, layout),
+        SpecialsByLayer(backbone, layout),
+        Patches(backbone, layout),
+        PatchesByLayer(backbone, layout, layers[-4:]),
+        Norms(backbone, layout),
+        NeighbourCosines(backbone, layout),
+        AttentionRows(backbone, layout, heads=True, columns=True),
+        Projections(backbone, layout, {kind: layers[-4:] for kind in "qkv"}),
         NeuronScores(backbone, -1, -1, limit, "off", np.zeros((0, 10**6), dtype=np.int64)),
     ]
 
@@ -102,7 +106,7 @@ def bare(backbone: Backbone, pixels: Tensor, precision: str) -> Work:
     return work
 
 
-def ours(backbone: Backbone, pixels: Tensor, precision: str, readers: list[r.Reader]) -> Work:
+def ours(backbone: Backbone, pixels: Tensor, precision: str, readers: list[Reader]) -> Work:
     """One pass with readers, as extraction does it, up to the arrays that would be written."""
 
     def work() -> None:

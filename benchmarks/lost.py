@@ -19,7 +19,7 @@ from benchmarks.pairs import compare
 from vit_registers import params
 from vit_registers.experiments.object_discovery import sweep
 from vit_registers.experiments.object_discovery.sweep import Setting
-from vit_registers.extraction.store import array_name
+from vit_registers.forward.arrays import array_name
 
 DEPTH = 6
 CASES = {"8 x 8 x 128": (8, 128, 48, 6), "16 x 16 x 384": (16, 384, 24, 26), "32 x 32 x 384": (32, 384, 2, 100)}

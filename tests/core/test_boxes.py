@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.core.boxes import best_centre_share, best_iou, centre_boxes, iou, random_boxes
+from vit_registers.core.boxes import best_centre_share, best_iou, centre_boxes, iou, random_boxes, tight
 
 
 def whole_boxes(rng, n, limit=12):
@@ -64,3 +64,14 @@ def test_random_boxes_have_uniform_corners_inside_their_images():
     np.testing.assert_allclose(boxes.mean(axis=0) / [50, 20, 50, 20], [1 / 3, 1 / 3, 2 / 3, 2 / 3], atol=0.02)
     assert abs(np.corrcoef(boxes[:, 0], boxes[:, 1])[0, 1]) < 0.05  # x and y are drawn apart
     np.testing.assert_array_equal(boxes, random_boxes(sizes, np.random.default_rng(0)))
+
+
+def test_tight_boxes_are_those_of_the_extreme_pixels():
+    rng = np.random.default_rng(2)
+    masks = rng.random((40, 6, 9)) < rng.choice([0.03, 0.1, 0.6], size=(40, 1, 1))
+    masks[0], masks[1] = False, True
+    boxes = tight(masks)
+    for mask, box in zip(masks, boxes, strict=True):
+        ys, xs = np.nonzero(mask)
+        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] if len(xs) else np.isnan(box).all()
+    assert 0 < np.isnan(boxes[:, 0]).sum() < 40

@@ -26,7 +26,7 @@ from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction import calibrate, extract, plan, store
 from vit_registers.extraction.store import Features
-from vit_registers.forward.readers import Norms
+from vit_registers.forward.readers.norms import Norms
 from vit_registers.interventions import activation_statistics as moments
 from vit_registers.interventions.applied import applied
 from vit_registers.interventions.values import Append, MoveNeurons

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vit_registers.forward import reading as run
-from vit_registers.forward.readers import Reader
+from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.reading import reading
 from vit_registers.interventions.applied import applied
 from vit_registers.interventions.values import Append, MoveNeurons, Replace

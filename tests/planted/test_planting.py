@@ -22,7 +22,7 @@ from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
 from vit_registers.params import Planting
 from vit_registers.pipeline.slices import PlantStep
-from vit_registers.planted import activations as observe
+from vit_registers.planted import activations
 from vit_registers.planted import plant as planting
 
 ARCHITECTURE = {
@@ -113,8 +113,8 @@ def images_of(data: Path) -> Tensor:
 def norms(folder: Path, pixels: Tensor) -> Tensor:
     """Norms (n, depth + 1, P) of patches in the residual stream, from the embedding to the last block's output."""
     backbone = backbones.load(folder)
-    sites = {str(i): site for i, site in enumerate(observe.residual_sites(backbone))}
-    batches = observe.inputs(backbone, sites, pixels)
+    sites = {str(i): site for i, site in enumerate(activations.residual_sites(backbone))}
+    batches = activations.capture_inputs(backbone, sites, pixels)
     return torch.cat([torch.stack([b[k][:, 2:].norm(dim=-1) for k in sites], 1) for b in batches])
 
 
@@ -195,7 +195,7 @@ def test_detection_by_mean_activation_over_outliers_finds_the_planted_neurons(mo
     backbone = backbones.load(models / "planted")
     scores = {}
     for layer, block in enumerate(backbone.blocks):
-        batches = observe.inputs(backbone, {"a": block.mlp.fc2}, pixels)
+        batches = activations.capture_inputs(backbone, {"a": block.mlp.fc2}, pixels)
         activation = torch.cat([batch["a"][:, 2:].abs() for batch in batches])
         means = [a[o].mean(0) for a, o in zip(activation, outliers, strict=True) if o.any()]
         for neuron, score in enumerate(torch.stack(means).mean(0).tolist()):
@@ -210,7 +210,7 @@ def cls_attention(folder: Path, pixels: Tensor) -> Tensor:
     backbone = backbones.load(folder)
     maps = []
     for block in backbone.blocks[2:]:
-        seen = torch.cat([b["x"] for b in observe.inputs(backbone, {"x": block.attn}, pixels)])
+        seen = torch.cat([b["x"] for b in activations.capture_inputs(backbone, {"x": block.attn}, pixels)])
         q, k, _ = block.attn.qkv(seen).view(len(seen), 18, 3, 2, 16).permute(2, 0, 3, 1, 4)
         maps.append((q[:, :, :1] @ k.transpose(-1, -2) / 4.0).softmax(-1)[:, :, 0].mean(1)[:, 2:])
     return torch.stack(maps, 1)

@@ -13,11 +13,11 @@ from vit_registers.core.errors import InputError
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
-from vit_registers.planted import activations as observe
-from vit_registers.planted.gate import FIRING, Gate, fit_gate, patches_of, ridge, uniform_patches
-from vit_registers.planted.plant import GAIN, SHIFT, SPREAD, quietest, random_direction, write_neurons
-from vit_registers.planted.sink_direction import RIDGE, cls_direction
-from vit_registers.planted.tag import quiet_direction, second_moment, tag, tag_reader
+from vit_registers.planted import activations
+from vit_registers.planted.gate import FIRING, Gate, fit_gate, fit_uniformity, uniform_patches
+from vit_registers.planted.plant import GAIN, SHIFT, SPREAD, least_contributing, random_direction, write_neurons
+from vit_registers.planted.sink_direction import RIDGE, sink_direction
+from vit_registers.planted.tag import low_variance_direction, second_moment, tag, tag_probe
 
 IMAGES = 7
 
@@ -53,12 +53,14 @@ def stream(backbone: Backbone, image: Tensor) -> list[Tensor]:
     return states
 
 
-# --- observing -------------------------------------------------------------------------------------------------------
+# --- activations -----------------------------------------------------------------------------------------------------
 
 
-def test_survey_equals_image_by_image(backbone: Backbone, pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observe, "BATCH", 3)  # uneven batches: 3, 3, 1
-    seen = observe.survey(backbone, 1, pixels)
+def test_planting_statistics_equal_image_by_image(
+    backbone: Backbone, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activations, "BATCH", 3)  # uneven batches: 3, 3, 1
+    seen = activations.planting_statistics(backbone, 1, pixels)
     z, activity, norms, cls = [], [], [], {2: [], 3: []}
     for image in pixels:
         states, block = stream(backbone, image), backbone.blocks[1]
@@ -78,26 +80,11 @@ def test_survey_equals_image_by_image(backbone: Backbone, pixels: Tensor, monkey
 
 def test_hooks_are_gone_after_a_pass_and_after_one_that_broke_off(backbone: Backbone, pixels: Tensor) -> None:
     sites = {"a": backbone.blocks[0], "b": backbone.blocks[1].mlp.fc2}
-    list(observe.inputs(backbone, sites, pixels))
-    broken = observe.inputs(backbone, sites, pixels)
+    list(activations.capture_inputs(backbone, sites, pixels))
+    broken = activations.capture_inputs(backbone, sites, pixels)
     next(broken)
     broken.close()
     assert not any(module._forward_pre_hooks for module in backbone.module.modules())
-
-
-def test_one_thread_restores_the_setting() -> None:
-    before, inside = torch.get_num_threads(), 0
-
-    def fail() -> None:
-        nonlocal inside
-        with observe.one_thread():
-            inside = torch.get_num_threads()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert inside == 1
-    assert torch.get_num_threads() == before
 
 
 # --- the tag ---------------------------------------------------------------------------------------------------------
@@ -121,11 +108,11 @@ def test_second_moment_reaches_the_output_of_the_last_block(backbone: Backbone, 
     )
 
 
-def test_quiet_direction_is_the_quietest_orthogonal_to_ones() -> None:
+def test_low_variance_direction_has_the_least_second_moment_orthogonal_to_ones() -> None:
     rng = np.random.default_rng(0)
-    data = rng.normal(size=(400, 12)) * rng.uniform(0.2, 3.0, 12) + 5.0  # ones is the loudest direction here
+    data = rng.normal(size=(400, 12)) * rng.uniform(0.2, 3.0, 12) + 5.0  # ones has the largest moment here
     moment = torch.from_numpy(data.T @ data / len(data))
-    e = quiet_direction(moment)
+    e = low_variance_direction(moment)
     assert float(e.norm()) == pytest.approx(1.0)
     assert float(e.sum()) == pytest.approx(0.0, abs=1e-9)
     assert float(e[e.abs().argmax()]) > 0
@@ -136,19 +123,19 @@ def test_quiet_direction_is_the_quietest_orthogonal_to_ones() -> None:
     assert float(e @ moment @ e) == pytest.approx(values[0])
 
 
-def test_quiet_direction_is_not_ones_where_ones_is_quietest() -> None:
+def test_low_variance_direction_is_not_ones_where_ones_is_least_contributing() -> None:
     moment = torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))
     moment -= moment.mean(0, keepdim=True)
     moment = moment @ moment.T  # ones is its smallest eigenvector, with eigenvalue 0
-    e = quiet_direction(moment)
+    e = low_variance_direction(moment)
     assert float(e.norm()) == pytest.approx(1.0)
     assert float(e @ moment @ e) == pytest.approx(float(torch.linalg.eigvalsh(moment)[1]))
 
 
-def test_quiet_direction_has_one_sign() -> None:
+def test_low_variance_direction_has_one_sign() -> None:
     rng = np.random.default_rng(7)
     for _ in range(12):  # LAPACK's own sign would be right in all of them once in 4096 times
-        e = quiet_direction(torch.from_numpy(np.cov(rng.normal(size=(9, 40)))))
+        e = low_variance_direction(torch.from_numpy(np.cov(rng.normal(size=(9, 40)))))
         assert float(e[e.abs().argmax()]) > 0
 
 
@@ -162,14 +149,14 @@ def test_tag_adds_to_the_chosen_patches_and_to_nothing_else(backbone: Backbone, 
     torch.testing.assert_close(change, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_tag_reader_reads_the_tag_behind_the_norm() -> None:
+def test_tag_probe_reads_the_tag_behind_the_norm() -> None:
     torch.manual_seed(8)
     norm = torch.nn.LayerNorm(16, eps=0.0).double().requires_grad_(False)
     norm.weight.copy_(torch.rand(16) + 0.2)
     norm.bias.copy_(torch.randn(16))
-    e = quiet_direction(torch.diag(torch.rand(16, dtype=torch.float64)))
+    e = low_variance_direction(torch.diag(torch.rand(16, dtype=torch.float64)))
     x = 3.0 * torch.randn(50, 16, dtype=torch.float64) + 1.0
-    read = norm(x) @ tag_reader(e, norm)
+    read = norm(x) @ tag_probe(e, norm)
     shown = x @ e / x.std(-1, correction=0)
     torch.testing.assert_close(read - read.mean(), shown - shown.mean())
 
@@ -195,21 +182,14 @@ def test_uniform_patches_equals_loops() -> None:
     assert 0 < found.sum() < found.numel()
 
 
-def test_patches_of_are_the_patches_that_the_model_embeds(backbone: Backbone, pixels: Tensor) -> None:
-    inputs = backbone.preprocess.normalise(pixels)
-    weight = backbone.module.patch_embed.proj.weight.flatten(2)  # (D, 3, 64)
-    embedded = torch.einsum("npcx,dcx->npd", patches_of(inputs, 8), weight) + backbone.module.patch_embed.proj.bias
-    torch.testing.assert_close(embedded, backbone.module.patch_embed(inputs), rtol=1e-4, atol=1e-5)
-
-
-def test_ridge_equals_least_squares_with_the_penalty_as_extra_rows() -> None:
+def test_uniformity_equals_least_squares_with_the_penalty_as_extra_rows() -> None:
     rng = np.random.default_rng(3)
     z = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 3.0
     t = (z[:, 0] + rng.normal(size=300) > 3).astype(float)
     centred, target = z - z.mean(0), t - t.mean()
     penalty = math.sqrt(0.01 * z.var(0).mean() * 300) * np.eye(5)
     slow = np.linalg.lstsq(np.vstack([centred, penalty]), np.concatenate([target, np.zeros(5)]), rcond=None)[0]
-    np.testing.assert_allclose(ridge(torch.from_numpy(z), torch.from_numpy(t)).numpy(), slow, rtol=1e-8)
+    np.testing.assert_allclose(fit_uniformity(torch.from_numpy(z), torch.from_numpy(t)).numpy(), slow, rtol=1e-8)
 
 
 def gate_inputs(strength: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -259,10 +239,10 @@ def test_gate_without_a_readable_tag_is_refused_and_says_what_to_change() -> Non
 # --- the neurons -----------------------------------------------------------------------------------------------------
 
 
-def test_quietest_multiplies_activity_and_column_norm() -> None:
+def test_contribution_multiplies_activity_and_column_norm() -> None:
     activity = torch.tensor([1.0, 0.1, 5.0, 0.5, 0.2], dtype=torch.float64)
     columns = torch.tensor([[3.0, 0.0, 0.1, 3.0, 1.0], [4.0, 50.0, 0.0, 4.0, 0.0]])  # norms 5, 50, .1, 5, 1
-    assert quietest(activity, columns, 3) == [4, 2, 3]  # products 5, 5, .5, 2.5, .2
+    assert least_contributing(activity, columns, 3) == [4, 2, 3]  # products 5, 5, .5, 2.5, .2
 
 
 @pytest.mark.parametrize("neurons", [[3, 17], [30, 2, 11, 5]])
@@ -317,7 +297,7 @@ def test_random_direction_is_unit_centred_and_its_own_for_every_seed_and_name() 
     assert abs(float(d @ random_direction(32, 0, "other"))) < 0.9
 
 
-# --- the direction that [CLS] attends to -----------------------------------------------------------------------------
+# --- the attention-sink direction ------------------------------------------------------------------------------------
 
 
 def probe_heads(backbone: Backbone, number: int, mean: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -339,13 +319,13 @@ def probe_heads(backbone: Backbone, number: int, mean: Tensor) -> tuple[np.ndarr
     return pull, carried
 
 
-def test_cls_direction_equals_the_solution_from_probed_layers(backbone: Backbone) -> None:
+def test_sink_direction_equals_the_solution_from_probed_layers(backbone: Backbone) -> None:
     generator = torch.Generator().manual_seed(6)
     cls = {i: torch.randn(24, dtype=torch.float64, generator=generator) for i in (2, 3)}
     pull, penalty = np.zeros(24), np.zeros((24, 24))
     for number, mean in cls.items():
-        asked, carried = probe_heads(backbone, number, mean)
-        pull += asked / np.linalg.norm(asked)
+        matched, carried = probe_heads(backbone, number, mean)
+        pull += matched / np.linalg.norm(matched)
         penalty += sum(m.T @ m for m in carried)
     # Within what is orthogonal to ones, as coordinates of a basis.
     basis = np.linalg.qr(np.column_stack([np.ones(24), np.eye(24)[:, :23]]))[0][:, 1:]
@@ -353,18 +333,18 @@ def test_cls_direction_equals_the_solution_from_probed_layers(backbone: Backbone
     ridge_term = RIDGE * np.trace(within) / 24 * np.eye(23)
     slow = basis @ np.linalg.solve(within + ridge_term, basis.T @ pull)
     slow /= np.linalg.norm(slow)
-    found = cls_direction(backbone, cls).numpy()
+    found = sink_direction(backbone, cls).numpy()
     np.testing.assert_allclose(found, slow, atol=1e-4)
     assert abs(found.sum()) < 1e-9
-    # It attracts, and gives [CLS] less per attraction than the pull that is not solved against the values.
+    # It draws attention, and gives [CLS] less for it than the pull that is not solved against the values.
     plain = basis @ basis.T @ pull
     assert found @ pull > 0
     assert (found @ penalty @ found) / (found @ pull) ** 2 < 0.9 * (plain @ penalty @ plain) / (plain @ pull) ** 2
 
 
-def test_the_raw_direction_is_what_the_queries_ask_for_itself(backbone: Backbone, pixels: Tensor) -> None:
-    cls = observe.survey(backbone, 0, pixels).cls
-    found = cls_direction(backbone, cls, solved=False)
+def test_the_raw_direction_is_what_the_queries_match(backbone: Backbone, pixels: Tensor) -> None:
+    cls = activations.planting_statistics(backbone, 0, pixels).cls
+    found = sink_direction(backbone, cls, solved=False)
     pull = torch.zeros(backbone.width, dtype=torch.float64)
     for number, mean in cls.items():
         attn, gamma = backbone.blocks[number].attn, backbone.blocks[number].norm1.weight.double()
@@ -377,4 +357,4 @@ def test_the_raw_direction_is_what_the_queries_ask_for_itself(backbone: Backbone
         pull += gamma * asked / (gamma * asked).norm()
     pull = pull - pull.mean()
     torch.testing.assert_close(found, pull / pull.norm())
-    assert not torch.allclose(found, cls_direction(backbone, cls))
+    assert not torch.allclose(found, sink_direction(backbone, cls))

@@ -1,4 +1,5 @@
 import math
+import random
 
 import numpy as np
 import pandas as pd
@@ -138,15 +139,21 @@ def test_attention_after_the_last_epoch_is_that_of_the_finished_model(data, tmp_
             assert found == pytest.approx(np.mean([unit[a] @ unit[b] for a, b in others]), rel=1e-5)
 
 
-def test_watching_changes_nothing_of_the_model_and_leaves_it_in_training():
+def test_monitoring_changes_nothing_of_the_model_and_of_generators_and_leaves_it_in_training():
     training = train.Training(step(), 10, 5, "key", ALONE)
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.arange(3 * 3 * 32 * 32).remainder(256).byte().view(3, 3, 32, 32)
     with torch.no_grad():
         before = training.module(preprocess.normalise(images))
+        states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
         watch.after_epoch(training.module, images, preprocess, 1)
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+        assert random.getstate() == states[2]
         assert torch.equal(training.module(preprocess.normalise(images)), before)
     assert training.module.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in training.module.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in training.module.modules())
 
 
 def test_attention_that_bypasses_the_fused_function_is_refused():
@@ -154,7 +161,9 @@ def test_attention_that_bypasses_the_fused_function_is_refused():
     training.module.blocks[-1].attn.fused_attn = False
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
     images = torch.zeros((3, 3, 32, 32), dtype=torch.uint8)
-    with pytest.raises(InputError, match="0 of 1 passes attended through"):
+    with pytest.raises(
+        InputError, match="model 'in training' has 1 self-attentions over all 19 tokens in its 2 blocks"
+    ):
         watch.after_epoch(training.module, images, preprocess, 1)
 
 

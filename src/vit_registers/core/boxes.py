@@ -1,9 +1,19 @@
-"""Boxes [x0, y0, x1, y1], half-open, in pixels: overlap and fixed baselines."""
+"""Boxes [x0, y0, x1, y1], half-open, in pixels: of masks, their overlap, and fixed baselines."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.data.transforms import Floats
+Floats = NDArray[np.float64]
+
+
+def tight(masks: NDArray[np.bool_]) -> Floats:
+    """Tight boxes (n, 4) of masks (n, h, w); NaN where a mask is empty."""
+    columns, rows = np.asarray(masks.any(axis=1)), np.asarray(masks.any(axis=2))
+    low = np.stack([columns.argmax(1), rows.argmax(1)], axis=1)
+    high = np.stack([columns.shape[1] - columns[:, ::-1].argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)], axis=1)
+    boxes = np.concatenate([low, high], axis=1).astype(float)
+    boxes[~columns.any(axis=1)] = np.nan
+    return boxes
 
 
 def iou(a: Floats, b: Floats) -> Floats:

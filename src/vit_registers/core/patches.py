@@ -1,11 +1,9 @@
-"""Images as rows of patches and back."""
+"""Images as rows of patches."""
 
 from torch import Tensor
 
-from vit_registers.data.transforms import Size
 
-
-def patchify(images: Tensor, patch: Size) -> Tensor:
+def patchify(images: Tensor, patch: tuple[int, int]) -> Tensor:
     """Images (n, c, h, w) as patches (n, p, c * ph * pw): row-major over the grid, and channel, row, column within.
 
     (Reshaping the memory of the image instead, as bach2025's code does, gives stripes of several patches.)
@@ -14,10 +12,3 @@ def patchify(images: Tensor, patch: Size) -> Tensor:
     rows, columns = height // patch[0], width // patch[1]
     cut = images.reshape(n, channels, rows, patch[0], columns, patch[1])
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, channels * patch[0] * patch[1])
-
-
-def unpatchify(patches: Tensor, patch: Size, grid: Size) -> Tensor:
-    """Inverse of :func:`patchify` for a ``grid`` of patches (height, width)."""
-    n, rows, columns = len(patches), *grid
-    cut = patches.reshape(n, rows, columns, -1, *patch)
-    return cut.permute(0, 3, 1, 4, 2, 5).reshape(n, -1, rows * patch[0], columns * patch[1])

@@ -12,8 +12,8 @@ from vit_registers.core.seeds import generator
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.extract import THREADS
 from vit_registers.extraction.images import Images
+from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import Rows, batched
-from vit_registers.forward.memory import batch_size
 from vit_registers.forward.reading import reading
 from vit_registers.interventions import activation_statistics as moments
 from vit_registers.interventions.activation_statistics import MomentsReader

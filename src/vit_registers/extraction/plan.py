@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from vit_registers.core.errors import InputError
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.transforms import Size
-from vit_registers.extraction.store import Spec
-from vit_registers.forward import readers as r
-from vit_registers.forward.memory import batch_size
+from vit_registers.extraction.memory import batch_size
+from vit_registers.forward.arrays import Spec
+from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.interventions.values import Intervention, layout_under, shuffles
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import whole_patches
@@ -105,31 +109,31 @@ class Plan:
         largest = max(self._padded_sizes, key=lambda size: size[0] * size[1])
         return self._size_of(self.backbone.at_size(largest), "native")
 
-    def readers(self, backbone: Backbone, kind: Kind) -> list[r.Reader]:
+    def readers(self, backbone: Backbone, kind: Kind) -> list[Reader]:
         """Fresh readers for a phase of ``kind`` on ``backbone``, which is at the phase's input size."""
         layout, wanted = layout_under(backbone, self.intervention), self.extraction
         if kind == "native":
-            return [r.Projections(backbone, layout, {**wanted.projections}, "native")]
-        readers: list[r.Reader] = [r.Tokens(backbone, layout)]
+            return [Projections(backbone, layout, {**wanted.projections}, "native")]
+        readers: list[Reader] = [Tokens(backbone, layout)]
         if wanted.cls_blocks and layout.cls:
-            readers.append(r.ClsByBlock(backbone, layout, wanted.cls_blocks))
+            readers.append(ClsByBlock(backbone, layout, wanted.cls_blocks))
         if wanted.specials_layers:
-            readers.append(r.SpecialsByLayer(backbone, layout))
+            readers.append(SpecialsByLayer(backbone, layout))
         if kind == "others":
             return readers
         readers += [
-            r.Patches(backbone, layout),
-            r.Norms(backbone, layout),
-            r.AttentionRows(backbone, layout, wanted.attention_heads, wanted.attention_columns),
+            Patches(backbone, layout),
+            Norms(backbone, layout),
+            AttentionRows(backbone, layout, wanted.attention_heads, wanted.attention_columns),
         ]
         if wanted.projections and not self.native:
-            readers.append(r.Projections(backbone, layout, {**wanted.projections}))
+            readers.append(Projections(backbone, layout, {**wanted.projections}))
         if wanted.patch_layers:
-            readers.append(r.PatchesByLayer(backbone, layout, wanted.patch_layers))
+            readers.append(PatchesByLayer(backbone, layout, wanted.patch_layers))
         if wanted.neighbours:
-            readers.append(r.NeighbourCosines(backbone, layout))
+            readers.append(NeighbourCosines(backbone, layout))
         if kind == "maps":
-            readers.append(r.AttentionMaps(backbone, layout))
+            readers.append(AttentionMaps(backbone, layout))
         return readers
 
     def specs(self) -> dict[str, Spec]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, write_json
+from vit_registers.forward.arrays import Spec
 from vit_registers.models.layout import TokenLayout
 
 
@@ -32,26 +33,6 @@ def lock_folder(root: Path, dataset: str, model: str, ablated: bool) -> Path:
     It is none of those that are replaced or pruned, and each model has its own: models are extracted side by side.
     """
     return root / ("ablated" if ablated else "baseline") / dataset / f".{model}"
-
-
-def array_name(kind: str, layer: int) -> str:
-    """Name of the array of ``kind`` at an absolute layer number."""
-    return f"{kind}_{layer:02d}"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
-
-    ``all`` images; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the patches of
-    the dense images at their own sizes, one image after the other.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    rows: str
-    unit: str
-    what: str
 
 
 @dataclass(frozen=True)

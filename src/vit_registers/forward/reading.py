@@ -1,20 +1,38 @@
 """One forward pass of a batch through a backbone, under an intervention, for many readers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vit_registers.forward import rows as rows_of_batch
-from vit_registers.forward.attention import Attention, tapped
-from vit_registers.forward.readers import Reader
-from vit_registers.interventions.values import second_linear
+from vit_registers.forward import hooks
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.tap import tapped
+from vit_registers.models.attention import Attention
 from vit_registers.models.backbone import Backbone
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ROWS: ContextVar[tuple[int, ...]] = ContextVar("manifest rows of the batch that passes")
+
+
+def announce_rows(rows: Iterable[int]) -> None:
+    """Say, before a batch passes, which manifest rows its images are."""
+    _ROWS.set(tuple(int(row) for row in rows))
+
+
+def rows_of_batch(images: int) -> tuple[int, ...]:
+    """Manifest rows of the batch that passes, for interventions whose draws belong to an image and not to a batch.
+
+    A pass of ``images`` images that did not announce as many rows is a mistake of the caller.
+    """
+    rows = _ROWS.get(())
+    if len(rows) != images:
+        raise RuntimeError(f"a batch of {images} images passes, but {len(rows)} rows were announced")
+    return rows
 
 
 def final_norm(backbone: Backbone) -> nn.Module:
@@ -26,9 +44,9 @@ def final_norm(backbone: Backbone) -> nn.Module:
     return backbone.module.fc_norm if isinstance(backbone.module.norm, nn.Identity) else nn.Identity()  # type: ignore[return-value]
 
 
-def _overriding(readers: Sequence[Reader], method: str) -> list[Reader]:
-    """Readers that override ``method``: what nobody reads is not computed."""
-    return [reader for reader in readers if getattr(type(reader), method) is not getattr(Reader, method)]
+def _overriding(readers: Sequence[Reader], method: Callable[..., None]) -> list[Reader]:
+    """Readers that override ``method`` of :class:`Reader`: what nobody reads is not computed."""
+    return [reader for reader in readers if getattr(type(reader), method.__name__) is not method]
 
 
 class Forward(Protocol):
@@ -46,58 +64,48 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
     inside :func:`applied.applied`: hooks run in the order of their registration, so readers see what an intervention
     has made.
     """
-    embeddings, finals = _overriding(readers, "embedding"), _overriding(readers, "final")
-    blocks, activations = _overriding(readers, "block"), _overriding(readers, "activation")
-    attentions = _overriding(readers, "attention")
+    embeddings, finals = _overriding(readers, Reader.embedding), _overriding(readers, Reader.final)
+    blocks, activations = _overriding(readers, Reader.block), _overriding(readers, Reader.activation)
+    attentions = _overriding(readers, Reader.attention)
     dtype, norm = PRECISIONS[precision], final_norm(backbone)
     # Readers measure in the precision they state: autocast is for the model alone.
     undisturbed = partial(torch.autocast, backbone.device.type, enabled=False)
 
-    def on_embedding(module: Any, inputs: Any, output: Tensor) -> None:
+    def on_embedding(output: Tensor) -> None:
         patches = output.flatten(1, 2) if output.ndim == 4 else output  # (b, h, w, d) where the input size may vary
         with undisturbed():
             for reader in embeddings:
                 reader.embedding(patches)
 
-    def on_block(layer: int) -> Callable[..., None]:
-        def hook(module: Any, inputs: Any, output: Tensor) -> None:
-            with undisturbed():
-                for reader in blocks:
-                    reader.block(layer, output)
+    def on_block(layer: int, tokens: Tensor) -> None:
+        with undisturbed():
+            for reader in blocks:
+                reader.block(layer, tokens)
 
-        return hook
-
-    def on_activation(layer: int) -> Callable[..., None]:
-        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            with undisturbed():
-                for reader in activations:
-                    reader.activation(layer, inputs[0])
-
-        return hook
+    def on_activation(layer: int, activations_of_layer: Tensor) -> None:
+        with undisturbed():
+            for reader in activations:
+                reader.activation(layer, activations_of_layer)
 
     def on_attention(layer: int, attention: Attention) -> None:
         for reader in attentions:
             reader.attention(layer, attention)
 
-    with ExitStack() as stack:
+    def forward(images: Tensor, rows: Iterable[int] = ()) -> None:
+        announce_rows(rows)
+        with torch.inference_mode(), torch.autocast(backbone.device.type, dtype, enabled=dtype is not None):
+            images = images.to(backbone.device, non_blocking=True)
+            tokens = norm(backbone.module.forward_features(images))  # type: ignore[operator]
+            with undisturbed():
+                for reader in finals:
+                    reader.final(tokens)
+
+    with hooks.hooked() as on, tapped(backbone, on_attention) if attentions else nullcontext():
         if embeddings:
-            stack.callback(backbone.module.patch_embed.register_forward_hook(on_embedding).remove)  # type: ignore[union-attr, operator]
-        for layer, block in enumerate(backbone.blocks):
+            on.output(hooks.patch_embedding(backbone), on_embedding)
+        for layer in range(backbone.depth):
             if blocks:
-                stack.callback(block.register_forward_hook(on_block(layer)).remove)
+                on.output(hooks.block(backbone, layer), partial(on_block, layer))
             if activations:
-                linear = second_linear(backbone, layer)
-                stack.callback(linear.register_forward_pre_hook(on_activation(layer)).remove)
-        if attentions:
-            stack.enter_context(tapped(backbone, on_attention))
-
-        def forward(images: Tensor, rows: Iterable[int] = ()) -> None:
-            rows_of_batch.announce(rows)
-            with torch.inference_mode(), torch.autocast(backbone.device.type, dtype, enabled=dtype is not None):
-                images = images.to(backbone.device, non_blocking=True)
-                tokens = norm(backbone.module.forward_features(images))  # type: ignore[operator]
-                with undisturbed():
-                    for reader in finals:
-                        reader.final(tokens)
-
+                on.input(hooks.second_linear(backbone, layer), partial(on_activation, layer))
         yield forward

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import canonical, replacing, sha256
-from vit_registers.forward.readers import Reader
+from vit_registers.forward.readers.base import Reader
 from vit_registers.models.backbone import Backbone
 
 

@@ -3,31 +3,14 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from vit_registers.core.errors import InputError
+from vit_registers.models.attention import Call, Interceptor
 from vit_registers.models.layout import TokenLayout
-
-
-class _SelfAttentions(TorchFunctionMode):
-    """Counts the plain self-attentions over sequences of ``tokens`` tokens; a pooling query is none of them."""
-
-    def __init__(self, tokens: int) -> None:
-        super().__init__()
-        self.tokens, self.seen = tokens, 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            query, key = args[:2]
-            plain = kwargs.get("attn_mask") is None and not kwargs.get("is_causal")
-            self.seen += plain and query.shape == key.shape and query.shape[2] == self.tokens
-        return func(*args, **kwargs)
 
 
 def layout_of(module: nn.Module, name: str) -> TokenLayout:
@@ -53,12 +36,19 @@ def layout_of(module: nn.Module, name: str) -> TokenLayout:
         )
     layout = TokenLayout(cls, registers, (int(height), int(width)))
     weights = {key: tensor.to("meta") for key, tensor in (*module.named_parameters(), *module.named_buffers())}
-    with torch.no_grad(), _SelfAttentions(layout.length) as attentions:
+    seen = 0
+
+    def count(call: Call) -> Tensor:
+        nonlocal seen
+        seen += call.plain and call.query.shape[2] == layout.length  # a query that pools the tokens is none of them
+        return call.output()
+
+    with torch.no_grad(), Interceptor(count):
         functional_call(module, weights, (torch.empty(1, 3, *image, device="meta"),))
     one_each = all(hasattr(block, "attn") for block in module.blocks)  # not so where attention and MLP are fused
-    if attentions.seen != len(module.blocks) or not one_each:
+    if seen != len(module.blocks) or not one_each:
         raise InputError(
-            f"model '{name}' has {attentions.seen} self-attentions over all {layout.length} tokens in its "
+            f"model '{name}' has {seen} self-attentions over all {layout.length} tokens in its "
             f"{len(module.blocks)} blocks ({type(module.blocks[0]).__name__}); expected one in each, as its `attn`, "
             "fused and unmasked: no other can be measured"
         )

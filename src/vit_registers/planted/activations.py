@@ -1,53 +1,37 @@
 """What enters chosen layers of a ViT while images pass through it: all that planting needs to see of a model."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from vit_registers.forward import hooks
 from vit_registers.models.backbone import Backbone
 
 BATCH = 100  # images per pass; bounds the memory, and is a constant because sums depend on it in the last bit
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: sums over threads differ in the last bit, and the machine must not change a model."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def residual_sites(backbone: Backbone) -> list[nn.Module]:
     """Modules whose inputs are the residual stream: of every block, then, at the end, of the last block's output."""
-    return [*backbone.blocks, backbone.module.norm]  # type: ignore[list-item]
+    return [*backbone.blocks, hooks.after_blocks(backbone)]
 
 
-def inputs(backbone: Backbone, sites: Mapping[str, nn.Module], pixels: Tensor) -> Iterator[dict[str, Tensor]]:
+def capture_inputs(backbone: Backbone, sites: Mapping[str, nn.Module], pixels: Tensor) -> Iterator[dict[str, Tensor]]:
     """Batch by batch, the inputs (b, T, channels), fp32, of the modules in ``sites`` for uint8 images (n, 3, s, s)."""
-    caught: dict[str, Tensor] = {}
-
-    def catch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return module.register_forward_pre_hook(lambda _, arguments: caught.__setitem__(name, arguments[0]))
-
-    handles = [catch(name, module) for name, module in sites.items()]
-    try:
+    captured: dict[str, Tensor] = {}
+    with hooks.hooked() as on:
+        for name, site in sites.items():
+            on.input(site, partial(captured.__setitem__, name))
         for start in range(0, len(pixels), BATCH):
             with torch.no_grad():
                 backbone.module(backbone.preprocess.normalise(pixels[start : start + BATCH]))
-            yield dict(caught)
-    finally:
-        for handle in handles:
-            handle.remove()
+            yield dict(captured)
 
 
 @dataclass(frozen=True)
-class Survey:
+class PlantingStatistics:
     """What planting into one block needs to know of a model, over n images.
 
     ``z``: what enters the block's MLP, (n, T, D) fp32. ``activity``: mean |activation| of each of its neurons over all
@@ -61,19 +45,24 @@ class Survey:
     cls: dict[int, Tensor]
 
 
-def survey(backbone: Backbone, block: int, pixels: Tensor) -> Survey:
+def planting_statistics(backbone: Backbone, block: int, pixels: Tensor) -> PlantingStatistics:
     """One pass of uint8 images (n, 3, s, s)."""
-    layout, mlp = backbone.layout, backbone.blocks[block].mlp
-    later = range(block + 1, backbone.depth)
-    sites: dict[str, nn.Module] = {"z": mlp.fc1, "activation": mlp.fc2, "last": residual_sites(backbone)[-1]}  # type: ignore[union-attr, dict-item]
-    sites |= {f"attention {i}": backbone.blocks[i].attn for i in later}  # type: ignore[misc]
+    layout, later = backbone.layout, range(block + 1, backbone.depth)
+    fc2 = hooks.second_linear(backbone, block)
+    sites: dict[str, nn.Module] = {
+        "z": hooks.first_linear(backbone, block),
+        "activation": fc2,
+        "last": hooks.after_blocks(backbone),
+    }
+    sites |= {f"attention {i}": hooks.attention(backbone, i) for i in later}
     z, norms = [], []
-    activity: Tensor | float = 0.0
+    activity = torch.zeros(fc2.in_features, dtype=torch.float64)
     cls: dict[int, Tensor] = {i: torch.zeros(backbone.width, dtype=torch.float64) for i in later}
-    for batch in inputs(backbone, sites, pixels):
+    for batch in capture_inputs(backbone, sites, pixels):
         z.append(batch["z"])
         norms.append(batch["last"][:, layout.patch_slice].norm(dim=-1))
-        activity = activity + batch["activation"].double().abs().sum((0, 1))
+        activity += batch["activation"].double().abs().sum((0, 1))
         for i in later:
             cls[i] += batch[f"attention {i}"][:, layout.cls_slice].double().sum((0, 1)) / len(pixels)
-    return Survey(torch.cat(z), activity / (len(pixels) * layout.length), float(torch.cat(norms).median()), cls)  # type: ignore[arg-type]
+    norm = float(torch.cat(norms).median())
+    return PlantingStatistics(torch.cat(z), activity / (len(pixels) * layout.length), norm, cls)

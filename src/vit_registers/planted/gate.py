@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vit_registers.core.colour import LUMA
 from vit_registers.core.errors import InputError
+from vit_registers.core.linalg import ridge
+from vit_registers.core.patches import patchify
 
 FLAT = 10.0  # grey levels of 255: patches with a smaller standard deviation are uniform
 RIDGE = 0.01  # of the mean variance
@@ -18,33 +21,22 @@ FIRING = 0.6  # share of tagged patches that look uniform enough
 MARGIN = 1.05  # by which the tag outweighs the most uniform untagged patch seen
 
 
-def patches_of(pixels: Tensor, size: int) -> Tensor:
-    """Images (n, c, h, w) as patches (n, P, c, size * size) in row-major order of the grid."""
-    n, channels, height, width = pixels.shape
-    cells = pixels.reshape(n, channels, height // size, size, width // size, size)
-    return cells.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels, size * size)
-
-
 def uniform_patches(pixels: Tensor, objects: Tensor, size: int) -> Tensor:
     """Boolean (n, P): grey standard deviation below :data:`FLAT` and no pixel of an object.
 
     ``pixels`` are uint8 (n, 3, h, w), ``objects`` boolean (n, h, w).
     """
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-    grey = (pixels.float() * weights).sum(1, keepdim=True)
-    spread = patches_of(grey, size).squeeze(2).std(-1, correction=0)
-    taken: Tensor = patches_of(objects.unsqueeze(1), size).squeeze(2).any(-1)
-    return (spread < FLAT) & ~taken
+    grey = (pixels.float() * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    deviation = patchify(grey, (size, size)).std(-1, correction=0)
+    occupied: Tensor = patchify(objects.unsqueeze(1), (size, size)).any(-1)
+    return (deviation < FLAT) & ~occupied
 
 
-def ridge(inputs: Tensor, target: Tensor) -> Tensor:
-    """w (D,) float64 = (Cov z + .01 mean var I)^-1 cov(z, t) for inputs z (n, D) and targets t (n,)."""
-    z, t = inputs.double(), target.double()
-    z, t = z - z.mean(0), t - t.mean()
-    covariance = z.T @ z / len(z)
-    penalty = RIDGE * covariance.diagonal().mean() * torch.eye(z.shape[1], dtype=torch.float64)
-    solution: Tensor = torch.linalg.solve(covariance + penalty, z.T @ t / len(z))
-    return solution
+def fit_uniformity(inputs: Tensor, uniform: Tensor) -> Tensor:
+    """w (D,) float64, such that w . z + constant is the ridge regression of ``uniform`` (n,) on inputs z (n, D)."""
+    z, target = inputs.double(), uniform.double()
+    z, target = z - z.mean(0), target - target.mean()
+    return ridge(z.T @ z / len(z), z.T @ target / len(z), RIDGE)
 
 
 @dataclass(frozen=True)
@@ -67,8 +59,8 @@ class Gate:
         return score
 
 
-def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, reader: Tensor, where: str) -> Gate:
-    """The AND of ``uniformity . z`` and the tag ``reader . z``, for inputs (n, T, D) and tagged tokens (T,) bool.
+def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, tag_probe: Tensor, where: str) -> Gate:
+    """The AND of ``uniformity . z`` and the tag ``tag_probe . z``, for inputs (n, T, D) and tagged tokens (T,) bool.
 
     With u and g the two scores, tau the quantile of u that lets :data:`FIRING` of the tagged tokens pass, and
     c = 1.05 max(.1, max untagged u - tau) / (mean tagged g - max untagged g), s = (u - tau) + c (g - mean tagged g):
@@ -76,7 +68,7 @@ def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, reader: Tensor,
     :class:`InputError`, opened by ``where``, if the tag does not tell tagged tokens from the others.
     """
     z = inputs.double()
-    u, g = z @ uniformity, z @ reader
+    u, g = z @ uniformity, z @ tag_probe
     present, absent = float(g[:, tagged].mean()), float(g[:, ~tagged].max())
     if present <= absent:
         raise InputError(
@@ -85,7 +77,7 @@ def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, reader: Tensor,
         )
     tau = float(u[:, tagged].quantile(1.0 - FIRING))
     weight = MARGIN * max(0.1, float(u[:, ~tagged].max()) - tau) / (present - absent)
-    row, threshold = uniformity + weight * reader, tau + weight * present
+    row, threshold = uniformity + weight * tag_probe, tau + weight * present
     scores = u + weight * g - threshold
     fires = scores > 0
     if not fires.any():

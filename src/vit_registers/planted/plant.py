@@ -1,7 +1,7 @@
 """Register neurons where we put them: an oracle for detection, and for what is done to neurons. No training.
 
-Two steps. *Tagging* marks grid positions in a trained model without harm (:mod:`tagging`): the clean reference.
-*Planting* takes the neurons of one MLP that matter least and gives them the gate of tagged, uniform patches
+Two steps. *Tagging* marks grid positions in a trained model without harm (:mod:`tag`): the clean reference.
+*Planting* takes the neurons of one MLP that write least and gives them the gate of tagged, uniform patches
 (:mod:`gate`): where it opens, the block writes a vector of many times the usual norm into the residual stream, as
 register neurons of large trained models do (jiang2025), and the norm jumps at that block exactly. The model runs in
 float32, what is computed beside it is float64, and all of it on one thread.
@@ -19,6 +19,7 @@ from torch import Tensor
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import digest, exclusive
 from vit_registers.core.seeds import generator
+from vit_registers.core.threads import threads
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone as backbones
@@ -26,10 +27,10 @@ from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import load_pixels
 from vit_registers.params import Planting
 from vit_registers.pipeline.slices import PlantStep
-from vit_registers.planted.activations import one_thread, survey
-from vit_registers.planted.gate import Gate, fit_gate, ridge, uniform_patches
-from vit_registers.planted.sink_direction import cls_direction
-from vit_registers.planted.tag import quiet_direction, second_moment, tag, tag_reader
+from vit_registers.planted.activations import planting_statistics
+from vit_registers.planted.gate import Gate, fit_gate, fit_uniformity, uniform_patches
+from vit_registers.planted.sink_direction import sink_direction
+from vit_registers.planted.tag import low_variance_direction, second_moment, tag, tag_probe
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ def sample(data: Manifest, count: int, seed: int, backbone: Backbone) -> Sample:
     return Sample(pixels, objects)
 
 
-def quietest(activity: Tensor, columns: Tensor, count: int) -> list[int]:
-    """The ``count`` neurons that a model misses least, least first: smallest mean |activation| x norm of fc2's column.
+def least_contributing(activity: Tensor, columns: Tensor, count: int) -> list[int]:
+    """The ``count`` neurons that write least, least first: smallest mean |activation| x norm of fc2's column.
 
     ``activity`` (H,), ``columns`` fc2's weight (D, H).
     """
@@ -118,7 +119,7 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
 def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str, Any]:
     """Tag a trained model in place; return the card's ``tag``: positions, block, direction and what it came from."""
     moment = second_moment(backbone, planting.block, images.pixels)
-    direction = quiet_direction(moment)
+    direction = low_variance_direction(moment)
     deviation = float((direction @ moment @ direction).sqrt())
     length = planting.tag_strength * deviation
     tag(backbone, planting.positions, direction, length)
@@ -144,18 +145,18 @@ def add_neurons(
     uniform = uniform_patches(images.pixels, images.objects, patch.patch_size[0])
     if not uniform.any() or uniform.all():
         raise InputError(f"{where}: {'all' if uniform.all() else 'no'} patches are uniform; plant on other images")
-    seen = survey(backbone, planting.block, images.pixels)
+    statistics = planting_statistics(backbone, planting.block, images.pixels)
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in planting.positions]] = True
-    uniformity = ridge(seen.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
-    reader = tag_reader(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
-    gate = fit_gate(seen.z, tagged, uniformity, reader, where)
-    neurons = quietest(seen.activity, mlp.fc2.weight, planting.neurons)
+    uniformity = fit_uniformity(statistics.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
+    probe = tag_probe(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
+    gate = fit_gate(statistics.z, tagged, uniformity, probe, where)
+    neurons = least_contributing(statistics.activity, mlp.fc2.weight, planting.neurons)
     if planting.direction == "random":
         direction = random_direction(backbone.width, seed, name)
     else:
-        direction = cls_direction(backbone, seen.cls, solved=planting.direction == "cls")
-    norm = planting.norm_ratio * seen.norm
+        direction = sink_direction(backbone, statistics.cls, solved=planting.direction == "cls")
+    norm = planting.norm_ratio * statistics.norm
     write_neurons(mlp, neurons, gate, norm * direction)
     return {
         "block": planting.block,
@@ -186,7 +187,7 @@ def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
     the base or its gate cannot be had. Same params and base, same bytes.
     """
     where = f"plantings: planting of '{cfg.name}'"
-    with exclusive(out), one_thread():
+    with exclusive(out), threads(1):
         backbone = backbones.load(base)
         _check(cfg.planting, backbone, where)
         if cfg.kind == "planted":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_registers.models.backbone import Backbone
-from vit_registers.planted.activations import inputs, residual_sites
+from vit_registers.planted.activations import capture_inputs, residual_sites
 
 
 def second_moment(backbone: Backbone, block: int, pixels: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def second_moment(backbone: Backbone, block: int, pixels: Tensor) -> Tensor:
     sites = {str(i): site for i, site in enumerate(residual_sites(backbone)[: block + 2])}
     total = torch.zeros(backbone.width, backbone.width, dtype=torch.float64)
     count = 0
-    for batch in inputs(backbone, sites, pixels):
+    for batch in capture_inputs(backbone, sites, pixels):
         for tokens in batch.values():
             patches = tokens[:, backbone.layout.patch_slice].flatten(0, 1).double()
             total += patches.T @ patches
@@ -28,7 +28,7 @@ def second_moment(backbone: Backbone, block: int, pixels: Tensor) -> Tensor:
     return total / count
 
 
-def quiet_direction(moment: Tensor) -> Tensor:
+def low_variance_direction(moment: Tensor) -> Tensor:
     """The unit vector e (D,), orthogonal to ones, with the least second moment e'Ce; its largest entry is positive.
 
     A component along ones is invisible behind every LayerNorm, so it is projected out of C (D, D) first: ones is then
@@ -55,7 +55,7 @@ def tag(backbone: Backbone, positions: list[int], direction: Tensor, length: flo
         embedding[0, positions] += (length * direction).to(embedding.dtype)
 
 
-def tag_reader(direction: Tensor, norm: nn.LayerNorm) -> Tensor:
+def tag_probe(direction: Tensor, norm: nn.LayerNorm) -> Tensor:
     """v (D,) float64 such that v . norm(x) is, up to a constant, e . x / sd(x): how much tag a token x shows."""
-    reader: Tensor = direction.double() / norm.weight.double()
-    return reader
+    probe: Tensor = direction.double() / norm.weight.double()
+    return probe

@@ -16,9 +16,9 @@ from vit_registers.core.seeds import generator
 from vit_registers.core.table import Metric
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.images import Images
+from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import batched
 from vit_registers.extraction.store import Features, condition_folder
-from vit_registers.forward.memory import batch_size
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.forward.readers import Reader
-from vit_registers.interventions.values import second_linear
+from vit_registers.forward.hooks import second_linear
+from vit_registers.forward.readers.base import Reader
 from vit_registers.models.backbone import Backbone
 
 Counts = NDArray[np.int64]

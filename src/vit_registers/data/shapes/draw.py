@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_registers.core.boxes import tight
+from vit_registers.core.colour import LUMA
+
 CHUNK = 250
 HUES = (0.0, 0.14, 0.36, 0.58, 0.83)  # red, yellow, green, blue, magenta
 HUE_NAMES = ("red", "yellow", "green", "blue", "magenta")
@@ -124,19 +127,12 @@ def generate(rng: np.random.Generator, n: int, size: int) -> Images:
     depth = np.where(mask, rng.uniform(0.1, 0.5, (n, 1, 1)), depth)
 
     rgb = rgb + rng.uniform(0.01, 0.05, (n, 1, 1, 1)) * rng.normal(size=rgb.shape)
-    return Images((np.clip(rgb, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), label, mask, boxes_of(mask), depth)
+    return Images(
+        (np.clip(rgb, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), label, mask, tight(mask).astype(np.int64), depth
+    )
 
 
 def grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Images (..., 3) without their colour: luma by ITU-R BT.601 in all three channels."""
-    luma = rgb @ np.array([0.299, 0.587, 0.114])
+    luma = rgb @ np.array(LUMA)
     return np.repeat((luma + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def boxes_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Tight half-open boxes (n, 4) of masks (n, h, w) that are not empty."""
-    columns, rows = np.asarray(mask.any(axis=1)), np.asarray(mask.any(axis=2))
-    x0, y0 = columns.argmax(axis=1), rows.argmax(axis=1)
-    x1 = mask.shape[2] - columns[:, ::-1].argmax(axis=1)
-    y1 = mask.shape[1] - rows[:, ::-1].argmax(axis=1)
-    return np.stack([x0, y0, x1, y1], axis=1)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vit_registers.core.linalg import ridge
 from vit_registers.core.patches import patchify
 from vit_registers.data.transforms import Size
 from vit_registers.experiments.classification.linear_probe import cosine
@@ -141,5 +142,4 @@ def fit_depth(tokens: Tensor, depth: NDArray[np.uint16], grid: Size, cfg: Dense)
         weighted = x * pixels.flatten()[:, None]
         products += weighted.T @ x
         targets += weighted.T @ y.flatten()
-    products.diagonal()[:-1].add_(cfg.ridge * products.diagonal()[:-1].mean())
-    return DepthHead(torch.linalg.solve(products, targets).float())
+    return DepthHead(ridge(products, targets, cfg.ridge, constant=True).float())

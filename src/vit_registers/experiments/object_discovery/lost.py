@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vit_registers.core.boxes import tight
+
 Floats = NDArray[np.float32]
 FOUR_CONNECTED = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 # The same within each image of a stack (n, h, w): images do not touch.
@@ -83,13 +85,3 @@ def _components(masks: NDArray[np.bool_], seeds: NDArray[np.int64]) -> NDArray[n
     of_seed = labels.reshape(len(masks), -1)[np.arange(len(masks)), seeds]
     component: NDArray[np.bool_] = masks & (labels == of_seed[:, None, None])
     return component
-
-
-def tight(component: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Tight half-open boxes (n, 4) of components (n, h, w); NaN where empty."""
-    columns, rows = np.asarray(component.any(axis=1)), np.asarray(component.any(axis=2))
-    low = np.stack([columns.argmax(1), rows.argmax(1)], axis=1)
-    high = np.stack([columns.shape[1] - columns[:, ::-1].argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)], axis=1)
-    boxes = np.concatenate([low, high], axis=1).astype(float)
-    boxes[~columns.any(axis=1)] = np.nan
-    return boxes

@@ -16,7 +16,8 @@ from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats, Transform
 from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
-from vit_registers.extraction.store import Features, array_name
+from vit_registers.extraction.store import Features
+from vit_registers.forward.arrays import array_name
 from vit_registers.params.study import BASELINE
 from vit_registers.experiments.job import Job
 

@@ -28,8 +28,8 @@ from vit_registers.experiments.object_discovery.measure import CHUNK, HIT
 from vit_registers.experiments.object_discovery.params import Lost, LostSweep, SweepConfig
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.plan import Phase, Plan
-from vit_registers.extraction.store import array_name
-from vit_registers.forward.readers import Projections
+from vit_registers.forward.arrays import array_name
+from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.params.study import BASELINE

@@ -7,6 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from vit_registers.core.linalg import ridge
 from vit_registers.params import Information
 
 RIDGE = 1e-3  # of the mean squared feature: so small that it only settles what the tokens leave open
@@ -45,9 +46,7 @@ def linear_pixels(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:
     """Pixels (m, p, k) by least squares: train (n, p, d), its targets (n, p, k), test (m, p, d) (darcet2024)."""
     ones = lambda x: torch.cat([x, torch.ones_like(x[..., :1])], dim=-1).double()  # noqa: E731
     x, y = ones(train.flatten(0, 1)), targets.flatten(0, 1).double()
-    moments = x.T @ x
-    moments.diagonal()[:-1].add_(RIDGE * moments.diagonal()[:-1].mean())
-    return (ones(test) @ torch.linalg.solve(moments, x.T @ y)).float()
+    return (ones(test) @ ridge(x.T @ x, x.T @ y, RIDGE, constant=True)).float()
 
 
 def mlp_pixels(train: Tensor, targets: Tensor, test: Tensor, cfg: Information, draw: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vit_registers.core.errors import InputError
-from vit_registers.forward.readers import Reader
+from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.reading import reading
 from vit_registers.interventions.applied import applied
 from vit_registers.interventions.values import Intervention, shuffles

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from vit_registers.core.errors import InputError
-from vit_registers.forward import memory
-from vit_registers.forward.memory import MIB, _LiveBytes, batch_size, peak_bytes
-from vit_registers.forward.readers import AttentionMaps, AttentionRows, Norms, Tokens
+from vit_registers.extraction import memory
+from vit_registers.extraction.memory import MIB, _LiveBytes, batch_size, peak_bytes
+from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
+from vit_registers.forward.readers.norms import Norms
+from vit_registers.forward.readers.tokens import Tokens
 from vit_registers.interventions.values import Append, MoveNeurons, Replace
 
 
