@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from vit_registers.data import manifest
-from vit_registers.data.shapes.write import draw as generate
+from vit_registers.data.shapes import draw as generate
 from vit_registers.params import GeneratedDataset
 
 log = logging.getLogger(__name__)
