@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from vit_registers.data.shapes.write import write as shapes
+from vit_registers.data.shapes import write as shapes
 from vit_registers.data.sources import coco, folder, voc
 from vit_registers.data.sources import csv_table as csv_manifest
 from vit_registers.params import CifarDataset, CocoDataset, CsvDataset, FolderDataset, VocDataset
