@@ -98,7 +98,7 @@ def resize(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> No
 
     slice_ = _slice(steps.ResizeStep, cfg, params, lambda p: steps.model(p, model))
     models = RESULTS / "models"
-    step.run(slice_, models / slice_.source.base, models / model)
+    step.run(slice_, models / (slice_.source.made_from or model), models / model)
 
 
 @app.command()

@@ -112,13 +112,14 @@ def _key(cfg: ExtractStep, intervention: Intervention | NotApplicable, backbone:
     embeddings has the same at every image size.
     """
     why = intervention.reason if isinstance(intervention, NotApplicable) else described(intervention)
-    card = [backbone.card.get(part) for part in ("architecture", "image_size", "positions", "preprocess", "layout")]
+    parts = ("architecture", "image_size", "positions", "preprocess", "layout")
+    metadata = [backbone.metadata.get(part) for part in parts]
     return digest(
         [
             why,
             cfg.extraction.model_dump(mode="json"),
-            card,
-            backbone.card["weights"]["sha256"],
+            metadata,
+            backbone.metadata["weights"]["sha256"],
             manifest.sha256,
             str(backbone.device.type),
             closure.code(__name__),

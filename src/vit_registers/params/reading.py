@@ -9,8 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from vit_registers.core.errors import InputError
+from vit_registers.params.bases import ModelSource, Recipe
 from vit_registers.params.datasets import CocoDataset, CsvDataset, Dataset, FolderDataset, VocDataset
-from vit_registers.params.models import AnyRecipe, FileModel, Model
+from vit_registers.params.kinds import kinds
 from vit_registers.params.passes import Intervention
 from vit_registers.params.study import Params
 
@@ -32,9 +33,7 @@ def check_paths(params: Params, source: str = "params.yaml") -> None:
             paths = {"images": dataset.images, "annotations": dataset.annotations, **listed}
             wanted |= {f"datasets.{name}.{key}": path for key, path in paths.items()}
     for name in params.models_used():
-        model = params.models[name]
-        if isinstance(model, FileModel):
-            wanted[f"models.{name}.path"] = model.path
+        wanted |= {f"models.{name}.{key}": path for key, path in params.models[name].paths().items()}
     for key, path in wanted.items():
         if not Path(path).exists():
             raise InputError(f"{source}: {key}: no such path '{path}'; correct it or mount the disk")
@@ -91,7 +90,11 @@ def _tags(*unions: Any) -> set[str]:
     return {tag for member in members for tag in get_args(member.model_fields["kind"].annotation)}
 
 
-TAGS = _tags(Dataset, Model, Intervention, AnyRecipe)
+TAGS = {
+    *_tags(Dataset, Intervention),
+    *kinds("vit_registers.models.sources", ModelSource),
+    *kinds("vit_registers.training.recipes", Recipe),
+}
 
 
 def _is_tag(path: tuple[Any, ...], place: int) -> bool:

@@ -7,18 +7,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from vit_registers.core.errors import InputError
 from vit_registers.params import readouts
 from vit_registers.params.base import Name, Strict
+from vit_registers.params.bases import AnyModel, AnyRecipe, known
 from vit_registers.params.datasets import Dataset
-from vit_registers.params.models import (
-    AnyRecipe,
-    Model,
-    OpenClipModel,
-    PlantedModel,
-    Planting,
-    ResizedModel,
-    TaggedModel,
-    TrainedModel,
-)
 from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
+from vit_registers.params.planting import Planting
 
 
 class Run(Strict):
@@ -58,7 +50,7 @@ class Params(Strict):
     processes: PositiveInt = 1
     study: Study
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
     recipes: dict[Name, AnyRecipe]
     plantings: dict[Name, Planting]
     extraction: Extraction
@@ -82,29 +74,10 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        def known(where: str, name: str, among: Any, what: str) -> None:
-            if name not in among:
-                raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")
-
         if "baseline" in self.interventions:
             raise ValueError("interventions.baseline: the name is taken by the empty intervention")
         for name, model in self.models.items():
-            where = f"models.{name}"
-            if isinstance(model, TrainedModel):
-                known(f"{where}.dataset", model.dataset, self.datasets, "data set")
-                known(f"{where}.recipe", model.recipe, self.recipes, "recipe")
-                if model.architecture.given and self.recipes[model.recipe].kind != "small":
-                    raise ValueError(f"{where}.architecture: is laid over recipes of kind small; give another recipe")
-            elif isinstance(model, TaggedModel | PlantedModel):
-                known(f"{where}.base", model.base, self.models, "model")
-                known(f"{where}.planting", model.planting, self.plantings, "planting")
-                expected = "trained" if isinstance(model, TaggedModel) else "tagged"
-                if self.models[model.base].kind != expected:
-                    raise ValueError(f"{where}.base: expected a {expected} model, '{model.base}' is not one")
-            elif isinstance(model, ResizedModel):
-                known(f"{where}.base", model.base, self.models, "model")
-                if isinstance(self.models[model.base], ResizedModel):
-                    raise ValueError(f"{where}.base: '{model.base}' is resized itself; resize what it was made from")
+            model.check(name, self)
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
@@ -167,7 +140,7 @@ class Params(Strict):
 
     def text_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) of the study whose model has a text tower."""
-        return [(dataset, model) for dataset, model in self.pairs() if isinstance(self.models[model], OpenClipModel)]
+        return [(dataset, model) for dataset, model in self.pairs() if self.models[model].has_text_tower]
 
     def detected_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""
@@ -184,9 +157,8 @@ class Params(Strict):
 
     def datasets_used(self) -> list[str]:
         """Data sets that a run or a training of the study reads."""
-        trained = [self.models[m] for m in self.models_used()]
         names = [dataset for dataset, _ in self.detected_pairs()]
-        names += [m.dataset for m in trained if isinstance(m, TrainedModel)]
+        names += [self.training_dataset(m) for m in self.models_used() if self.models[m].step == "train"]
         return list(dict.fromkeys(names))
 
     def models_used(self) -> list[str]:
@@ -194,9 +166,8 @@ class Params(Strict):
         names: list[str] = []
 
         def visit(name: str) -> None:
-            model = self.models[name]
-            if isinstance(model, TaggedModel | PlantedModel | ResizedModel):
-                visit(model.base)
+            if base := self.models[name].made_from:
+                visit(base)
             if name not in names:
                 names.append(name)
 
@@ -206,9 +177,9 @@ class Params(Strict):
 
     def training_dataset(self, model: str) -> str:
         """The data set that a trained model, or the one behind a tagged, planted or resized one, was trained on."""
-        source = self.models[model]
-        while isinstance(source, TaggedModel | PlantedModel | ResizedModel):
-            source = self.models[source.base]
-        if not isinstance(source, TrainedModel):
+        source: Any = self.models[model]
+        while source.made_from:
+            source = self.models[source.made_from]
+        if source.step != "train":
             raise InputError(f"models.{model}: not trained by this pipeline")
-        return source.dataset
+        return str(source.dataset)

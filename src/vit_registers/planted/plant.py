@@ -24,7 +24,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import load_pixels
-from vit_registers.params import Planting
+from vit_registers.params.planting import Planting
 from vit_registers.pipeline.slices import PlantStep
 from vit_registers.planted.activations import one_thread, survey
 from vit_registers.planted.gate import Gate, fit_gate, ridge, uniform_patches
@@ -116,7 +116,7 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
 
 
 def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str, Any]:
-    """Tag a trained model in place; return the card's ``tag``: positions, block, direction and what it came from."""
+    """Tag a trained model in place; return its metadata: positions, block, direction and what it came from."""
     moment = second_moment(backbone, planting.block, images.pixels)
     direction = quiet_direction(moment)
     deviation = float((direction @ moment @ direction).sqrt())
@@ -137,7 +137,7 @@ def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str,
 def add_neurons(
     planting: Planting, backbone: Backbone, images: Sample, seed: int, name: str, where: str
 ) -> dict[str, Any]:
-    """Plant into a tagged model in place; return the card's ``planted``: the neurons, and the gate as it was fitted."""
+    """Plant into a tagged model in place; return the neurons, and the gate as it was fitted."""
     layout, block = backbone.layout, backbone.blocks[planting.block]
     mlp: Any = block.mlp
     patch: Any = backbone.module.patch_embed
@@ -148,7 +148,7 @@ def add_neurons(
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in planting.positions]] = True
     uniformity = ridge(seen.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
-    reader = tag_reader(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
+    reader = tag_reader(torch.tensor(backbone.metadata["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
     gate = fit_gate(seen.z, tagged, uniformity, reader, where)
     neurons = quietest(seen.activity, mlp.fc2.weight, planting.neurons)
     if planting.direction == "random":
@@ -190,18 +190,18 @@ def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
         backbone = backbones.load(base)
         _check(cfg.planting, backbone, where)
         if cfg.kind == "planted":
-            _same_tag(cfg.planting, backbone.card["tag"], where)
+            _same_tag(cfg.planting, backbone.metadata["tag"], where)
         images = sample(Manifest.load(data), cfg.planting.images, cfg.seed, backbone)
-        card = {key: backbone.card[key] for key in ("architecture", "preprocess", "layout", "parameters")}
-        card |= {"name": cfg.name, "kind": cfg.kind}
-        card["base"] = {"name": cfg.base, "sha256": backbone.card["weights"]["sha256"]}
+        metadata = {key: backbone.metadata[key] for key in ("architecture", "preprocess", "layout", "parameters")}
+        metadata |= {"name": cfg.name, "kind": cfg.kind}
+        metadata["base"] = {"name": cfg.base, "sha256": backbone.metadata["weights"]["sha256"]}
         if cfg.kind == "tagged":
-            card["tag"] = add_tag(cfg.planting, backbone, images)
+            metadata["tag"] = add_tag(cfg.planting, backbone, images)
             log.info(
-                "%s: tag of norm %.2f on %d positions", cfg.name, card["tag"]["length"], len(cfg.planting.positions)
+                "%s: tag of norm %.2f on %d positions", cfg.name, metadata["tag"]["length"], len(cfg.planting.positions)
             )
         else:
-            card["tag"] = backbone.card["tag"]
-            card["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
-            log.info("%s: neurons %s, gate %s", cfg.name, card["planted"]["neurons"], card["planted"]["gate"])
-        backbones.save(out, backbone.module, card)
+            metadata["tag"] = backbone.metadata["tag"]
+            metadata["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
+            log.info("%s: neurons %s, gate %s", cfg.name, metadata["planted"]["neurons"], metadata["planted"]["gate"])
+        backbones.save(out, backbone.module, metadata)

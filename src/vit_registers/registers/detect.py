@@ -160,9 +160,9 @@ def _rank(
 
 def _against_truth(backbone: Backbone, found: list[tuple[int, int]]) -> dict[str, Any]:
     """Precision and recall where the model was planted and its neurons are known."""
-    if "planted" not in backbone.card:
+    if "planted" not in backbone.metadata:
         return {}
-    truth = {(layer, index) for layer, index in backbone.card["planted"]["neurons"]}
+    truth = {(layer, index) for layer, index in backbone.metadata["planted"]["neurons"]}
     hits = len(truth & set(found))
     return {"precision": hits / len(found), "recall": hits / len(truth), "planted": sorted(truth)}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vit_registers.core.files import read_json
 from vit_registers.core.prose import count, escape
-from vit_registers.views import labels as names
 from vit_registers.views.latex_tables import Column, Table
 from vit_registers.views.study import Study
 
@@ -66,7 +65,7 @@ def _provenance(study: Study, models: Path, data: Path) -> str:
     table = Table([Column("what", "Weights or manifest"), Column("made", "Source"), digits])
     for name in study.cfg.kinds:
         card = read_json(models / name / "model.json")
-        made = names.KINDS[study.nature(name)]
+        made = study.cfg.made[name]
         table.add({"what": f"{study.models[name]} ({name})", "made": made, "sha256": card["weights"]["sha256"][:12]})
     for i, name in enumerate(dict.fromkeys(condition.dataset for condition in study.detected)):
         card = read_json(data / name / "dataset.json")

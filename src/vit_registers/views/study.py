@@ -166,7 +166,7 @@ class Study:
 
         def base(condition: Condition) -> Condition:
             resized = self.cfg.resized.get(condition.model)
-            return Condition(condition.dataset, resized.base) if resized else condition
+            return Condition(condition.dataset, resized) if resized else condition
 
         return [c for c in self.baselines if self.found(c) or self.found(base(c))]
 
@@ -228,7 +228,7 @@ class Study:
     def nature(self, model: str) -> str:
         """How a model was made; of a resized one, what it was made from."""
         resized = self.cfg.resized.get(model)
-        return self.cfg.kinds[resized.base if resized else model]
+        return self.cfg.kinds[resized or model]
 
     # What a reader sees.
 

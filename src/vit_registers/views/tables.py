@@ -13,7 +13,6 @@ from vit_registers.experiments.single_tokens.tables import local_information, to
 from vit_registers.experiments.token_statistics.tables import register_slots
 from vit_registers.experiments.training_energy.tables import training_energy
 from vit_registers.pipeline.slices import ViewStep
-from vit_registers.views import labels as names
 from vit_registers.views.latex_tables import Cell, Column, Table
 from vit_registers.views.rows import (
     CONDITION,
@@ -39,7 +38,7 @@ def models(study: Study) -> Table:
     table = Table([MODEL, Column("made", "Weights"), TOP1_CLS, TOP1_PATCHES, KNN, CORLOC], KEYS)
     for condition in study.baselines:
         row = row_of(study, condition, table.columns)
-        table.add(row | {"made": names.KINDS[study.nature(condition.model)]})
+        table.add(row | {"made": study.cfg.made[condition.model]})
     return table
 
 

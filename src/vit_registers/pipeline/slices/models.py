@@ -3,22 +3,12 @@
 from typing import Any
 
 from vit_registers.core.errors import InputError
-from vit_registers.params import (
-    AnyRecipe,
-    CountedArchitecture,
-    Dataset,
-    Energy,
-    Model,
-    Params,
-    PlantedModel,
-    Planting,
-    ResizedModel,
-    SmallRecipe,
-    Statistics,
-    Strict,
-    TaggedModel,
-    TrainedModel,
-)
+from vit_registers.params.base import Strict
+from vit_registers.params.bases import AnyModel, AnyRecipe
+from vit_registers.params.datasets import Dataset
+from vit_registers.params.planting import Planting
+from vit_registers.params.readouts import CountedArchitecture, Energy, Statistics
+from vit_registers.params.study import Params
 
 
 class PrepareStep(Strict):
@@ -30,11 +20,11 @@ class PrepareStep(Strict):
 
 
 class FetchStep(Strict):
-    """A model of timm or OpenCLIP to a model card."""
+    """A model of timm, OpenCLIP or a file to a model folder."""
 
     seed: int
     name: str
-    source: Model
+    source: AnyModel
 
 
 class TrainStep(Strict):
@@ -63,11 +53,11 @@ class ResizeStep(Strict):
     """Any model at another input size; its base may have been made in any way."""
 
     name: str
-    source: ResizedModel
+    source: AnyModel
 
 
 class TrainingStep(Strict):
-    """What was watched while a model trained."""
+    """What was monitored while a model trained."""
 
     seed: int
     model: str
@@ -104,20 +94,16 @@ def _source(params: Params, model: str) -> Any:
 def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep | ResizeStep:
     """Slice of the step that makes a model: ``fetch``, ``train``, ``plant`` or ``resize``."""
     source = _source(params, name)
-    if isinstance(source, TrainedModel):
-        recipe = params.recipes[source.recipe]
-        if isinstance(recipe, SmallRecipe):
-            shape = recipe.architecture.model_copy(update=source.architecture.given)
-            recipe = recipe.model_copy(update={"architecture": shape})
+    if source.step == "train":
         return TrainStep(
             seed=params.seed,
             device=params.device,
             name=name,
             dataset=source.dataset,
             registers=source.registers,
-            recipe=recipe,
+            recipe=source.recipe_of(params),
         )
-    if isinstance(source, TaggedModel | PlantedModel):
+    if source.step == "plant":
         return PlantStep(
             seed=params.seed,
             name=name,
@@ -126,21 +112,21 @@ def model(params: Params, name: str) -> FetchStep | TrainStep | PlantStep | Resi
             dataset=params.training_dataset(name),
             planting=params.plantings[source.planting],
         )
-    if isinstance(source, ResizedModel):
+    if source.step == "resize":
         return ResizeStep(name=name, source=source)
     return FetchStep(seed=params.seed, name=name, source=source)
 
 
 def training(params: Params, model: str) -> TrainingStep:
     """Slice of ``vit-registers training``."""
-    if not isinstance(_source(params, model), TrainedModel):
+    if _source(params, model).step != "train":
         raise InputError(f"models.{model}: not trained by this pipeline")
     return TrainingStep(seed=params.seed, model=model, statistics=params.statistics)
 
 
 def energy(params: Params) -> EnergyStep:
     """Slice of ``vit-registers energy``: every model of the study that was trained here."""
-    trained = [name for name in params.models_used() if isinstance(params.models[name], TrainedModel)]
+    trained = [name for name in params.models_used() if params.models[name].step == "train"]
     return EnergyStep(models=trained, energy=params.energy)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from vit_registers.core.errors import InputError
 from vit_registers.params import (
+    AnyModel,
     Comparison,
     Dense,
     DinoSeg,
@@ -12,7 +13,6 @@ from vit_registers.params import (
     Knn,
     LinearEvaluation,
     Lost,
-    OpenClipModel,
     Params,
     Probe,
     Statistics,
@@ -57,7 +57,7 @@ class ZeroShotStep(ReadoutStep):
     """Classification by the text tower of an OpenCLIP model."""
 
     device: str
-    source: OpenClipModel
+    source: AnyModel
     zero_shot: ZeroShot
 
 
@@ -126,7 +126,7 @@ def zero_shot(params: Params, dataset: str, model: str) -> ZeroShotStep:
     """Slice of ``vit-registers zero-shot``."""
     common = _readout(params, dataset, model)
     source = params.models[model]
-    if not isinstance(source, OpenClipModel):
+    if not source.has_text_tower:
         raise InputError(f"models.{model}: kind '{source.kind}' has no text tower; zero-shot needs an openclip model")
     return ZeroShotStep(**common, device=params.device, source=source, zero_shot=params.zero_shot)
 

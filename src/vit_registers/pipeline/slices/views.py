@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from vit_registers.params import Comparison, Intervention, OtherSize, Params, ResizedModel, Strict, TrainedModel
+from vit_registers.params.base import Strict
+from vit_registers.params.passes import Intervention
+from vit_registers.params.readouts import Comparison
+from vit_registers.params.study import Params
 
 
 class ViewStep(Strict):
@@ -16,8 +19,10 @@ class ViewStep(Strict):
     kinds: dict[str, str]
     registers: dict[str, int]
     recipes: dict[str, str]
-    sizes: dict[str, OtherSize]
-    resized: dict[str, ResizedModel]
+    sizes: list[str]
+    resized: dict[str, str]
+    labels: dict[str, str]
+    made: dict[str, str]
     costs: list[str]
     confidence: float
 
@@ -31,7 +36,8 @@ class ReportStep(Strict):
 def view(params: Params) -> ViewStep:
     """Slice of ``vit-registers table`` and ``vit-registers figure``."""
     used = params.models_used()
-    trained = {name: m for name in used if isinstance(m := params.models[name], TrainedModel)}
+    trained: dict[str, Any] = {name: m for name in used if (m := params.models[name]).step == "train"}
+    resized = {name: m.made_from or name for name in used if (m := params.models[name]).step == "resize"}
     return ViewStep(
         title=params.study.title,
         runs=[run.model_dump() for run in params.study.runs],
@@ -41,8 +47,10 @@ def view(params: Params) -> ViewStep:
         kinds={name: params.models[name].kind for name in used},
         registers={name: m.registers for name, m in trained.items()},
         recipes={name: m.recipe for name, m in trained.items()},
-        sizes={name: m.architecture for name, m in trained.items() if m.architecture.given},
-        resized={name: m for name in used if isinstance(m := params.models[name], ResizedModel)},
+        sizes=[name for name, m in trained.items() if m.architecture.given],
+        resized=resized,
+        labels={name: params.models[name].label(name, params) for name in used},
+        made={name: params.models[resized.get(name, name)].made for name in used},
         costs=list(params.cost.architectures),
         confidence=params.statistics.confidence,
     )
