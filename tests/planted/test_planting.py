@@ -201,7 +201,7 @@ def test_detection_by_mean_activation_over_outliers_finds_the_planted_neurons(mo
         for neuron, score in enumerate(torch.stack(means).mean(0).tolist()):
             scores[layer, neuron] = score
     ranking = sorted(scores, key=lambda key: -scores[key])
-    assert sorted(ranking[:4]) == sorted(map(tuple, backbone.card["planted"]["neurons"]))
+    assert sorted(ranking[:4]) == sorted(map(tuple, backbone.metadata["planted"]["neurons"]))
     assert scores[ranking[3]] > 2.0 * scores[ranking[4]]
 
 
