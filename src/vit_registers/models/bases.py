@@ -72,7 +72,7 @@ class DerivedModel(ModelSource):
 
 
 class WrittenModel(DerivedModel):
-    """A model into which something is written by a planting; ``base_step`` and ``base_kind`` say into what it can be.
+    """A model of kind ``base_kind`` with something written into its weights, as a planting of params has it.
 
     Its label is its key in words: ``planted-cls`` is *Planted [CLS]*.
     """

@@ -105,7 +105,7 @@ def _refuse(architecture: str, tag: str | None, where: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag is not None and tag not in tags:
         raise InputError(f"{where}.pretrained: unknown tag '{tag}'; known are {', '.join(tags)}")
-    logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this sketch are random
+    logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this empty model are random
     try:
         with torch.device("meta"):
             tower = _create(architecture, tag, where, pretrained=None, device="meta").visual
