@@ -17,14 +17,14 @@ from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.sources.cifar import Cifar
-from vit_registers.pipeline.slices import PrepareStep
+from vit_registers.pipeline.configs import PrepareConfig
 
 FORMS = {"cifar10": (datasets.CIFAR10, "labels", 10), "cifar100": (datasets.CIFAR100, "fine_labels", 100)}
 
 
 def run(root, out, kind="cifar10", seed=0, **changes):
     source = Cifar(kind=kind, path=str(root), **changes)
-    prepare.run(PrepareStep(seed=seed, name="small", source=source), out)
+    prepare.run(PrepareConfig(seed=seed, name="small", source=source), out)
     return Manifest.load(out)
 
 

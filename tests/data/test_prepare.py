@@ -7,11 +7,11 @@ from PIL import Image
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.pipeline.slices import PrepareStep
+from vit_registers.pipeline.configs import PrepareConfig
 
 
 def step(**source):
-    return PrepareStep.model_validate_json(json.dumps({"seed": 0, "name": "mine", "source": source}))
+    return PrepareConfig.model_validate_json(json.dumps({"seed": 0, "name": "mine", "source": source}))
 
 
 def paint(path, grey=0):

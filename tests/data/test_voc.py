@@ -8,7 +8,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.sources.voc import Voc
-from vit_registers.pipeline.slices import PrepareStep
+from vit_registers.pipeline.configs import PrepareConfig
 
 CAT, DOG = ("cat", (1, 1, 12, 8), 0), ("dog", (3, 2, 6, 7), 0)
 HARD = ("sheep", (1, 1, 12, 8), 1)
@@ -16,7 +16,7 @@ HARD = ("sheep", (1, 1, 12, 8), 1)
 
 def run(root, out, **changes):
     source = Voc(kind="voc", path=str(root), **changes)
-    prepare.run(PrepareStep(seed=0, name="voc", source=source), out)
+    prepare.run(PrepareConfig(seed=0, name="voc", source=source), out)
     return Manifest.load(out).table.set_index("image_id")
 
 

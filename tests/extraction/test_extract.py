@@ -33,7 +33,7 @@ from vit_registers.interventions.values import Append, MoveNeurons
 from vit_registers.models import backbone as backbones
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.slices import CalibrateStep, ExtractStep
+from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
 
 SPLITS = ["train", "test", "test", "train", "test", *["test"] * 8, "train", "test", "train"]  # of sixteen images
 TEST = [row for row, split in enumerate(SPLITS) if split == "test"]
@@ -62,7 +62,7 @@ class Workshop:
         self.root, self.data, self.features = root, root / "data", root / "features"
 
     def step(self, model, interventions=None, **extraction):
-        return ExtractStep(
+        return ExtractConfig(
             seed=0,
             device="cpu",
             dataset="tiny",
@@ -347,12 +347,12 @@ import importlib.util, os, shutil, signal, sys
 from pathlib import Path
 from vit_registers.extraction import extract
 from vit_registers.core.seeds import generator
-from vit_registers.pipeline.slices import CalibrateStep, ExtractStep
+from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
 
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
-step = ExtractStep.model_validate_json(sys.argv[2])
+step = ExtractConfig.model_validate_json(sys.argv[2])
 data, model, out, registers = map(Path, sys.argv[3:])
 
 def study():
@@ -639,7 +639,7 @@ def test_the_log_says_what_happens(workshop, caplog):
 
 def calibration(**changes):
     settings = params.Calibration(**{"split": "train", "images": 3, "donors": 2, **changes})
-    return CalibrateStep(
+    return CalibrateConfig(
         seed=7,
         device="cpu",
         dataset="tiny",

@@ -16,7 +16,7 @@ from vit_registers import params
 from vit_registers.core import table as metrics
 from vit_registers.core.files import digest, write_json
 from vit_registers.core.table import Metric
-from vit_registers.pipeline import slices as steps
+from vit_registers.pipeline import configs as steps
 
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4

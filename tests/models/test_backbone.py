@@ -8,19 +8,19 @@ from open_clip.transformer import VisionTransformer as Tower
 from PIL import Image
 from torchvision import transforms
 
-from vit_registers import params
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
-from vit_registers.models import backbone, fetch
+from vit_registers.models import backbone, fetch, openclip_towers
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.models.sources import openclip
+from vit_registers.models.sources.openclip import OpenClipModel
+from vit_registers.models.sources.timm_hub import TimmModel
 from vit_registers.models.supported import layout_of
-from vit_registers.pipeline.slices import FetchStep
+from vit_registers.pipeline.configs import FetchConfig
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
 
 
-def card(module, architecture):
+def metadata(module, architecture):
     preprocess = Preprocess.square(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).to_json()
     layout = layout_of(module, "m").to_json()
     return {"name": "m", "kind": "timm", "architecture": architecture, "preprocess": preprocess, "layout": layout}
@@ -76,7 +76,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 
 def test_a_model_loads_as_it_was_saved_and_not_once_it_was_changed(tmp_path):
     module = backbone.build(TINY)
-    backbone.save(tmp_path, module, card(module, TINY))
+    backbone.save(tmp_path, module, metadata(module, TINY))
     loaded = backbone.load(tmp_path)
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded.module(pixels), module(pixels))
@@ -87,8 +87,8 @@ def test_a_model_loads_as_it_was_saved_and_not_once_it_was_changed(tmp_path):
 
 
 def fetched(out, called="mine", **source):
-    kind = params.OpenClipModel if source["kind"] == "openclip" else params.TimmModel
-    fetch.run(FetchStep(seed=0, name=called, source=kind(**source)), out)
+    kind = OpenClipModel if source["kind"] == "openclip" else TimmModel
+    fetch.run(FetchConfig(seed=0, name=called, source=kind(**source)), out)
     return read_json(out / "model.json")
 
 
@@ -142,7 +142,7 @@ def same_as_timm(tower, pixels):
     """[CLS] after the final norm, projected to the text space, against OpenCLIP's own output."""
     tower.eval()
     with torch.inference_mode():
-        tokens = openclip.to_timm(tower, "tower").forward_features(pixels)
+        tokens = openclip_towers.to_timm(tower, "tower").forward_features(pixels)
         assert torch.allclose(tokens[:, 0] @ tower.proj, tower(pixels), atol=1e-5)
 
 
@@ -150,7 +150,7 @@ def same_as_timm(tower, pixels):
 def test_a_small_openclip_tower_computes_the_same_in_timm(activation):
     torch.manual_seed(0)
     tower = Tower(32, 8, width=24, layers=3, heads=2, mlp_ratio=3.0, output_dim=10, act_layer=activation)
-    assert openclip.architecture_of(tower, "tower")["quick_gelu"] == (activation is QuickGELU)
+    assert openclip_towers.architecture_of(tower, "tower")["quick_gelu"] == (activation is QuickGELU)
     same_as_timm(tower, torch.randn(3, 3, 32, 32))
 
 
@@ -165,7 +165,7 @@ def test_the_huge_openclip_tower_has_a_place_in_timm_for_every_weight():
     """H/14 on torch's meta device: 32 blocks of 1280 channels would take minutes to compute."""
     with torch.device("meta"):
         tower = open_clip.create_model("ViT-H-14", pretrained=None, device="meta").visual
-        module = openclip.to_timm(tower, "ViT-H-14")
+        module = openclip_towers.to_timm(tower, "ViT-H-14")
     layout = layout_of(module, "ViT-H-14")
     assert (len(module.blocks), module.embed_dim, layout.grid) == (32, 1280, (16, 16))
 
@@ -173,20 +173,19 @@ def test_the_huge_openclip_tower_has_a_place_in_timm_for_every_weight():
 def test_a_tower_that_computes_otherwise_is_refused():
     tower = Tower(32, 8, width=24, layers=1, heads=2, mlp_ratio=3.0, output_dim=10, act_layer=torch.nn.ReLU)
     with pytest.raises(InputError, match="OpenCLIP tower of 'odd': ReLU and a LayerNorm epsilon of 1e-05; expected"):
-        openclip.architecture_of(tower, "odd")
+        openclip_towers.architecture_of(tower, "odd")
     tower = Tower(32, 8, width=24, layers=1, heads=2, mlp_ratio=3.0, output_dim=10, no_ln_pre=True)
     with pytest.raises(InputError, match=r"OpenCLIP tower of 'odd': its 'norm_pre\.bias' has no counterpart"):
-        openclip.to_timm(tower, "odd")
+        openclip_towers.to_timm(tower, "odd")
 
 
 def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
     """OpenAI's weights were trained with QuickGELU and are also had under the plain name."""
     plain, openai = (
-        openclip._create(params.OpenClipModel(kind="openclip", name="ViT-B-32", pretrained=tag), "m", pretrained=None)
-        for tag in ("laion2b_s34b_b79k", "openai")
+        openclip_towers._create("ViT-B-32", tag, "models.m", pretrained=None) for tag in ("laion2b_s34b_b79k", "openai")
     )
-    assert not openclip.architecture_of(plain.visual, "m")["quick_gelu"]
-    assert openclip.architecture_of(openai.visual, "m")["quick_gelu"]
+    assert not openclip_towers.architecture_of(plain.visual, "m")["quick_gelu"]
+    assert openclip_towers.architecture_of(openai.visual, "m")["quick_gelu"]
 
 
 def test_untrained_openclip_weights_are_drawn_from_the_models_own_seed(tmp_path):
@@ -202,9 +201,9 @@ def test_untrained_openclip_weights_are_drawn_from_the_models_own_seed(tmp_path)
 def test_the_resize_before_the_crop_is_what_timm_does(tmp_path):
     """crop_pct .9 of 224 is 248 by timm's floor, not 249."""
     source = {"kind": "timm", "name": "test_vit", "weights": "random"}
-    card = fetched(tmp_path / "a", **source)
+    found = fetched(tmp_path / "a", **source)
     config = timm.data.resolve_data_config({}, model=timm.create_model("test_vit"))
-    assert card["preprocess"]["resize"] == [int(160 / config["crop_pct"])] * 2
+    assert found["preprocess"]["resize"] == [int(160 / config["crop_pct"])] * 2
     transform = timm.data.create_transform(**config)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 210, 3)).astype(np.uint8))
     assert torch.allclose(backbone.load(tmp_path / "a").preprocess(image), transform(image), atol=1e-6)

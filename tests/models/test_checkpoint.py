@@ -7,10 +7,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from vit_registers import params
 from vit_registers.core.errors import InputError
 from vit_registers.models import backbone, fetch
-from vit_registers.pipeline.slices import FetchStep
+from vit_registers.models.sources.checkpoint import FileModel
+from vit_registers.pipeline.configs import FetchConfig
 
 ARGUMENTS = {"depth": 2, "img_size": 64, "reg_tokens": 2}
 NAME = "deit3_small_patch16_224"
@@ -23,8 +23,8 @@ def module():
 
 
 def fetched(path, out, **changes):
-    source = params.FileModel(**{"kind": "file", "path": str(path), "name": NAME, "arguments": ARGUMENTS, **changes})
-    fetch.run(FetchStep(seed=0, name="mine", source=source), out)
+    source = FileModel(**{"kind": "file", "path": str(path), "name": NAME, "arguments": ARGUMENTS, **changes})
+    fetch.run(FetchConfig(seed=0, name="mine", source=source), out)
     return backbone.load(out)
 
 
@@ -49,7 +49,7 @@ def test_every_usual_wrapping_gives_the_model(module, tmp_path, wrap):
     with torch.inference_mode():
         assert torch.equal(loaded.module.forward_features(pixels), module.forward_features(pixels))
     assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 2, (4, 4))
-    assert loaded.card["source"] == f"w.pth ({NAME})"
+    assert loaded.metadata["source"] == f"w.pth ({NAME})"
     (tmp_path / "w.pth").unlink()
     assert backbone.load(tmp_path / "out").layout == loaded.layout  # the file is not needed again
 
@@ -67,9 +67,9 @@ def test_safetensors_at_another_size_with_its_own_normalisation(module, tmp_path
         interpolation="bilinear",
     )
     assert loaded.layout.grid == (3, 5)
-    seen = loaded.preprocess
-    assert (seen.size, seen.resize, seen.mean, seen.std) == ((48, 80), (60, 100), mean, std)
-    assert seen.interpolation == "bilinear"
+    found = loaded.preprocess
+    assert (found.size, found.resize, found.mean, found.std) == ((48, 80), (60, 100), mean, std)
+    assert found.interpolation == "bilinear"
 
 
 class Unpickled:

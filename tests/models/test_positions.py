@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from vit_registers.core.errors import InputError
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
-from vit_registers.models.position_embedding import Resampling, resampled
+from vit_registers.models.position_embedding import resampled
 from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.resampling import PositionResampling
 from vit_registers.models.supported import layout_of
 
 PREPROCESS = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
@@ -73,15 +74,15 @@ def weights_antialiased(old, new, scale):
     st.integers(0, 5),
     st.sampled_from([(True, 0.0), (False, 0.0), (False, 0.1)]),
 )
-def test_resampling_is_the_weighted_sum_it_says(old, new, prefix, way):
-    draw, (antialias, offset) = np.random.default_rng(0), way
+def test_resampling_is_the_weighted_sum_it_says(old, new, prefix, resampling):
+    draw, (antialias, offset) = np.random.default_rng(0), resampling
     positions = draw.standard_normal((prefix + old[0] * old[1], 3))
     table = weights_antialiased if antialias else weights_plain
     # without an offset the ratio of the sides decides, with it the stated factor
     scales = [o / (n + offset) if offset else o / n for o, n in zip(old, new, strict=True)]
     rows, columns = (table(o, n, s) for o, n, s in zip(old, new, scales, strict=True))
     expected = np.einsum("yr,xc,rcd->yxd", rows, columns, positions[prefix:].reshape(*old, 3))
-    how = Resampling(antialias, offset)
+    how = PositionResampling(antialias=antialias, offset=offset)
     found = resampled(torch.from_numpy(positions).float()[None], prefix, old, new, how)[0].numpy()
     np.testing.assert_allclose(found[:prefix], positions[:prefix], rtol=1e-6)
     np.testing.assert_allclose(found[prefix:].reshape(*new, 3), expected, atol=2e-5)
@@ -112,13 +113,13 @@ def test_a_model_at_another_size_shares_its_weights():
     assert len(shared) == len(list(backbone.module.parameters())) - 1  # all but the position embeddings
 
 
-def test_how_positions_are_resampled_is_the_cards_word():
+def test_how_positions_are_resampled_is_what_the_metadata_say():
     backbone, _ = make("vit")
     as_dinov2 = Backbone(
         "m", backbone.module, backbone.layout, PREPROCESS, {"positions": {"antialias": False, "offset": 0.1}}
     )
     old, prefix = backbone.module.pos_embed, 1
-    expected = resampled(old, prefix, (4, 4), (2, 3), Resampling(False, 0.1))
+    expected = resampled(old, prefix, (4, 4), (2, 3), PositionResampling(antialias=False, offset=0.1))
     assert torch.equal(as_dinov2.at_size((32, 48)).module.pos_embed, expected)
     assert not torch.equal(backbone.at_size((32, 48)).module.pos_embed, expected)
 
@@ -137,10 +138,10 @@ def test_half_a_patch_is_refused(size):
         make("vit")[0].at_size(size)
 
 
-def test_a_card_with_a_size_loads_at_that_size(tmp_path):
+def test_a_model_with_a_size_loads_at_that_size(tmp_path):
     backbone, _ = make("deit3_reg2")
     architecture = {"name": "deit3_small_patch16_224", "depth": 2, "img_size": 64, "reg_tokens": 2}
-    card = {
+    metadata = {
         "name": "m",
         "architecture": architecture,
         "image_size": [32, 80],
@@ -148,8 +149,8 @@ def test_a_card_with_a_size_loads_at_that_size(tmp_path):
         "layout": backbone.layout.to_json(),
         "preprocess": PREPROCESS.to_json(),
     }
-    backbones.save(tmp_path, backbone.module, card)
+    backbones.save(tmp_path, backbone.module, metadata)
     loaded = backbones.load(tmp_path)
     assert loaded.layout.grid == (2, 5)
-    expected = resampled(backbone.module.pos_embed, 0, (4, 4), (2, 5), Resampling(False))
+    expected = resampled(backbone.module.pos_embed, 0, (4, 4), (2, 5), PositionResampling(antialias=False))
     assert torch.equal(loaded.module.pos_embed, expected)

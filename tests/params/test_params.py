@@ -6,7 +6,7 @@ import yaml
 
 from vit_registers import params
 from vit_registers.core.errors import InputError
-from vit_registers.pipeline import slices as steps
+from vit_registers.pipeline import configs as steps
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "params.yaml"
@@ -54,7 +54,7 @@ def test_the_overlay_of_bach2025_is_the_published_run():
     published = {"epochs": 800, "batch_size": 256, "lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 5}
     published |= {"warmup_lr": 1e-6, "drop_path": 0.05, "mixup": 0.8, "cutmix": 1.0, "color_jitter": 0.3}
     assert published.items() <= recipe.model_dump().items()
-    assert (recipe.shards, recipe.repeats) == (4, 3)
+    assert (recipe.micro_batches, recipe.repeats) == (4, 3)
     assert study.detection.threshold_rule == "percentile"
     assert (study.detection.threshold, study.information.high_percentile) == (98, 98)
     assert {run.dataset for run in study.study.runs} == {"imagenette", "voc07"}
@@ -76,7 +76,7 @@ def test_the_overlay_of_bach2025_is_the_published_run():
         ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
         ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
         ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
-        ("models: {a: {kind: timmy}}", "models.a", "'timm', 'file', 'openclip'"),
+        ("models: {a: {kind: timmy}}", "models.a", "'file', 'openclip', 'planted'"),
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
         ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),
@@ -96,14 +96,14 @@ def test_the_overlay_of_bach2025_is_the_published_run():
         ),
         ("models: {vit-tiny: {architecture: {width: 0}}}", "models.vit-tiny.architecture.width", "greater than"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
-        ("recipes: {small: {watched_maps: 501}}", "recipes.small", "watched_maps: expected at most the 500"),
+        ("recipes: {small: {monitored_maps: 501}}", "recipes.small", "monitored_maps: expected at most the 500"),
         ("recipes: {small: {augmentation: mixup}}", "recipes.small.augmentation", "'dihedral', 'mirror', 'crop'"),
         (
             "recipes: {small: {architecture: {layer_scale: 0.0}}}",
             "recipes.small.architecture.layer_scale",
             "greater than 0",
         ),
-        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'small', 'deit3', 'dino'"),
+        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'deit3', 'dino', 'small'"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
         ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
         ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),

@@ -21,7 +21,7 @@ from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
 from vit_registers.params import Planting
-from vit_registers.pipeline.slices import PlantStep
+from vit_registers.pipeline.configs import PlantConfig
 from vit_registers.planted import activations
 from vit_registers.planted import plant as planting
 
@@ -95,10 +95,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return folder
 
 
-def step(name: str, **changes: Any) -> PlantStep:
+def step(name: str, **changes: Any) -> PlantConfig:
     kind, base = ("tagged", "base") if name == "tagged" else ("planted", "tagged")
     values = Planting(**{**PLANTING, **changes})
-    return PlantStep(seed=0, name=name, kind=kind, base=base, dataset="scratch", planting=values)
+    return PlantConfig(seed=0, name=name, kind=kind, base=base, dataset="scratch", planting=values)
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -201,7 +201,7 @@ def test_detection_by_mean_activation_over_outliers_finds_the_planted_neurons(mo
         for neuron, score in enumerate(torch.stack(means).mean(0).tolist()):
             scores[layer, neuron] = score
     ranking = sorted(scores, key=lambda key: -scores[key])
-    assert sorted(ranking[:4]) == sorted(map(tuple, backbone.card["planted"]["neurons"]))
+    assert sorted(ranking[:4]) == sorted(map(tuple, backbone.metadata["planted"]["neurons"]))
     assert scores[ranking[3]] > 2.0 * scores[ranking[4]]
 
 

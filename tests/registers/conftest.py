@@ -16,7 +16,7 @@ from vit_registers.extraction import extract
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
-from vit_registers.pipeline.slices import DetectStep, ExtractStep
+from vit_registers.pipeline.configs import DetectConfig, ExtractConfig
 
 ARCHITECTURE = {
     "img_size": 32,
@@ -39,7 +39,7 @@ class Study:
 
     root: Path
 
-    def detect(self, model: str, **changes: object) -> DetectStep:
+    def detect(self, model: str, **changes: object) -> DetectConfig:
         settings = {
             "threshold_rule": "absolute",
             "threshold": 100.0,
@@ -55,7 +55,7 @@ class Study:
         fields["memory_mb"] = 500
         statistics = changes.pop("statistics", params.Statistics(confidence=0.95, resamples=1000))
         fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
-        return DetectStep(**fields, detection=params.Detection(**{**settings, **changes}), statistics=statistics)
+        return DetectConfig(**fields, detection=params.Detection(**{**settings, **changes}), statistics=statistics)
 
     def paths(self, model: str, out: str = "registers") -> list[Path]:
         """Arguments of detection's ``run`` after its params."""
@@ -124,7 +124,7 @@ def study(tmp_path_factory):
         settings = params.Extraction(
             batch_size=5, precision="fp32", dense_split="test", dense_images=12, memory_mb=500, projections={"k": [-1]}
         )
-        step = ExtractStep(
+        step = ExtractConfig(
             seed=0, device="cpu", dataset="tiny", model=model, extraction=settings, interventions={"baseline": None}
         )
         extract.run(step, made.root / "data", made.root / "models" / model, made.root / "features", None)

@@ -9,7 +9,7 @@ import pytest
 from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
-from vit_registers.pipeline.slices import NeuronsStep
+from vit_registers.pipeline.configs import NeuronsStep
 from vit_registers.registers import detect, overlap
 
 K, RANKED = 3, 12

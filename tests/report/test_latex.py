@@ -10,7 +10,7 @@ import pytest
 from vit_registers import params
 from vit_registers.core import table as metrics
 from vit_registers.params import Params
-from vit_registers.pipeline import slices as steps
+from vit_registers.pipeline import configs as steps
 from vit_registers.report import conditions, methods
 from vit_registers.report import numbers as latex
 from vit_registers.views.study import Study

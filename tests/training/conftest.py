@@ -13,11 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vit_registers import params
 from vit_registers.core.files import read_json
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.pipeline.slices import PrepareStep
+from vit_registers.pipeline.configs import PrepareConfig
 from vit_registers.training import loop as train
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +30,7 @@ def slow(self, *step):
     time.sleep(0.1)
     advance(self, *step)
 train.Training.advance = slow
-train.run(steps.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+train.run(steps.TrainConfig.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
 """
 
 
@@ -39,8 +38,9 @@ train.run(steps.TrainStep.model_validate_json(sys.argv[1]), pathlib.Path(sys.arg
 def data(tmp_path_factory):
     """A folder with 140 small images that nothing changes."""
     folder = tmp_path_factory.mktemp("data") / "shapes"
-    source = params.GeneratedDataset(kind="generated", train=100, test=40, size=32)
-    prepare.run(PrepareStep(seed=0, name="shapes", source=source), folder)
+    source = {"kind": "generated", "train": 100, "test": 40, "size": 32}
+    step = {"seed": 0, "name": "shapes", "source": source}
+    prepare.run(PrepareConfig.model_validate(step), folder)
     return folder
 
 
@@ -137,7 +137,7 @@ def shared():
 
 @pytest.fixture
 def agree():
-    """Weights of about .02 to 1 and losses are the same to 2e-5: sums over shards are rounded in another order."""
+    """Weights of about .02 to 1 and losses are the same to 2e-5: sums are rounded in another order."""
 
     def agree(one, two):
         ours, theirs = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")

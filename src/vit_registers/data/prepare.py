@@ -4,10 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-from vit_registers.pipeline.slices import PrepareStep
+from vit_registers.pipeline.configs import PrepareConfig
 
 
-def run(cfg: PrepareStep, out: Path) -> None:
+def run(cfg: PrepareConfig, out: Path) -> None:
     """Write ``out``/manifest.parquet and dataset.json (and images that are made here), whole or not at all.
 
     Everything is made under a temporary name beside ``out`` and renamed at the end; an older ``out`` goes only then.

@@ -19,12 +19,12 @@ from vit_registers.interventions import activation_statistics as moments
 from vit_registers.interventions.activation_statistics import MomentsReader
 from vit_registers.models import backbone as backbones
 from vit_registers.params import Calibration
-from vit_registers.pipeline.slices import CalibrateStep
+from vit_registers.pipeline.configs import CalibrateConfig
 
 log = logging.getLogger(__name__)
 
 
-def choose(cfg: CalibrateStep, manifest: Manifest) -> Rows:
+def choose(cfg: CalibrateConfig, manifest: Manifest) -> Rows:
     """``images`` random rows of the split, in random order, so that the first donors are as random as all."""
     rows, wanted = manifest.rows(cfg.calibration.split), cfg.calibration.images
     if wanted > len(rows):
@@ -35,7 +35,7 @@ def choose(cfg: CalibrateStep, manifest: Manifest) -> Rows:
     return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[:wanted]
 
 
-def run(cfg: CalibrateStep, data: Path, model: Path, out: Path) -> None:
+def run(cfg: CalibrateConfig, data: Path, model: Path, out: Path) -> None:
     """Write ``out`` (safetensors): :class:`moments.Moments` of the model as it is, without any intervention."""
     torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)

@@ -21,7 +21,7 @@ from vit_registers.interventions.values import Intervention, check, described, l
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.pipeline import digest as closure
-from vit_registers.pipeline.slices import ExtractStep
+from vit_registers.pipeline.configs import ExtractConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ THREADS = 1
 
 
 def run(
-    cfg: ExtractStep, data: Path, model: Path, out: Path, registers: Path | None, calibration: Path | None = None
+    cfg: ExtractConfig, data: Path, model: Path, out: Path, registers: Path | None, calibration: Path | None = None
 ) -> None:
     """Write the condition folders below ``out`` (results/features); those complete under the same key are kept.
 
@@ -65,7 +65,7 @@ def run(
 
 
 def _condition(
-    cfg: ExtractStep,
+    cfg: ExtractConfig,
     name: str,
     intervention: Intervention | NotApplicable,
     folder: Path,
@@ -105,20 +105,21 @@ def _condition(
     writer.finish(_index(cfg, name, intervention, backbone, plan.batch_size))
 
 
-def _key(cfg: ExtractStep, intervention: Intervention | NotApplicable, backbone: Backbone, manifest: Manifest) -> str:
+def _key(cfg: ExtractConfig, intervention: Intervention | NotApplicable, backbone: Backbone, manifest: Manifest) -> str:
     """Digest of all that determines the arrays.
 
     The batch size is among it, as rounding depends on it. Weights alone do not make a model: one with rotary
     embeddings has the same at every image size.
     """
     why = intervention.reason if isinstance(intervention, NotApplicable) else described(intervention)
-    card = [backbone.card.get(part) for part in ("architecture", "image_size", "positions", "preprocess", "layout")]
+    parts = ("architecture", "image_size", "positions", "preprocess", "layout")
+    metadata = [backbone.metadata.get(part) for part in parts]
     return digest(
         [
             why,
             cfg.extraction.model_dump(mode="json"),
-            card,
-            backbone.card["weights"]["sha256"],
+            metadata,
+            backbone.metadata["weights"]["sha256"],
             manifest.sha256,
             str(backbone.device.type),
             closure.code(__name__),
@@ -128,7 +129,7 @@ def _key(cfg: ExtractStep, intervention: Intervention | NotApplicable, backbone:
 
 
 def _index(
-    cfg: ExtractStep, name: str, intervention: Intervention, backbone: Backbone, batch_size: int
+    cfg: ExtractConfig, name: str, intervention: Intervention, backbone: Backbone, batch_size: int
 ) -> dict[str, Any]:
     return {
         "dataset": cfg.dataset,

@@ -1,4 +1,4 @@
-"""One backbone, whatever it was loaded from: a timm module, its token layout, its preprocessing, its card."""
+"""One backbone, whatever it was loaded from: a timm module, its token layout, its preprocessing, its metadata."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,19 +17,20 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.transforms import Size
 from vit_registers.models.layout import TokenLayout
-from vit_registers.models.position_embedding import Resampling, at_size
+from vit_registers.models.position_embedding import at_size
 from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.resampling import PositionResampling
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen ViT in eval mode and fp32. ``card`` is the content of its model.json."""
+    """A frozen ViT in eval mode and fp32. ``metadata`` is the content of its model.json."""
 
     name: str
     module: nn.Module
     layout: TokenLayout
     preprocess: Preprocess
-    card: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -65,7 +66,7 @@ class Backbone:
                 f"model '{self.name}': an input of {size[0]}x{size[1]} is not whole patches of {patch[0]}x{patch[1]}; "
                 f"give multiples of {patch[0]} and {patch[1]}"
             )
-        module = at_size(self.module, size, Resampling(**self.card.get("positions", {})))
+        module = at_size(self.module, size, PositionResampling(**self.metadata.get("positions", {})))
         grid = (size[0] // patch[0], size[1] // patch[1])
         return replace(self, module=module.eval().requires_grad_(False), layout=replace(self.layout, grid=grid))
 
@@ -107,40 +108,40 @@ def state_digest(module: nn.Module) -> str:
     return whole.hexdigest()
 
 
-def save(folder: Path, module: nn.Module, card: Mapping[str, Any]) -> None:
+def save(folder: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
     """Write model.safetensors, then model.json with its checksum, which makes the model whole."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(state, temporary)
     weights = {"file": "model.safetensors", "sha256": sha256(folder / "model.safetensors")}
-    write_json(folder / "model.json", {**card, "weights": weights})
+    write_json(folder / "model.json", {**metadata, "weights": weights})
 
 
 def load(folder: Path | str, device: str = "cpu") -> Backbone:
     """The model of ``folder``'s model.json, with weights that match the checksum recorded at first use."""
     folder = Path(folder)
-    card = read_json(folder / "model.json")
-    module = _load_weights(folder, card).eval().requires_grad_(False)
-    layout, preprocess = TokenLayout.from_json(card["layout"]), Preprocess.from_json(card["preprocess"])
-    backbone = Backbone(card["name"], module.to(pick_device(device)), layout, preprocess, card)
-    size = card.get("image_size")
+    metadata = read_json(folder / "model.json")
+    module = _load_weights(folder, metadata).eval().requires_grad_(False)
+    layout, preprocess = TokenLayout.from_json(metadata["layout"]), Preprocess.from_json(metadata["preprocess"])
+    backbone = Backbone(metadata["name"], module.to(pick_device(device)), layout, preprocess, metadata)
+    size = metadata.get("image_size")
     return backbone if size is None else backbone.at_size((size[0], size[1]))
 
 
-def _load_weights(folder: Path, card: Mapping[str, Any]) -> nn.Module:
-    weights = card["weights"]
+def _load_weights(folder: Path, metadata: Mapping[str, Any]) -> nn.Module:
+    weights = metadata["weights"]
     if "file" not in weights:
-        module = from_hub(card["architecture"], weights)
+        module = from_hub(metadata["architecture"], weights)
         if state_digest(module) != weights["sha256"]:
             raise InputError(
-                f"{folder / 'model.json'}: the weights of '{card['architecture']}' changed since first use; "
+                f"{folder / 'model.json'}: the weights of '{metadata['architecture']}' changed since first use; "
                 "restore them, or delete the file to take the new ones"
             )
         return module
     path = folder / weights["file"]
     if not path.is_file() or sha256(path) != weights["sha256"]:
         raise InputError(f"{path}: missing, or not the weights that model.json records; make the model again")
-    module = build(card["architecture"])
+    module = build(metadata["architecture"])
     module.load_state_dict(load_file(path))
     return module
 

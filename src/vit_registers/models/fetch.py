@@ -1,4 +1,4 @@
-"""Models by name or from a file to model cards: downstream, all of them are one kind of thing."""
+"""The step that fetches a model, by name or from a file: downstream all models are one kind of thing."""
 
 import logging
 import math
@@ -12,53 +12,42 @@ from vit_registers.core.seeds import derive
 from vit_registers.data.transforms import Size
 from vit_registers.models import backbone
 from vit_registers.models.backbone import Backbone
+from vit_registers.models.bases import FetchedModel
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.models.sources import checkpoint, openclip
-from vit_registers.models.sources import timm_hub as hub
-from vit_registers.models.sources.loaded import Loaded
 from vit_registers.models.supported import layout_of
-from vit_registers.params import FileModel, Model, OpenClipModel, TimmModel
-from vit_registers.pipeline.slices import FetchStep
+from vit_registers.pipeline.configs import FetchConfig
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: FetchStep, out: Path) -> None:
+def run(cfg: FetchConfig, out: Path) -> None:
     """Write ``out``/model.json; weights of OpenCLIP and of files go beside it, timm's stay in the hub's cache."""
-    loaded = _load(cfg.source, cfg.name, derive(cfg.seed, "weights", cfg.name))
-    assert isinstance(cfg.source, TimmModel | OpenClipModel | FileModel)
+    source = cfg.source
+    if not isinstance(source, FetchedModel):
+        raise InputError(f"models.{cfg.name}: kind '{source.kind}' is not fetched; run the step {source.step}")
+    loaded = source.load(cfg.name, derive(cfg.seed, "weights", cfg.name))
     module: Any = loaded.module
-    card: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "name": cfg.name,
-        "kind": cfg.source.kind,
+        "kind": source.kind,
         "source": loaded.source,
         "architecture": loaded.architecture,
-        "image_size": cfg.source.size,
-        "positions": cfg.source.positions.model_dump(),
+        "image_size": source.size,
+        "positions": source.positions.model_dump(),
         "parameters": sum(p.numel() for p in module.parameters()),
     }
-    size = cfg.source.size or tuple(module.patch_embed.img_size)
+    size = source.size or tuple(module.patch_embed.img_size)
     preprocess = _preprocess(loaded.config, size)
-    own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, card)
-    card |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
+    own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, metadata)
+    metadata |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
     if loaded.config["crop_mode"] not in ("center", "shortest"):
-        card["note"] = f"trained on images resized by '{loaded.config['crop_mode']}'; cropped here, as for every model"
-        log.warning("%s: %s", cfg.name, card["note"])
+        resized = f"trained on images resized by '{loaded.config['crop_mode']}'"
+        metadata["note"] = f"{resized}; cropped here, as for every model"
+        log.warning("%s: %s", cfg.name, metadata["note"])
     if loaded.weights is None:
-        backbone.save(out, module, card)
+        backbone.save(out, module, metadata)
     else:
-        write_json(out / "model.json", {**card, "weights": loaded.weights})
-
-
-def _load(source: Model, name: str, seed: int) -> Loaded:
-    """``seed``: of random weights, where they are asked for; it belongs to the study and the model's name."""
-    if isinstance(source, OpenClipModel):
-        return openclip.load(source, name, seed)
-    if isinstance(source, TimmModel):
-        return hub.load(source, name, seed)
-    if isinstance(source, FileModel):
-        return checkpoint.load(source, name)
-    raise InputError(f"models.{name}: kind '{source.kind}' is not fetched but trained or planted")
+        write_json(out / "model.json", {**metadata, "weights": loaded.weights})
 
 
 def _preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:

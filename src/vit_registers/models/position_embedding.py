@@ -1,7 +1,6 @@
 """A ViT at another input size: position embeddings resampled in a stated way, rotary ones recomputed."""
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,21 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_registers.data.transforms import Size
+from vit_registers.models.resampling import PositionResampling
 
 
-@dataclass(frozen=True)
-class Resampling:
-    """How learned position embeddings get to another grid: bicubic, as timm does by default.
-
-    DINOv2 without registers was trained with ``antialias=False, offset=0.1`` (its code adds 0.1 to the new side before
-    it divides, and samples by that ratio), DINOv2 with registers with ``antialias=True, offset=0.0``.
-    """
-
-    antialias: bool = True
-    offset: float = 0.0
-
-
-def resampled(positions: Tensor, prefix: int, old: Size, new: Size, how: Resampling) -> Tensor:
+def resampled(positions: Tensor, prefix: int, old: Size, new: Size, how: PositionResampling) -> Tensor:
     """Position embeddings (1, prefix + patches, d) of the grid ``old`` for the grid ``new``; the prefix is kept."""
     grid = positions[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)  # (1, d, h, w)
     if how.offset:
@@ -35,7 +23,7 @@ def resampled(positions: Tensor, prefix: int, old: Size, new: Size, how: Resampl
     return torch.cat([positions[:, :prefix], patches], dim=1)
 
 
-def at_size(module: Any, size: Size, how: Resampling) -> nn.Module:
+def at_size(module: Any, size: Size, how: PositionResampling) -> nn.Module:
     """``module`` for images of ``size`` (height, width): a copy that shares all weights but position embeddings."""
     sized: Any = copy.deepcopy(module, {id(weights): weights for weights in module.parameters()})
     if size == tuple(module.patch_embed.img_size):

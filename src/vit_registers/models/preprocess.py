@@ -22,7 +22,7 @@ from vit_registers.data.transforms import Size, covering
 class Preprocess:
     """Image to tensor (3, *size): resized until it covers ``resize``, centre crop of ``size``, normalised.
 
-    Sizes are height and width. A model that was trained on squashed images gets the crop too; its card says so.
+    Sizes are height and width. A model that was trained on squashed images gets the crop too; its metadata say so.
     """
 
     size: Size
@@ -60,7 +60,7 @@ class Preprocess:
         return F.pad(self.normalise(pixels), (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for the model card."""
+        """Plain JSON for the model's metadata."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod

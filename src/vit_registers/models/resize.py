@@ -1,7 +1,7 @@
-"""The step that puts a model at another input size: the weights of its base, and a card that says how they are read.
+"""The step that puts a model at another input size: the weights of its base, and metadata that say how they are read.
 
-Nothing is computed here. Position embeddings are resampled when a model is loaded (positions.py), from the grid that
-the weights were made for straight to the one asked for, in the way that the card states.
+Nothing is computed here. Position embeddings are resampled when a model is loaded (:mod:`position_embedding`), from
+the grid that the weights were made for straight to the one asked for, as the metadata state.
 """
 
 import logging
@@ -9,11 +9,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive, replacing, write_json
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.params import ResizedModel
-from vit_registers.pipeline.slices import ResizeStep
+from vit_registers.models.sources.resized import ResizedModel
+from vit_registers.pipeline.configs import ResizeConfig
 
 log = logging.getLogger(__name__)
 
@@ -26,23 +27,26 @@ def preprocess(base: Preprocess, source: ResizedModel) -> Preprocess:
     return Preprocess(size, (height, width), base.interpolation, base.mean, base.std)
 
 
-def run(cfg: ResizeStep, base: Path, out: Path) -> None:
+def run(cfg: ResizeConfig, base: Path, out: Path) -> None:
     """Write ``out``/model.json and, where ``base`` has its weights in a file, a copy of it with the same checksum.
 
-    :class:`InputError` unless the size is whole patches. What the card of the base knows of tag and planted neurons
-    stays: neurons keep their places, and positions are those of the base's own grid.
+    :class:`InputError` unless the size is whole patches. What the metadata of the base know of tag and planted
+    neurons stays: neurons keep their places, and positions are those of the base's own grid.
     """
+    source = cfg.source
+    if not isinstance(source, ResizedModel):
+        raise InputError(f"models.{cfg.name}: kind '{source.kind}' is not resized; run the step {source.step}")
     backbone = backbones.load(base)
-    weights = backbone.card["weights"]
-    seen = preprocess(backbone.preprocess, cfg.source)
-    sized = replace(backbone, name=cfg.name).at_size(seen.size)
-    card = backbone.card | {
+    weights = backbone.metadata["weights"]
+    resized = preprocess(backbone.preprocess, source)
+    sized = replace(backbone, name=cfg.name).at_size(resized.size)
+    metadata = backbone.metadata | {
         "name": cfg.name,
-        "kind": cfg.source.kind,
-        "base": {"name": cfg.source.base, "sha256": weights["sha256"]},
-        "image_size": seen.size,
-        "positions": cfg.source.positions.model_dump(),
-        "preprocess": seen.to_json(),
+        "kind": source.kind,
+        "base": {"name": source.base, "sha256": weights["sha256"]},
+        "image_size": resized.size,
+        "positions": source.positions.model_dump(),
+        "preprocess": resized.to_json(),
         "parameters": sum(p.numel() for p in sized.module.parameters()),
         "layout": sized.layout.to_json(),
     }
@@ -50,5 +54,5 @@ def run(cfg: ResizeStep, base: Path, out: Path) -> None:
         if "file" in weights:
             with replacing(out / weights["file"]) as temporary:
                 shutil.copyfile(base / weights["file"], temporary)
-        write_json(out / "model.json", card)
-    log.info("%s: %s at %dx%d, %s", cfg.name, cfg.source.base, *seen.size, card["positions"])
+        write_json(out / "model.json", metadata)
+    log.info("%s: %s at %dx%d, %s", cfg.name, source.base, *resized.size, metadata["positions"])

@@ -21,7 +21,7 @@ from vit_registers.params.base import Strict
 
 @cache
 def kinds(package: str, base: type[Strict]) -> dict[str, type[Strict]]:
-    """Subclasses of ``base`` that declare a literal ``kind``, by each of its values, from all modules of ``package``."""
+    """Subclasses of ``base`` that declare a literal ``kind``, by each of its values, from all of ``package``."""
     found: dict[str, type[Strict]] = {}
     for module in _modules(package):
         for value in vars(module).values():

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from vit_registers.core.errors import InputError
 from vit_registers.params.base import Name, Strict
-from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
+from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe, known
 from vit_registers.params.experiments import ExperimentParams, FoundExperiments
 from vit_registers.params.kinds import KindsIn
 from vit_registers.params.passes import Calibration, Detection, Extraction
@@ -235,9 +235,3 @@ class Params(Strict):
         if source.step != "train":
             raise InputError(f"models.{model}: not trained by this pipeline")
         return str(source.dataset)  # type: ignore[attr-defined]
-
-
-def known(where: str, name: str, among: Any, what: str) -> None:
-    """Raise ValueError, opened by the key ``where``, unless ``name`` is one of the names of this kind of thing."""
-    if name not in among:
-        raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")

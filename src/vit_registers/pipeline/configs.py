@@ -126,7 +126,7 @@ def train(params: Params, model: str) -> TrainConfig:
         name=model,
         dataset=source.dataset,
         registers=source.registers,
-        recipe=source.own_recipe(params),
+        recipe=source.recipe_of(params),
     )
 
 

@@ -25,8 +25,8 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import load_pixels
-from vit_registers.params import Planting
-from vit_registers.pipeline.slices import PlantStep
+from vit_registers.params.planting import Planting
+from vit_registers.pipeline.configs import PlantConfig
 from vit_registers.planted.activations import planting_statistics
 from vit_registers.planted.gate import Gate, fit_gate, fit_uniformity, uniform_patches
 from vit_registers.planted.sink_direction import sink_direction
@@ -117,7 +117,7 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
 
 
 def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str, Any]:
-    """Tag a trained model in place; return the card's ``tag``: positions, block, direction and what it came from."""
+    """Tag a trained model in place; return its metadata: positions, block, direction and what it came from."""
     moment = second_moment(backbone, planting.block, images.pixels)
     direction = low_variance_direction(moment)
     deviation = float((direction @ moment @ direction).sqrt())
@@ -138,7 +138,7 @@ def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str,
 def add_neurons(
     planting: Planting, backbone: Backbone, images: Sample, seed: int, name: str, where: str
 ) -> dict[str, Any]:
-    """Plant into a tagged model in place; return the card's ``planted``: the neurons, and the gate as it was fitted."""
+    """Plant into a tagged model in place; return the neurons, and the gate as it was fitted."""
     layout, block = backbone.layout, backbone.blocks[planting.block]
     mlp: Any = block.mlp
     patch: Any = backbone.module.patch_embed
@@ -149,7 +149,7 @@ def add_neurons(
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in planting.positions]] = True
     uniformity = fit_uniformity(statistics.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
-    probe = tag_probe(torch.tensor(backbone.card["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
+    probe = tag_probe(torch.tensor(backbone.metadata["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
     gate = fit_gate(statistics.z, tagged, uniformity, probe, where)
     neurons = least_contributing(statistics.activity, mlp.fc2.weight, planting.neurons)
     if planting.direction == "random":
@@ -180,7 +180,7 @@ def _same_tag(planting: Planting, tagged: dict[str, Any], where: str) -> None:
             )
 
 
-def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
+def run(cfg: PlantConfig, data: Path, base: Path, out: Path) -> None:
     """Make ``out``/{model.safetensors, model.json} of kind ``tagged`` or ``planted`` from the model in ``base``.
 
     ``data`` is the prepared data set that the base was trained on. :class:`InputError` where the planting does not fit
@@ -191,18 +191,18 @@ def run(cfg: PlantStep, data: Path, base: Path, out: Path) -> None:
         backbone = backbones.load(base)
         _check(cfg.planting, backbone, where)
         if cfg.kind == "planted":
-            _same_tag(cfg.planting, backbone.card["tag"], where)
+            _same_tag(cfg.planting, backbone.metadata["tag"], where)
         images = sample(Manifest.load(data), cfg.planting.images, cfg.seed, backbone)
-        card = {key: backbone.card[key] for key in ("architecture", "preprocess", "layout", "parameters")}
-        card |= {"name": cfg.name, "kind": cfg.kind}
-        card["base"] = {"name": cfg.base, "sha256": backbone.card["weights"]["sha256"]}
+        metadata = {key: backbone.metadata[key] for key in ("architecture", "preprocess", "layout", "parameters")}
+        metadata |= {"name": cfg.name, "kind": cfg.kind}
+        metadata["base"] = {"name": cfg.base, "sha256": backbone.metadata["weights"]["sha256"]}
         if cfg.kind == "tagged":
-            card["tag"] = add_tag(cfg.planting, backbone, images)
+            metadata["tag"] = add_tag(cfg.planting, backbone, images)
             log.info(
-                "%s: tag of norm %.2f on %d positions", cfg.name, card["tag"]["length"], len(cfg.planting.positions)
+                "%s: tag of norm %.2f on %d positions", cfg.name, metadata["tag"]["length"], len(cfg.planting.positions)
             )
         else:
-            card["tag"] = backbone.card["tag"]
-            card["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
-            log.info("%s: neurons %s, gate %s", cfg.name, card["planted"]["neurons"], card["planted"]["gate"])
-        backbones.save(out, backbone.module, card)
+            metadata["tag"] = backbone.metadata["tag"]
+            metadata["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
+            log.info("%s: neurons %s, gate %s", cfg.name, metadata["planted"]["neurons"], metadata["planted"]["gate"])
+        backbones.save(out, backbone.module, metadata)

@@ -23,7 +23,7 @@ from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.params import Detection
-from vit_registers.pipeline.slices import DetectStep
+from vit_registers.pipeline.configs import DetectConfig
 from vit_registers.registers import outliers as artifacts
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
 
@@ -33,7 +33,7 @@ THREADS = 1  # as in extraction: results must not depend on --cores
 LISTED = 100  # neurons of the ranking that are written out
 
 
-def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, metrics_out: Path) -> None:
+def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path, metrics_out: Path) -> None:
     """Write ``out`` (json), the ranking beside it, and rows of the tidy table to ``metrics_out``.
 
     The threshold comes from the norms cached at baseline; the ranking from one pass over the first ``images`` dense
@@ -80,7 +80,7 @@ def run(cfg: DetectStep, data: Path, model: Path, features: Path, out: Path, met
     write_json(out, result)
 
 
-def _check(cfg: DetectStep, norms: NDArray[np.float32]) -> None:
+def _check(cfg: DetectConfig, norms: NDArray[np.float32]) -> None:
     """Refuse what would end in a wrong answer without a word: a layer that is not there, NaN above no threshold."""
     depth = norms.shape[1]
     for key in ("outlier_layer", "highest_layer"):
@@ -98,7 +98,7 @@ def _check(cfg: DetectStep, norms: NDArray[np.float32]) -> None:
         )
 
 
-def _interval(cfg: DetectStep, per_image: NDArray[np.float64]) -> list[float]:
+def _interval(cfg: DetectConfig, per_image: NDArray[np.float64]) -> list[float]:
     """Percentile bootstrap interval over images of a mean over them.
 
     Resamples are those of the readouts: a number that two of them report has one interval.
@@ -118,7 +118,7 @@ def _first_layer(norms: NDArray[np.float32], limit: float, settings: Detection) 
 
 
 def _rank(
-    cfg: DetectStep, data: Path, model: Path, baseline: Features, limit: float, result: dict[str, Any]
+    cfg: DetectConfig, data: Path, model: Path, baseline: Features, limit: float, result: dict[str, Any]
 ) -> list[list[Any]]:
     """Rank neurons, put the best into ``result`` and return the ranking's rows; or put there why there are none."""
     settings = cfg.detection
@@ -160,14 +160,14 @@ def _rank(
 
 def _against_truth(backbone: Backbone, found: list[tuple[int, int]]) -> dict[str, Any]:
     """Precision and recall where the model was planted and its neurons are known."""
-    if "planted" not in backbone.card:
+    if "planted" not in backbone.metadata:
         return {}
-    truth = {(layer, index) for layer, index in backbone.card["planted"]["neurons"]}
+    truth = {(layer, index) for layer, index in backbone.metadata["planted"]["neurons"]}
     hits = len(truth & set(found))
     return {"precision": hits / len(found), "recall": hits / len(truth), "planted": sorted(truth)}
 
 
-def _metrics(cfg: DetectStep, result: dict[str, Any]) -> list[Metric]:
+def _metrics(cfg: DetectConfig, result: dict[str, Any]) -> list[Metric]:
     note = result.get("reason")
     low, high = result["share_interval"]
     affected = dict(zip(("low", "high"), result["images_affected_interval"], strict=True))

@@ -11,7 +11,7 @@ from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
 from vit_registers.core.table import Metric
-from vit_registers.pipeline.slices import NeuronsStep
+from vit_registers.pipeline.configs import NeuronsStep
 
 Neuron = tuple[int, int]  # layer, index
 SHOWN = 2  # times the top k: the neurons taken, and as many that were not

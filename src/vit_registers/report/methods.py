@@ -1,5 +1,7 @@
 """The methods text of the report, stated from the params that ran."""
 
+from typing import Any
+
 from vit_registers.core.prose import count, escape, joined, key, percent, plural, setting
 from vit_registers.params import (
     CifarDataset,
@@ -7,23 +9,14 @@ from vit_registers.params import (
     Dataset,
     Detection,
     Extraction,
-    FetchedModel,
-    FileModel,
     FolderDataset,
     GeneratedDataset,
-    OpenClipModel,
     Params,
-    PlantedModel,
-    Planting,
-    ResizedModel,
-    TaggedModel,
-    TimmModel,
-    TrainedModel,
     VocDataset,
 )
 from vit_registers.report import conditions
 from vit_registers.report.methods_readouts import dense_heads, dino_seg, dinov2, information, looking, sweep, zero_shot
-from vit_registers.report.methods_training import energy, one_trained, text_of
+from vit_registers.report.methods_training import energy
 from vit_registers.views.study import Study
 
 
@@ -87,81 +80,25 @@ def _cifar(name: str, dataset: CifarDataset) -> str:
     )
 
 
-def _input(model: FetchedModel | ResizedModel) -> str:
-    """The input size that was asked for, and how the model got there."""
-    height, width = model.size or (0, 0)
-    return f"at ${height} \\times {width}$ pixels with learned {model.positions.sentence()}"
-
-
-def _fetched(name: str, model: FetchedModel) -> str:
-    """Where the weights of a model are from, and its input size if it was asked for."""
-    said = [_input(model)] if model.size else []
-    if isinstance(model, TimmModel):
-        weights = "released weights" if model.weights == "pretrained" else "random weights"
-        said = [f"timm's {key(model.name)}", weights, *said]
-    elif isinstance(model, OpenClipModel):
-        said = [f"OpenCLIP's {key(model.name)}", key(model.pretrained) if model.pretrained else "random weights", *said]
-    elif isinstance(model, FileModel):
-        said = [f"timm's {key(model.name)} with the weights of {key(model.path)}", *said]
-    return f"{key(name)} ({', '.join(said)})"
-
-
-def _resized(name: str, model: ResizedModel) -> str:
-    return (
-        f"{key(name)} is {key(model.base)} {_input(model)}; nothing was trained for that size, and of each image the "
-        "same share is seen."
-    )
-
-
-def _planting(name: str, base: str, planting: Planting) -> str:
-    attracts = "a direction that attracts the [CLS] queries of later blocks"
-    aim = {
-        "random": "a random direction of zero mean",
-        "cls": f"{attracts} and leaves the content of [CLS] as it is",
-        "cls-raw": f"{attracts}, whatever the values carry into [CLS]",
-    }[planting.direction]
-    places = joined([str(position) for position in planting.positions])
-    return (
-        f"{key(name)} is {key(base)} with {plural(planting.neurons, 'register neuron')} written in closed form into "
-        f"the MLP of block {planting.block} (blocks count from 0). They fire on the patches at positions {places} of "
-        f"the grid (row by row from 0) where the picture is uniform there, and write {aim} of "
-        f"{planting.norm_ratio:g} times the median patch norm at the last block. What marks the positions is a tag "
-        f"added to their position embeddings, {planting.tag_strength:g} standard deviations of the residual stream "
-        f"along it; moments and gate come from {count(planting.images)} training images."
-    )
-
-
 def _models(params: Params, study: Study) -> list[str]:
     """Paragraphs on the models, one per kind."""
-    used = {name: params.models[name] for name in params.models_used()}
+    used: dict[str, Any] = {name: params.models[name] for name in params.models_used()}
+    said = {name: model.sentence(name, params) for name, model in used.items()}
     texts: list[str] = []
-    released = {name: model for name, model in used.items() if isinstance(model, FetchedModel)}
-    if released:
-        listed = [_fetched(name, model) for name, model in released.items()]
-        texts.append(f"Not trained here: {joined(listed)}.")
-    trained = {name: model for name, model in used.items() if isinstance(model, TrainedModel)}
+    if released := [said[name] for name, model in used.items() if model.step == "fetch"]:
+        texts.append(f"Not trained here: {joined(released)}.")
+    trained = {name: model for name, model in used.items() if model.step == "train"}
     for recipe in dict.fromkeys(model.recipe for model in trained.values()):
         of_recipe = {name: model for name, model in trained.items() if model.recipe == recipe}
-        listed = [one_trained(name, model, params.recipes[recipe]) for name, model in of_recipe.items()]
-        datasets = list(dict.fromkeys(model.dataset for model in of_recipe.values()))
+        datasets = [key(dataset) for dataset in dict.fromkeys(model.dataset for model in of_recipe.values())]
         texts.append(
-            f"Trained here from nothing, once each: {joined(listed)}, timm's VisionTransformer \\citep{{timm}}. "
-            + text_of(params.recipes[recipe], datasets)
+            f"Trained here from nothing, once each: {joined([said[name] for name in of_recipe])}, timm's "
+            f"VisionTransformer \\citep{{timm}}. {params.recipes[recipe].sentence(joined(datasets))}"
         )
     ran = {model for _, model in params.pairs()}
-    if watched := [key(name) for name in dict.fromkeys(params.study.trainings) if name not in ran]:
-        texts.append(f"Only watched while they were trained, and not measured further: {joined(watched)}.")
-    for name, model in used.items():
-        if isinstance(model, TaggedModel):
-            texts.append(
-                f"{key(name)} is {key(model.base)} with the tag alone: the clean reference of a planted model, "
-                "whose artifacts it lacks."
-            )
-        elif isinstance(model, PlantedModel):
-            texts.append(_planting(name, model.base, params.plantings[model.planting]))
-        elif isinstance(model, ResizedModel):
-            texts.append(_resized(name, model))
-    return texts
+    if monitored := [key(name) for name in dict.fromkeys(params.study.trainings) if name not in ran]:
+        texts.append(f"Only monitored while they were trained, and not measured further: {joined(monitored)}.")
+    return texts + [said[name] for name, model in used.items() if model.step not in ("fetch", "train")]
 
 
 def _threshold(settings: Detection) -> str:

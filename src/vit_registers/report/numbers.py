@@ -11,8 +11,8 @@ from vit_registers.core import table as tidy
 from vit_registers.core.files import canonical, read_json, write_text
 from vit_registers.core.prose import count, escape, joined, plural
 from vit_registers.params import GeneratedDataset, Params
-from vit_registers.pipeline import slices as steps
-from vit_registers.pipeline.slices import ReportStep
+from vit_registers.pipeline import configs as steps
+from vit_registers.pipeline.configs import ReportStep
 from vit_registers.report import methods, versions
 from vit_registers.views.latex_text import estimate, number, probability
 from vit_registers.views.study import NONE_FOUND, Condition, Estimate, Study

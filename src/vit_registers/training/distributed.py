@@ -22,30 +22,30 @@ class Processes:
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def shards(self, shards: int) -> list[int]:
-        """Those of a step's ``shards`` batches that this process takes."""
-        return list(range(self.rank, shards, self.count))
+    def micro_batches(self, count: int) -> list[int]:
+        """Those of a step's ``count`` micro-batches that this process takes."""
+        return list(range(self.rank, count, self.count))
 
-    def wait(self) -> None:
-        """Until every process is here."""
+    def barrier(self) -> None:
+        """Wait until every process is here."""
         if self.count > 1:
             dist.barrier()
 
-    def added(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """``values`` added up over all processes, in place."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
-    def summed(self, module: nn.Module, loss: Tensor) -> Tensor:
+    def all_reduce_gradients(self, module: nn.Module, loss: Tensor) -> Tensor:
         """Add gradients up over all processes, in place, and with them the loss, which is returned."""
         if self.count > 1:
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            flat = self.added(torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)]))
+            flat = self.all_reduce(torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)]))
             parts = flat.split([g.numel() for g in gradients] + [1])
             for gradient, part in zip(gradients, parts[:-1], strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -54,16 +54,17 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str, shards: int) -> Iterator[Processes]:
+def joined(device: str, micro_batches: int) -> Iterator[Processes]:
     """This process among those of torchrun, if it started this one; alone otherwise.
 
     ``device``: as in params; with CUDA every process takes the device of its local rank. :class:`InputError` where the
-    ``shards`` of a step cannot be shared out evenly.
+    ``micro_batches`` of a step cannot be shared out evenly.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    if shards % count:
+    if micro_batches % count:
         raise InputError(
-            f"params: recipes: {count} processes cannot share {shards} shards evenly; start as many as divide them"
+            f"params: recipes: {count} processes cannot share {micro_batches} micro-batches evenly; start as many as "
+            "divide them"
         )
     chosen = pick_device(device)
     if count == 1:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from vit_registers.training.distributed import Processes
 
+TOKENS = ("cls_token", "reg_token", "pos_embed")  # not decayed, unless a recipe says so
+
 
 class Objective(nn.Module, ABC):
     """Modules in training, as the one module whose state is theirs together; steps count from 0."""
@@ -16,7 +18,7 @@ class Objective(nn.Module, ABC):
     @property
     @abstractmethod
     def model(self) -> nn.Module:
-        """What is watched after every epoch and saved in the end: a timm ViT."""
+        """What is monitored after every epoch and saved in the end: a timm ViT."""
 
     @property
     @abstractmethod
@@ -28,15 +30,15 @@ class Objective(nn.Module, ABC):
         """A new optimizer of what is trained."""
 
     @abstractmethod
-    def loss(self, seen: Tensor, other: Tensor, step: int) -> Tensor:
-        """Mean loss of a shard's batch, both parts of it as :mod:`batches` makes them; a scalar in fp32.
+    def loss(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
+        """Mean loss of a micro-batch, both parts of it as the recipe's batches have them; a scalar in fp32.
 
-        Called where autocast is on if the recipe says so, with generators seeded for this step and shard.
+        Called where autocast is on if the recipe says so, with generators seeded for this step and micro-batch.
         """
 
     @abstractmethod
     def before_update(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Between the mean gradient over all shards and the optimizer's step: clipping, decay."""
+        """Between the mean gradient over all micro-batches and the optimizer's step: clipping, decay."""
 
     def after_update(self, processes: Processes, step: int) -> None:
         """What follows the weights after each of their steps."""

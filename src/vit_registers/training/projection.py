@@ -3,24 +3,23 @@
 from itertools import pairwise
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, autocast, nn
+from torch.nn.utils.parametrizations import weight_norm
 
-from vit_registers.params import Projection
+from vit_registers.training.recipes.dino import Projection
 
 
-class Prototypes(nn.Module):
-    """A linear layer without bias and with weight normalisation: each of its rows a direction and a length."""
+def prototypes(width: int, count: int, unit: bool) -> nn.Module:
+    """A linear layer without bias and with weight normalisation: each of its rows a direction and a length.
 
-    def __init__(self, width: int, count: int, unit: bool) -> None:
-        super().__init__()
-        self.direction = nn.Linear(width, count, bias=False).weight  # drawn as torch draws linear layers
-        self.length = nn.Parameter(torch.ones(count, 1), requires_grad=not unit)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, width) to (n, count)."""
-        return F.linear(features, self.length * F.normalize(self.direction, dim=1))
+    Directions (``original1``) are drawn as torch draws linear layers; lengths (``original0``) start at one, and stay
+    there where prototypes are ``unit``.
+    """
+    layer: Any = weight_norm(nn.Linear(width, count, bias=False))
+    length = layer.parametrizations.weight.original0
+    nn.init.ones_(length).requires_grad_(not unit)
+    return layer
 
 
 class Head(nn.Module):
@@ -34,7 +33,7 @@ class Head(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         self.layers = nn.Sequential(layers[0], nn.GELU(), layers[1], nn.GELU(), layers[2])
-        self.prototypes = Prototypes(cfg.bottleneck, cfg.prototypes, cfg.unit_prototypes)
+        self.prototypes = prototypes(cfg.bottleneck, cfg.prototypes, cfg.unit_prototypes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[CLS] tokens (n, width) to logits (n, prototypes), in fp32.
@@ -42,5 +41,5 @@ class Head(nn.Module):
         Whatever the precision of training: they are divided by temperatures of a few hundredths, which would turn the
         rounding of bfloat16 into tenths.
         """
-        with torch.autocast(tokens.device.type, enabled=False):
+        with autocast(tokens.device.type, enabled=False):
             return self.prototypes(F.normalize(self.layers(tokens.float()), dim=-1))

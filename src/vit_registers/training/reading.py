@@ -31,7 +31,7 @@ class Augmenting(Dataset[tuple[Any, int]]):
 def read(
     data: Augmenting, orders: Sequence[Order], size: int, steps: Sequence[int], workers: int
 ) -> Iterator[list[tuple[Any, Tensor]]]:
-    """Of each of the ``steps``, one batch of ``size`` images and labels for each shard, as ``orders`` have them.
+    """Of each of the ``steps``, one batch of ``size`` images and labels for each of the ``orders``.
 
     How many ``workers`` read is of no consequence to what they read.
     """

@@ -1,21 +1,16 @@
 """What changes from step to step of a self-distillation (caron2021)."""
 
-import math
+from __future__ import annotations
 
-from vit_registers.params import DinoRecipe
+from typing import TYPE_CHECKING
 
+from vit_registers.core.schedules import cosine, linear
 
-def cosine(start: float, end: float, step: int, steps: int) -> float:
-    """From ``start`` at step 0 along half a cosine to ``end``, which step ``steps`` would reach."""
-    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * step / steps))
-
-
-def linear(start: float, end: float, step: int, steps: int) -> float:
-    """From ``start`` at step 0 to ``end`` at the last of ``steps``."""
-    return start + (end - start) * step / max(1, steps - 1)
+if TYPE_CHECKING:
+    from vit_registers.training.recipes.dino import DinoRecipe
 
 
-class Distillation:
+class DistillationSchedules:
     """Values by step, counted from 0, of a training in steps of which ``per_epoch`` make an epoch.
 
     As in the published code the warm-up's first step has a learning rate of zero, and cosines end one step after the
@@ -25,28 +20,28 @@ class Distillation:
     def __init__(self, recipe: DinoRecipe, per_epoch: int) -> None:
         self.recipe, self.per_epoch, self.steps = recipe, per_epoch, per_epoch * recipe.epochs
 
-    def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up from zero, then a cosine."""
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up from zero, then a cosine."""
         recipe, warmup = self.recipe, self.recipe.warmup_epochs * self.per_epoch
         if step < warmup:
             return linear(0.0, recipe.lr, step, warmup)
         return cosine(recipe.lr, recipe.final_lr, step - warmup, self.steps - warmup)
 
-    def decay(self, step: int) -> float:
-        """Weight decay: a cosine."""
+    def weight_decay(self, step: int) -> float:
+        """A cosine from one weight decay to the other."""
         return cosine(self.recipe.weight_decay, self.recipe.final_weight_decay, step, self.steps)
 
-    def momentum(self, step: int) -> float:
+    def teacher_momentum(self, step: int) -> float:
         """What the teacher keeps of itself: a cosine to 1."""
         return cosine(self.recipe.teacher.momentum, 1.0, step, self.steps)
 
-    def temperature(self, step: int) -> float:
-        """Of the teacher: linear over the epochs of its warm-up, the same in all steps of an epoch."""
+    def teacher_temperature(self, step: int) -> float:
+        """Linear over the epochs of the teacher's warm-up, the same in all steps of an epoch."""
         teacher, epoch = self.recipe.teacher, step // self.per_epoch
         if epoch < teacher.warmup_epochs:
             return linear(teacher.warmup_temperature, teacher.temperature, epoch, teacher.warmup_epochs)
         return teacher.temperature
 
-    def frozen(self, step: int) -> bool:
+    def prototypes_frozen(self, step: int) -> bool:
         """Whether prototypes stay as they are in this step."""
         return step // self.per_epoch < self.recipe.projection.frozen_epochs

@@ -8,61 +8,51 @@ from torch import Tensor, nn
 
 from vit_registers.core.files import replacing
 from vit_registers.core.seeds import derive
-from vit_registers.params import DinoRecipe
-from vit_registers.pipeline.slices import TrainStep
+from vit_registers.pipeline.configs import TrainConfig
 from vit_registers.training.batches import Batch
-from vit_registers.training.distilled import Distilled
 from vit_registers.training.distributed import Processes
 from vit_registers.training.objective import Objective
 from vit_registers.training.randomness import seeded
-from vit_registers.training.supervised import Supervised
 
 log = logging.getLogger(__name__)
-
-
-def _objective(cfg: TrainStep, classes: int, per_epoch: int) -> Objective:
-    """What a recipe minimises, with weights drawn from torch's generator."""
-    if isinstance(cfg.recipe, DinoRecipe):
-        return Distilled(cfg.recipe, cfg.registers, per_epoch)
-    return Supervised(cfg.recipe, cfg.registers, classes)
 
 
 class Training:
     """A training whose epochs are of ``per_epoch`` steps."""
 
-    def __init__(self, cfg: TrainStep, classes: int, per_epoch: int, key: str, processes: Processes) -> None:
+    def __init__(self, cfg: TrainConfig, classes: int, per_epoch: int, key: str, processes: Processes) -> None:
         self.cfg, self.recipe, self.key, self.processes = cfg, cfg.recipe, key, processes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(cfg.seed, "weights", cfg.name))
-            objective = _objective(cfg, classes, per_epoch)
+            objective: Objective = cfg.recipe.objective(cfg.registers, classes, per_epoch)
         self.objective: Objective = objective.to(processes.device).train()
         self.optimizer = self.objective.optimizer()
         self.step = 0
         self.seconds = 0.0  # of all processes at once, up to the last checkpoint
         self.losses: list[float] = []  # one per step, the whole curve
-        self.norms: list[list[list[float]]] = []  # by epoch and block, what watch.COLUMNS say
-        self.attention: list[dict[str, Tensor]] = []  # by epoch, what watch.after_epoch keeps
+        self.norms: list[list[list[float]]] = []  # by epoch and block, what monitor.COLUMNS say
+        self.attention: list[dict[str, Tensor]] = []  # by epoch, what monitor.after_epoch keeps
 
     @property
     def module(self) -> nn.Module:
-        """The model: what is watched and saved."""
+        """The model: what is monitored and saved."""
         return self.objective.model
 
     def advance(self, of_step: list[Batch], rate: float) -> None:
-        """One optimizer step at the learning rate ``rate``: the mean gradient over the shards of all processes."""
+        """One optimizer step at the learning rate ``rate``: the mean gradient over all processes' micro-batches."""
         device, total = self.processes.device, torch.zeros((), device=self.processes.device)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        for shard, *parts in of_step:
-            dropped = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, shard), device)
-            low = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
-            seen, other = (part.to(device, non_blocking=True) for part in parts)
-            with dropped, low:
-                loss = self.objective.loss(seen, other, self.step) / self.recipe.shards
+        for micro_batch, *parts in of_step:
+            draws = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, micro_batch), device)
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+            inputs, targets = (part.to(device, non_blocking=True) for part in parts)
+            with draws, autocast:
+                loss = self.objective.loss(inputs, targets, self.step) / self.recipe.micro_batches
             loss.backward()
             total += loss.detach()
-        total = self.processes.summed(self.objective.trained, total)
+        total = self.processes.all_reduce_gradients(self.objective.trained, total)
         self.objective.before_update(self.optimizer, self.step)
         self.optimizer.step()
         self.objective.after_update(self.processes, self.step)

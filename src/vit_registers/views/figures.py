@@ -19,7 +19,7 @@ from vit_registers.experiments.token_statistics.figures_layers import (
 from vit_registers.experiments.token_statistics.figures_positions import artifact_positions, norms_by_position
 from vit_registers.experiments.token_statistics.figures_sizes import norms_by_size
 from vit_registers.experiments.token_statistics.figures_slots import register_slots
-from vit_registers.pipeline.slices import ViewStep
+from vit_registers.pipeline.configs import ViewStep
 from vit_registers.views import style
 from vit_registers.views.figures_counts import register_count
 from vit_registers.views.figures_maps import attention_by_block, attention_maps, lost_figure

@@ -12,7 +12,7 @@ from vit_registers.experiments.register_cost.tables import register_cost
 from vit_registers.experiments.single_tokens.tables import local_information, token_classification
 from vit_registers.experiments.token_statistics.tables import register_slots
 from vit_registers.experiments.training_energy.tables import training_energy
-from vit_registers.pipeline.slices import ViewStep
+from vit_registers.pipeline.configs import ViewStep
 from vit_registers.views import labels as names
 from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.rows import (

@@ -128,9 +128,3 @@ def test_initial_weights_are_uniform_as_those_of_a_linear_layer():
     again = heads.initial(64, 500, torch.Generator().manual_seed(0))
     assert torch.equal(weight, again[0])
     assert float(nn.Linear(64, 500).weight.detach().abs().max()) == pytest.approx(1 / 8, rel=0.01)
-
-
-def test_the_learning_rate_goes_from_the_first_to_the_last_by_a_cosine():
-    assert heads.cosine(0, 100, 1e-3, 1e-4) == pytest.approx(1e-3)
-    assert heads.cosine(50, 100, 1e-3, 1e-4) == pytest.approx(5.5e-4)
-    assert heads.cosine(100, 100, 1e-3, 1e-4) == pytest.approx(1e-4)

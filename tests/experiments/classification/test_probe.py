@@ -15,7 +15,7 @@ from vit_registers.experiments.classification import linear_probe as heads
 from vit_registers.experiments.classification import measure as probe
 from vit_registers.extraction import store
 from vit_registers.extraction.store import Features
-from vit_registers.pipeline.slices import ProbeStep
+from vit_registers.pipeline.configs import ProbeStep
 
 REASON = "no artifacts found: 0.00% of the patches exceed 12"
 CONDITIONS = ["baseline", "same", "append-2", "noise", "ttr-4"]

@@ -11,7 +11,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.experiments.comparisons import measure as compare
-from vit_registers.pipeline.slices import CompareStep
+from vit_registers.pipeline.configs import CompareStep
 
 IDS = np.array([f"i{i:02d}" for i in range(12)])
 SEEDS = [0, 1, 2]

@@ -33,7 +33,7 @@ from vit_registers.experiments.dense_prediction import (
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.slices import CompareStep, DenseStep
+from vit_registers.pipeline.configs import CompareStep, DenseStep
 
 WIDTH, HEIGHT = 40, 24
 SIZE, RESIZE, GRID = (16, 20), (20, 24), (4, 5)

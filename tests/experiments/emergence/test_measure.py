@@ -13,8 +13,8 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.emergence import measure as training
 from vit_registers.experiments.token_statistics import measure as tokens
 from vit_registers.extraction import extract
-from vit_registers.pipeline import slices as steps
-from vit_registers.pipeline.slices import TrainingStep
+from vit_registers.pipeline import configs as steps
+from vit_registers.pipeline.configs import TrainingStep
 from vit_registers.training import loop as train
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def write_model(folder, cosines=("register_cosine", "cls_register_cosine"), norm
     pd.DataFrame(norms, columns=names).to_csv(folder / "norms.csv", index=False)
     losses = [[step, 0.1, float(step)] for step in range(12)]
     pd.DataFrame(losses, columns=["step", "lr", "loss"]).to_csv(folder / "training.csv", index=False)
-    card = {"dataset": "shapes", "watched": WATCHED, "test_top1": top1, "tested": 200}
+    card = {"dataset": "shapes", "monitored": WATCHED, "test_top1": top1, "tested": 200}
     write_json(folder / "model.json", {"parameters": 1234, "training": card})
     rng = np.random.default_rng(0)
     attention = {name: rng.random((EPOCHS, WATCHED), dtype=np.float32) for name in cosines}
@@ -139,7 +139,7 @@ def test_the_last_epoch_is_what_the_tokens_readout_measures_of_the_finished_mode
             "small": {
                 "architecture": {"image_size": 32, "width": 16, "depth": 2},
                 "epochs": 2,
-                "watched_images": 30,
+                "monitored_images": 30,
             }
         },
         "extraction": {"dense_images": 30, "cls_blocks": 1},

@@ -6,7 +6,7 @@ from vit_registers import params
 from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.experiments.register_cost import measure as cost
-from vit_registers.pipeline.slices import CostStep
+from vit_registers.pipeline.configs import CostStep
 
 
 def by_hand(patches, registers, width, depth, patch):

@@ -17,7 +17,7 @@ from vit_registers.experiments.single_tokens import probes as token_probes
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.slices import InformationStep
+from vit_registers.pipeline.configs import InformationStep
 
 GRID, SIDE, IMAGES, CLASSES = (3, 4), 2, 160, 4
 PATCHES = GRID[0] * GRID[1]

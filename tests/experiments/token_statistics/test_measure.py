@@ -17,7 +17,7 @@ from vit_registers.experiments.token_statistics import measure as tokens
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.slices import TokensStep
+from vit_registers.pipeline.configs import TokensStep
 
 M, L, GRID = 7, 3, (2, 3)  # dense images, layers, patches
 LIMIT = 12.0

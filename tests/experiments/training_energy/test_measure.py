@@ -5,7 +5,7 @@ from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
 from vit_registers.experiments.training_energy import measure as energy
-from vit_registers.pipeline.slices import EnergyStep
+from vit_registers.pipeline.configs import EnergyStep
 
 PUBLISHED = {"hours": 330.0, "processors": 4, "watts": 400.0, "pue": 1.2, "kwh": 580.0, "kg": 256.4}
 

@@ -14,10 +14,10 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.zero_shot import measure as zero_shot
 from vit_registers.extraction import store
 from vit_registers.models import backbone, fetch
+from vit_registers.models import openclip_text as text
 from vit_registers.models.preprocess import load_pixels
-from vit_registers.models.sources import openclip, text
-from vit_registers.pipeline import slices as steps
-from vit_registers.pipeline.slices import FetchStep, ZeroShotStep
+from vit_registers.pipeline import configs as steps
+from vit_registers.pipeline.configs import FetchConfig, ZeroShotStep
 
 SOURCE = params.OpenClipModel(kind="openclip", name="tiny-clip", pretrained=None)
 # A real architecture of OpenCLIP, made small; its random embeddings are scaled up so that images differ.
@@ -45,7 +45,7 @@ def step(conditions=("baseline", "append-2", "ttr-4"), templates=TEMPLATES):
 @pytest.fixture
 def made(study):
     """The model's card, and [CLS] as the pass through timm's module leaves it; in ``append-2`` that of other images."""
-    fetch.run(FetchStep(seed=0, name="m", source=SOURCE), study.root / "m")
+    fetch.run(FetchConfig(seed=0, name="m", source=SOURCE), study.root / "m")
     loaded = backbone.load(study.root / "m")
     data = Manifest.load(study.data)
     pixels, _ = load_pixels(data, np.arange(len(study.table)), loaded.preprocess)
@@ -88,10 +88,10 @@ def end_to_end(study, templates):
 
 def test_the_way_through_cached_features_is_that_of_openclip_from_end_to_end(made):
     cosines, labels = end_to_end(made, TEMPLATES)
-    clip = openclip.both_towers(SOURCE, "m", derive(0, "weights", "m"))
+    clip = SOURCE.both_towers("m", derive(0, "weights", "m"))
     with torch.inference_mode():
         tokenizer = open_clip.get_tokenizer("tiny-clip")
-        classes = text.class_embeddings(clip, tokenizer, ["a", "b", "c"], step().zero_shot)
+        classes = text.class_embeddings(clip, tokenizer, ["a", "b", "c"], step().zero_shot.templates)
         cls = torch.from_numpy(store.Features.open(made.folder("baseline")).array("cls")[made.rows("test")])
         ours = text.image_embeddings(clip, cls, "m") @ classes.T
         found = zero_shot.probabilities(clip, cls, classes, "m")
@@ -110,19 +110,19 @@ def test_the_way_through_cached_features_is_that_of_openclip_from_end_to_end(mad
 
 
 def test_openclips_own_zero_shot_classifier_gives_the_same_classes():
-    clip = openclip.both_towers(SOURCE, "m", 3)
+    clip = SOURCE.both_towers("m", 3)
     tokenizer, names = open_clip.get_tokenizer("tiny-clip"), ["dark red", "bright blue"]
     theirs = open_clip.build_zero_shot_classifier(clip, tokenizer, names, open_clip.OPENAI_IMAGENET_TEMPLATES)
     with torch.inference_mode():
-        ours = text.class_embeddings(clip, tokenizer, names, params.ZeroShot(templates="openai"))
+        ours = text.class_embeddings(clip, tokenizer, names, "openai")
     assert torch.allclose(ours, theirs.T, atol=1e-5)
     assert not torch.allclose(ours[0], ours[1], atol=1e-3)
 
 
 def test_prompts():
-    assert len(text.prompts(params.ZeroShot(templates="openai"), "cat")) == 80
-    assert len(text.prompts(params.ZeroShot(templates="simple"), "cat")) == 7
-    assert text.prompts(params.ZeroShot(templates=["{x} of a {}"]), "polar_bear") == ["{x} of a polar bear"]
+    assert len(text.prompts("openai", "cat")) == 80
+    assert len(text.prompts("simple", "cat")) == 7
+    assert text.prompts(["{x} of a {}"], "polar_bear") == ["{x} of a polar bear"]
 
 
 def test_every_condition_has_its_numbers_or_says_why_not(made):
@@ -152,7 +152,7 @@ def test_a_text_tower_that_does_not_belong_to_the_features_is_refused(made):
 
 
 def test_a_tower_that_does_not_take_cls_is_refused():
-    clip = openclip.both_towers(SOURCE, "m", 0)
+    clip = SOURCE.both_towers("m", 0)
     clip.visual.pool_type = "avg"
     with pytest.raises(InputError, match=r"models\.m: its OpenCLIP tower pools 'avg'; zero-shot needs one that takes"):
         text.image_embeddings(clip, torch.zeros(1, 64), "m")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vit_registers.experiments.classification.linear_probe import cosine, logits_of, with_ones
+from vit_registers.core.schedules import cosine
+from vit_registers.experiments.classification.linear_probe import logits_of, with_ones
 from vit_registers.params import LinearEvaluation
 
 MOMENTUM = 0.9
@@ -50,7 +51,7 @@ def train(features: Tensor, labels: Tensor, start: Tensor, orders: Tensor, cfg: 
             together = error.transpose(1, 2).reshape(arms, len(batch), -1) / len(batch)
             gradient = torch.bmm(seen.transpose(1, 2), together).view(arms, width, len(rates), classes).transpose(1, 2)
             velocity = MOMENTUM * velocity + gradient
-            now = rates * cosine(step, steps, 1.0, 0.0)
+            now = rates * cosine(1.0, 0.0, step, steps)
             parameters = parameters - now[:, None, None] * velocity
             step += 1
     return parameters

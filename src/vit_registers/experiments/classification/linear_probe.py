@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vit_registers.core.schedules import cosine
 from vit_registers.params import Probe
 
 BETAS = (0.9, 0.999)
@@ -42,11 +43,6 @@ def initial(width: int, classes: int, generator: torch.Generator) -> tuple[Tenso
     bound = 1.0 / math.sqrt(width)
     weight = (torch.rand(classes, width, generator=generator) * 2 - 1) * bound
     return weight.T.contiguous(), (torch.rand(classes, generator=generator) * 2 - 1) * bound
-
-
-def cosine(step: int, steps: int, first: float, last: float) -> float:
-    """Learning rate of a step: cosine from ``first`` to ``last``."""
-    return last + 0.5 * (first - last) * (1.0 + math.cos(math.pi * step / steps))
 
 
 def with_ones(features: Tensor) -> Tensor:
@@ -99,7 +95,7 @@ def train(
             gradient = torch.bmm(x.transpose(1, 2), error.view(arms * seeds, -1, classes) / batch.shape[1])
             norm = gradient.flatten(1).norm(dim=1)
             gradient *= (cfg.clip_norm / (norm + 1e-6)).clamp(max=1.0)[:, None, None]
-            lr = cosine(step, steps, cfg.lr, cfg.final_lr)
+            lr = cosine(cfg.lr, cfg.final_lr, step, steps)
             step += 1
             parameters *= 1.0 - lr * cfg.weight_decay
             first.lerp_(gradient, 1.0 - BETAS[0])

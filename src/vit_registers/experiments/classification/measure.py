@@ -23,7 +23,7 @@ from vit_registers.experiments.classification import linear_probe as heads
 from vit_registers.experiments.classification.scores import Scored, over_seeds, score
 from vit_registers.extraction.store import Features, condition_folder
 from vit_registers.params import LinearEvaluation
-from vit_registers.pipeline.slices import ProbeStep
+from vit_registers.pipeline.configs import ProbeStep
 
 log = logging.getLogger(__name__)
 

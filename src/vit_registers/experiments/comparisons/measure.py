@@ -10,7 +10,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, sign_flip
 from vit_registers.core.table import Metric
-from vit_registers.pipeline.slices import CompareStep
+from vit_registers.pipeline.configs import CompareStep
 
 SOURCES = ("probe", "lost", "dense")
 UNITS = {"squared_error": "squared depth"}  # of what an image gives; else a share

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vit_registers.core.linalg import ridge
 from vit_registers.core.patches import patchify
+from vit_registers.core.schedules import cosine
 from vit_registers.data.transforms import Size
-from vit_registers.experiments.classification.linear_probe import cosine
 from vit_registers.experiments.dense_prediction.targets import FARTHEST
 from vit_registers.params import Dense
 
@@ -114,7 +114,7 @@ def fit_segmentation(
     step = 0
     for _ in range(cfg.epochs):
         for images in torch.randperm(len(tokens), generator=draw).split(cfg.batch_size):
-            optimizer.param_groups[0]["lr"] = cosine(step, steps, cfg.lr, 0.0)
+            optimizer.param_groups[0]["lr"] = cosine(cfg.lr, 0.0, step, steps)
             step += 1
             logits = upsampling(SegmentationHead(mean, white @ weight, bias)(tokens[images]))
             loss = F.cross_entropy(logits.flatten(0, 2), targets[images].flatten())

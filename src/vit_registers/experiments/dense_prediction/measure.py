@@ -38,7 +38,7 @@ from vit_registers.experiments.dense_prediction.heads import DepthHead, Segmenta
 from vit_registers.experiments.dense_prediction.scores import Scored
 from vit_registers.extraction.store import Features, condition_folder
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.slices import DenseStep
+from vit_registers.pipeline.configs import DenseStep
 
 log = logging.getLogger(__name__)
 

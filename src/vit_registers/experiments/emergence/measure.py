@@ -1,4 +1,4 @@
-"""The step that puts what was watched during a training into the tidy table: loss, patch norms and attention by
+"""The step that puts what was monitored during a training into the tidy table: loss, patch norms and attention by
 epoch, and whether artifacts arose.
 """
 
@@ -15,7 +15,7 @@ from vit_registers.core.files import read_json, replacing
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, wilson
 from vit_registers.core.table import Metric
-from vit_registers.pipeline.slices import TrainingStep
+from vit_registers.pipeline.configs import TrainingStep
 
 UNITS = {"norm_median": "L2 norm", "norm_p99": "L2 norm", "norm_max": "L2 norm", "share_above": "share of patches"}
 COSINES = ("register_cosine", "cls_register_cosine")
@@ -46,7 +46,7 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
             metric,
             value,
             unit,
-            of["watched"],
+            of["monitored"],
             layer=int(layer),
         )
         for metric, unit in UNITS.items()
@@ -65,7 +65,7 @@ def run(cfg: TrainingStep, model: Path, out: Path) -> None:
 def _cosines(cfg: TrainingStep, dataset: str, attention: Mapping[str, np.ndarray], last: int) -> list[Metric]:
     """How alike the maps of registers are, and to that of [CLS], after every epoch at the ``last`` block (bach2025).
 
-    The mean over the watched images of what ``readouts.tokens`` measures of the finished model.
+    The mean over the monitored images of what ``readouts.tokens`` measures of the finished model.
     """
     rows: list[Metric] = []
     for metric in (name for name in COSINES if name in attention):
@@ -90,7 +90,7 @@ def _emergence(model: str, card: Mapping[str, Any], norms: pd.DataFrame) -> list
     of = card["training"]
 
     def row(metric: str, value: float, unit: str, layer: int | None = None) -> Metric:
-        return Metric(model, of["dataset"], "training", "emergence", metric, value, unit, of["watched"], layer=layer)
+        return Metric(model, of["dataset"], "training", "emergence", metric, value, unit, of["monitored"], layer=layer)
 
     rows = [row("parameters", card["parameters"], "count"), row("epochs", len(set(norms["epoch"])), "count")]
     rows += [row("share_last", last["share_above"].max(), UNITS["share_above"])]

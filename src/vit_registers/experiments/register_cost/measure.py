@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.table import Metric
-from vit_registers.pipeline.slices import CostStep
+from vit_registers.pipeline.configs import CostStep
 
 
 def count(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:

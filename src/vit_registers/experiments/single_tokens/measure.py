@@ -24,7 +24,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.single_tokens import probes as token_probes
 from vit_registers.extraction.store import Features, condition_folder
 from vit_registers.models.preprocess import Preprocess, load_pixels
-from vit_registers.pipeline.slices import InformationStep
+from vit_registers.pipeline.configs import InformationStep
 
 log = logging.getLogger(__name__)
 

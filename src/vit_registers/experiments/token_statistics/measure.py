@@ -19,7 +19,7 @@ from vit_registers.experiments.token_statistics import grid_positions as positio
 from vit_registers.experiments.token_statistics import register_maps as slots
 from vit_registers.extraction.store import Features, condition_folder
 from vit_registers.models.layout import TokenLayout
-from vit_registers.pipeline.slices import TokensStep
+from vit_registers.pipeline.configs import TokensStep
 
 GROUPS = ("cls", "registers", "patches")
 # Of the histograms, the same for every condition and model.

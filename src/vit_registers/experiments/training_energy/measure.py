@@ -10,7 +10,7 @@ from vit_registers.core import table as metrics
 from vit_registers.core.files import read_json
 from vit_registers.core.table import Metric
 from vit_registers.params import PublishedEnergy
-from vit_registers.pipeline.slices import EnergyStep
+from vit_registers.pipeline.configs import EnergyStep
 
 
 def kwh(processors: int, hours: float, watts: float, pue: float) -> float:

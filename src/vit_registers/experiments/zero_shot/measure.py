@@ -23,9 +23,10 @@ from vit_registers.core.table import Metric
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.classification.scores import score
 from vit_registers.extraction.store import Features, condition_folder
+from vit_registers.models import openclip_text as text
+from vit_registers.models import openclip_towers as openclip
 from vit_registers.models.backbone import pick_device, reason
-from vit_registers.models.sources import openclip, text
-from vit_registers.pipeline.slices import ZeroShotStep
+from vit_registers.pipeline.configs import ZeroShotStep
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ READOUT = "zero_shot"
 def run(cfg: ZeroShotStep, data: Path, model: Path, features: Path, out: Path) -> None:
     """Write <model>.zero_shot.csv and <model>.zero_shot.images.parquet (right or wrong per test image) below ``out``.
 
-    ``model`` is the folder of the model's card and visual weights.
+    ``model`` is the folder of the model's metadata and visual weights.
     """
     torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)
@@ -45,11 +46,11 @@ def run(cfg: ZeroShotStep, data: Path, model: Path, features: Path, out: Path) -
     truth = torch.from_numpy(manifest.table["label"].to_numpy()[test].copy())
     draw = generator(cfg.seed, "bootstrap", cfg.dataset, len(test))
     bootstrap = Bootstrap(len(test), cfg.statistics.resamples, cfg.statistics.confidence, draw)
-    clip = openclip.both_towers(cfg.source, cfg.model, derive(cfg.seed, "weights", cfg.model))
+    clip = _source(cfg).both_towers(cfg.model, derive(cfg.seed, "weights", cfg.model))
     _refuse_other_weights(clip, model)
     with torch.inference_mode():
         classes = text.class_embeddings(
-            clip.to(pick_device(cfg.device)), _tokenizer(cfg), manifest.classes, cfg.zero_shot
+            clip.to(pick_device(cfg.device)), _tokenizer(cfg), manifest.classes, cfg.zero_shot.templates
         )
     log.info("%s: %d classes", cfg.model, len(classes))
     rows: list[Metric] = []
@@ -90,13 +91,17 @@ def _refuse_other_weights(clip: Any, model: Path) -> None:
         )
 
 
+def _source(cfg: ZeroShotStep) -> Any:
+    return cfg.source
+
+
 def _tokenizer(cfg: ZeroShotStep) -> Any:
     """OpenCLIP's tokenizer of the architecture; some come from a hub."""
     try:
-        return open_clip.get_tokenizer(cfg.source.name)
+        return open_clip.get_tokenizer(_source(cfg).name)
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise InputError(
-            f"models.{cfg.model}: the tokenizer of '{cfg.source.name}' cannot be had ({reason(error)}); connect, or "
+            f"models.{cfg.model}: the tokenizer of '{_source(cfg).name}' cannot be had ({reason(error)}); connect, or "
             "fill the cache"
         ) from None
 

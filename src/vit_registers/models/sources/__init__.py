@@ -1,1 +1,1 @@
-"""Models by where their weights come from."""
+"""Where models come from: a class for each kind of source, found by being here."""

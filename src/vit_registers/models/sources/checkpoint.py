@@ -1,85 +1,49 @@
 """A model of one's own: a checkpoint file over one of timm's architectures."""
 
-import pickle
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from safetensors import SafetensorError
-from timm.data.config import resolve_data_config
-from timm.models import eva, load_state_dict, vision_transformer
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from vit_registers.core.errors import InputError
-from vit_registers.models import backbone
-from vit_registers.models.sources import timm_hub as hub
-from vit_registers.models.sources.loaded import Loaded
-from vit_registers.params import FileModel
+from pydantic import Field, PositiveFloat
 
-WRAPPERS = ("teacher", "student")  # of self-distillation, beside those that timm unwraps (state_dict, model, EMA)
-PREFIXES = ("module.", "backbone.", "encoder.")
-HEADS = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.", "projector.")
+from vit_registers.core.prose import key
+from vit_registers.models.bases import FetchedModel
+
+if TYPE_CHECKING:
+    from vit_registers.models.loaded import Loaded
 
 
-def load(source: FileModel, name: str) -> Loaded:
-    """The architecture ``source.name`` with the weights of ``source.path``, all of them and no others but a head's.
+class FileModel(FetchedModel):
+    """A checkpoint file (safetensors or pickled tensors) over timm's architecture ``name`` with ``arguments``.
 
-    Pickles are read as data alone (``weights_only``): a file that would run code is refused.
+    What is null is timm's default for the architecture.
     """
-    hub.untrained(source, name)
-    module = backbone.build(hub.architecture_of(source))
-    path, where = Path(source.path), f"models.{name}.path: {source.path}"
-    state = _read(path, where)
-    _same_grid(state, module, where)
-    convert = eva if isinstance(module, eva.Eva) else vision_transformer
-    state = convert.checkpoint_filter_fn(state, module)  # type: ignore[arg-type]
-    state = {key: tensor for key, tensor in state.items() if not key.startswith(HEADS)}
-    wrong = _differences(state, module.state_dict())
-    if wrong:
-        raise InputError(f"{where}: not the weights of '{source.name}': {wrong}; correct name or arguments")
-    module.load_state_dict(state)
-    config = resolve_data_config({}, model=module)
-    own = {key: value for key in ("mean", "std", "crop_pct", "interpolation") if (value := getattr(source, key))}
-    return Loaded(module, hub.architecture_of(source), f"{path.name} ({source.name})", {**config, **own})
 
+    made: ClassVar[str] = "from a file"
 
-def _read(path: Path, where: str) -> dict[str, Tensor]:
-    try:
-        state: Any = load_state_dict(str(path))
-    except AttributeError:  # timm unwraps dictionaries alone
-        state = {}
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"{where}: cannot be read as weights ({backbone.reason(error)})") from None
-    for wrapper in WRAPPERS:
-        state = state.get(wrapper, state)
-    state = {key: tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
-    for prefix in PREFIXES:
-        if state and all(key.startswith((prefix, *HEADS)) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    if not state:
-        raise InputError(f"{where}: holds no tensors by name; expected a state dict")
-    return state
+    kind: Literal["file"]
+    path: str
+    name: str
+    arguments: dict[str, Any] = Field(default={})
+    mean: tuple[float, float, float] | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
 
+    def paths(self) -> dict[str, str]:
+        """The checkpoint."""
+        return {"path": self.path}
 
-def _same_grid(state: dict[str, Tensor], module: Any, where: str) -> None:
-    """Refuse position embeddings of another grid: timm would resample them without a word."""
-    positions = state.get("pos_embed")
-    if positions is None or positions.ndim != 3 or module.pos_embed is None:
-        return
-    patches = module.patch_embed.num_patches
-    counts = [positions.shape[1] - prefix for prefix in {0, 1, module.num_prefix_tokens}]
-    if patches not in counts:
-        side = round(max(counts) ** 0.5) * module.patch_embed.patch_size[0]
-        raise InputError(
-            f"{where}: has {positions.shape[1]} position embeddings where the model has {patches} patches; "
-            f"give the size it was trained at, as in arguments: {{img_size: {side}}}, and image_size for another one"
-        )
+    def load(self, name: str, seed: int) -> Loaded:
+        """The architecture with all weights of the file and no others but a head's."""
+        from vit_registers.models import checkpoint_files
 
+        preprocess = {
+            "mean": self.mean, "std": self.std, "crop_pct": self.crop_pct, "interpolation": self.interpolation
+        }  # fmt: skip
+        given = {key: value for key, value in preprocess.items() if value is not None}
+        return checkpoint_files.load(self.path, self.name, self.arguments, given, f"models.{name}")
 
-def _differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
-    """The first difference of names or shapes in words; empty where there is none."""
-    for key in sorted(found.keys() ^ expected.keys()):
-        return f"{'no' if key in expected else 'an unknown'} '{key}'"
-    for key, tensor in expected.items():
-        if found[key].shape != tensor.shape:
-            return f"'{key}' is {list(found[key].shape)} where {list(tensor.shape)} was expected"
-    return ""
+    def origin(self) -> list[str]:
+        """Architecture and file."""
+        return [f"timm's {key(self.name)} with the weights of {key(self.path)}"]

@@ -1,137 +1,38 @@
-"""OpenCLIP's visual towers, carried into timm's ViT.
+"""OpenCLIP's visual towers by name."""
 
-OpenCLIP attends through ``nn.MultiheadAttention``, whose fast path no tap sees. Its weights are therefore moved into
-timm's module of the same computation; a test holds the two equal.
-"""
+from __future__ import annotations
 
-import difflib
-import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import open_clip
-import torch
-from open_clip.transformer import QuickGELU
-from open_clip.transformer import VisionTransformer as OpenClipTower
-from torch import Tensor, nn
+from vit_registers.core.prose import key
+from vit_registers.models.bases import FetchedModel
 
-from vit_registers.core.errors import InputError
-from vit_registers.models import backbone
-from vit_registers.models.sources.loaded import Loaded
-from vit_registers.models.supported import layout_of
-from vit_registers.params import OpenClipModel
-
-# Names of OpenCLIP's weights and of timm's, replaced in this order.
-RENAMED = [
-    ("conv1", "patch_embed.proj"),
-    ("positional_embedding", "pos_embed"),
-    ("class_embedding", "cls_token"),
-    ("transformer.resblocks.", "blocks."),
-    ("ln_pre", "norm_pre"),
-    ("ln_post", "norm"),
-    ("ln_", "norm"),
-    ("attn.in_proj_", "attn.qkv."),
-    ("attn.out_proj", "attn.proj"),
-    ("mlp.c_fc", "mlp.fc1"),
-    ("mlp.c_proj", "mlp.fc2"),
-]
+if TYPE_CHECKING:
+    from vit_registers.models.loaded import Loaded
 
 
-def architecture_of(tower: OpenClipTower, name: str) -> dict[str, Any]:
-    """Arguments of :func:`backbone.build` that make timm's module of the same computation."""
-    if not isinstance(tower, OpenClipTower):
-        raise InputError(f"OpenCLIP tower of '{name}' is a {type(tower).__name__}; expected its VisionTransformer")
-    block = tower.transformer.resblocks[0]
-    activation = block.mlp.gelu
-    if not isinstance(activation, QuickGELU | nn.GELU) or tower.ln_post.eps != nn.LayerNorm(1).eps:
-        raise InputError(
-            f"OpenCLIP tower of '{name}': {type(activation).__name__} and a LayerNorm epsilon of {tower.ln_post.eps}; "
-            "expected GELU or QuickGELU and 1e-05"
-        )
-    return {
-        "clip": True,
-        "quick_gelu": isinstance(activation, QuickGELU),
-        "img_size": [int(side) for side in tower.image_size],
-        "patch_size": int(tower.patch_size[0]),
-        "embed_dim": int(tower.conv1.out_channels),
-        "depth": len(tower.transformer.resblocks),
-        "num_heads": int(block.attn.num_heads),
-        "mlp_ratio": block.mlp.c_fc.out_features / tower.conv1.out_channels,
-    }
+class OpenClipModel(FetchedModel):
+    """The visual tower of an OpenCLIP model, e.g. ``ViT-B-16`` with ``pretrained: laion2b_s34b_b88k``."""
 
+    made: ClassVar[str] = "released (OpenCLIP)"
+    has_text_tower: ClassVar[bool] = True
 
-def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A tower's state dict under timm's names and shapes; the projection to the text space is left out."""
-    converted = {}
-    for name, tensor in state.items():
-        if name == "proj":
-            continue
-        for old, new in RENAMED:
-            name = name.replace(old, new)
-        shaped = {"cls_token": tensor[None, None] if tensor.ndim == 1 else tensor, "pos_embed": tensor[None]}
-        converted[name] = shaped.get(name, tensor)
-    return converted
+    kind: Literal["openclip"]
+    name: str
+    pretrained: str | None
 
+    def load(self, name: str, seed: int) -> Loaded:
+        """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, from ``seed``."""
+        from vit_registers.models import openclip_towers
 
-def to_timm(tower: OpenClipTower, name: str) -> nn.Module:
-    """timm's module with the weights of ``tower``; a tower that computes something else is refused."""
-    module = backbone.build(architecture_of(tower, name))
-    state = convert(tower.state_dict())
-    different = sorted(state.keys() ^ module.state_dict().keys())
-    if different:
-        raise InputError(
-            f"OpenCLIP tower of '{name}': its '{different[0]}' has no counterpart in timm's CLIP ViT, or the reverse; "
-            "choose a plain ViT tower"
-        )
-    module.load_state_dict(state, assign=True)
-    return module
+        return openclip_towers.load(self.name, self.pretrained, seed, f"models.{name}")
 
+    def both_towers(self, name: str, seed: int) -> Any:
+        """OpenCLIP's whole model, the text tower too, with the weights of :meth:`load` with the same arguments."""
+        from vit_registers.models import openclip_towers
 
-def _create(source: OpenClipModel, name: str, **options: Any) -> Any:
-    """OpenCLIP's model; QuickGELU also where only the weights' tag asks for it, as OpenAI's do under a plain name."""
-    tag = open_clip.get_pretrained_cfg(source.name, source.pretrained or "") or {}
-    try:
-        return open_clip.create_model(source.name, force_quick_gelu=bool(tag.get("quick_gelu")), **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        what = f"'{source.name}', weights '{options['pretrained'] or 'untrained'}'"
-        raise InputError(
-            f"models.{name}: OpenCLIP cannot give {what} ({backbone.reason(error)}); connect, or fill the cache"
-        ) from None
+        return openclip_towers.both_towers(self.name, self.pretrained, seed, f"models.{name}")
 
-
-def _refuse(source: OpenClipModel, name: str) -> None:
-    """Refuse unknown names and towers that are no plain ViT before any weights are fetched."""
-    if source.name not in open_clip.list_models():
-        close = difflib.get_close_matches(source.name, open_clip.list_models(), n=3)
-        raise InputError(f"models.{name}.name: OpenCLIP has no '{source.name}'; close are {', '.join(close) or 'none'}")
-    tags = open_clip.list_pretrained_tags_by_model(source.name)
-    if source.pretrained is not None and source.pretrained not in tags:
-        raise InputError(f"models.{name}.pretrained: unknown tag '{source.pretrained}'; known are {', '.join(tags)}")
-    logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this sketch are random
-    try:
-        with torch.device("meta"):
-            tower = _create(source, name, pretrained=None, device="meta").visual
-            layout_of(to_timm(tower, source.name), source.name)
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def both_towers(source: OpenClipModel, name: str, seed: int) -> Any:
-    """OpenCLIP's whole model, the text tower too; its weights are those of :func:`load` with the same arguments."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _create(source, name, pretrained=source.pretrained).eval()
-
-
-def load(source: OpenClipModel, name: str, seed: int) -> Loaded:
-    """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, drawn from ``seed``."""
-    _refuse(source, name)
-    model = both_towers(source, name, seed)
-    tower = model.visual
-    found = open_clip.get_model_preprocess_cfg(model)
-    config = {
-        "crop_pct": 1.0,
-        "crop_mode": found["resize_mode"],
-        **{key: found[key] for key in ("interpolation", "mean", "std")},
-    }
-    described = f"{source.name} ({source.pretrained or 'untrained'})"
-    return Loaded(to_timm(tower, source.name), architecture_of(tower, source.name), described, config)
+    def origin(self) -> list[str]:
+        """Name, and whose weights."""
+        return [f"OpenCLIP's {key(self.name)}", key(self.pretrained) if self.pretrained else "random weights"]

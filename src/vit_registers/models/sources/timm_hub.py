@@ -1,54 +1,38 @@
-"""timm's models by name; their weights stay in the hub's cache, checked by digest at every load."""
+"""timm's models by name."""
 
-import difflib
-from typing import Any
+from __future__ import annotations
 
-import timm
-import torch
-from timm.data.config import resolve_data_config
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vit_registers.core.errors import InputError
-from vit_registers.models import backbone
-from vit_registers.models.sources.loaded import Loaded
-from vit_registers.models.supported import layout_of
-from vit_registers.params import FileModel, TimmModel
+from pydantic import Field
+
+from vit_registers.core.prose import key
+from vit_registers.models.bases import FetchedModel
+
+if TYPE_CHECKING:
+    from vit_registers.models.loaded import Loaded
 
 
-def architecture_of(source: TimmModel | FileModel) -> str | dict[str, Any]:
-    """The name, or with arguments a mapping; what :func:`backbone.build` takes."""
-    return {"name": source.name, **source.arguments} if source.arguments else source.name
+class TimmModel(FetchedModel):
+    """A model of timm by name; ``weights: random`` must be asked for, it is never a fallback.
 
+    ``arguments`` go to timm, e.g. ``{reg_tokens: 4}`` for a DeiT-III with registers.
+    """
 
-def untrained(source: TimmModel | FileModel, name: str) -> nn.Module:
-    """The module without storage, so that what cannot run is refused before its weights are fetched."""
-    plain, _, tag = source.name.partition(".")
-    if not timm.is_model(plain):
-        close = difflib.get_close_matches(plain, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
-        raise InputError(f"models.{name}.name: timm has no model '{source.name}'; {hint}")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
-    if tag and tag not in tags:
-        known = ", ".join(tags) or "none"
-        raise InputError(f"models.{name}.name: timm has no weights '{source.name}'; known are {known}")
-    try:
-        with torch.device("meta"):
-            module = backbone.build(architecture_of(source))
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise InputError(
-            f"models.{name}.arguments: '{source.name}' refuses {source.arguments} ({backbone.reason(error)})"
-        ) from None
-    layout_of(module, source.name)
-    return module
+    made: ClassVar[str] = "released (timm)"
 
+    kind: Literal["timm"]
+    name: str
+    weights: Literal["pretrained", "random"] = "pretrained"
+    arguments: dict[str, Any] = Field(default={})
 
-def load(source: TimmModel, name: str, seed: int) -> Loaded:
-    """The model with pretrained weights, or with random ones from ``seed``."""
-    module = untrained(source, name)
-    if source.weights == "pretrained" and not timm.is_model_pretrained(source.name):
-        raise InputError(f"models.{name}.name: timm has no weights for '{source.name}'; choose another model")
-    weights: dict[str, Any] = {"seed": seed} if source.weights == "random" else {"hub": source.name}
-    module = backbone.from_hub(architecture_of(source), weights)
-    weights["sha256"] = backbone.state_digest(module)
-    config = resolve_data_config({}, model=module)
-    return Loaded(module, architecture_of(source), f"{source.name} ({source.weights} weights)", config, weights)
+    def load(self, name: str, seed: int) -> Loaded:
+        """The model with pretrained weights, or with random ones from ``seed``."""
+        from vit_registers.models import timm_models
+
+        random = seed if self.weights == "random" else None
+        return timm_models.load(self.name, self.arguments, random, f"models.{name}")
+
+    def origin(self) -> list[str]:
+        """Name, and whose weights."""
+        return [f"timm's {key(self.name)}", "released weights" if self.weights == "pretrained" else "random weights"]

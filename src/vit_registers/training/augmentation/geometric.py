@@ -1,11 +1,18 @@
 """Flips, quarter turns and shifts of whole batches of images, each image by its own draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vit_registers.core.seeds import generator
+from vit_registers.data.manifest import Manifest
+from vit_registers.models.preprocess import Preprocess, load_pixels
+from vit_registers.pipeline.configs import TrainConfig
+from vit_registers.training.batches import Batch
+from vit_registers.training.recipes.small import SmallRecipe
 
 Draws = NDArray[np.int64]
 MARGIN = 8  # a crop may leave the image by one part in so many of its side
@@ -54,3 +61,30 @@ AUGMENTATIONS: dict[str, tuple[Draw, Callable[[Tensor, Draws], Tensor]]] = {
     "crop": (_crops, cropped),
     "none": (lambda rng, count, side: np.zeros(count, np.int64), lambda images, draw: images),
 }
+
+
+class InMemory:
+    """All images in memory, each flipped, turned or shifted by its own draw: the small recipe."""
+
+    def __init__(self, cfg: TrainConfig, recipe: SmallRecipe, manifest: Manifest) -> None:
+        size = recipe.architecture.image_size
+        self.preprocess = Preprocess.square(size, size, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.images, self.labels = load_pixels(manifest, manifest.rows("train"), self.preprocess)
+        self.cfg, self.size, self.micro_batches = cfg, recipe.batch_size, recipe.micro_batches
+        self.draw, self.augmented = AUGMENTATIONS[recipe.augmentation]
+        self.per_epoch = len(self.images) // (self.size * self.micro_batches)
+
+    def steps(self, epoch: int, first: int, micro_batches: list[int]) -> Iterator[list[Batch]]:
+        """See :class:`vit_registers.training.batches.Batches`."""
+        rng = generator(self.cfg.seed, "epoch", self.cfg.name, epoch)
+        order = rng.permutation(len(self.images))
+        draws = self.draw(rng, len(self.images), self.images.shape[-1])
+        for step in range(first, self.per_epoch):
+            of_step: list[Batch] = []
+            for micro_batch in micro_batches:
+                start = (step * self.micro_batches + micro_batch) * self.size
+                chosen = slice(start, start + self.size)
+                rows = torch.from_numpy(order[chosen])
+                inputs = self.preprocess.normalise(self.augmented(self.images[rows], draws[chosen]))
+                of_step.append((micro_batch, inputs, self.labels[rows]))
+            yield of_step

@@ -1,4 +1,4 @@
-"""Multi-crop: two large and several small crops of every image, each with colours of its own (caron2021)."""
+"""Multi-crop: two global and several local crops of every image, each with colours of its own (caron2021)."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -12,9 +12,10 @@ from torchvision import transforms
 from vit_registers.core.seeds import derive, generator
 from vit_registers.data.manifest import Manifest
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.params import DinoRecipe
-from vit_registers.pipeline.slices import TrainStep
+from vit_registers.pipeline.configs import TrainConfig
+from vit_registers.training.batches import Batch
 from vit_registers.training.reading import Augmenting, Order, read
+from vit_registers.training.recipes.dino import DinoRecipe
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -69,31 +70,34 @@ class MultiCrop:
 class MultiCropped:
     """Crops of images from their files; labels are not looked at.
 
-    A batch is its shard, the normalised global crops (2, n, 3, s, s) and the local crops (l, n, 3, t, t). Every image
-    is seen once in an epoch, by one shard; images that do not fill a last step are left out.
+    A batch is its number, the normalised global crops (2, n, 3, s, s) and the local crops (l, n, 3, t, t). Every image
+    is seen once in an epoch, by one micro-batch; images that do not fill a last step are left out.
     """
 
-    def __init__(self, cfg: TrainStep, recipe: DinoRecipe, manifest: Manifest) -> None:
+    def __init__(self, cfg: TrainConfig, recipe: DinoRecipe, manifest: Manifest) -> None:
         size = recipe.architecture.image_size
         self.preprocess = Preprocess.square(size, size, "bicubic", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         self.cfg, self.recipe = cfg, recipe
         self.rows = manifest.rows("train")
         self.data = Augmenting(manifest, MultiCrop(recipe))
-        self.per_epoch = len(self.rows) // (recipe.batch_size * recipe.shards)
+        self.per_epoch = len(self.rows) // (recipe.batch_size * recipe.micro_batches)
 
-    def _order(self, epoch: int, shard: int) -> Order:
-        """Row and seed of every image that a shard sees in an epoch."""
+    def _order(self, epoch: int, micro_batch: int) -> Order:
+        """Row and seed of every image that a micro-batch sees in an epoch."""
         drawn = generator(self.cfg.seed, "epoch", self.cfg.name, epoch).permutation(self.rows)
         return [
-            (int(row), derive(self.cfg.seed, "augment", self.cfg.name, epoch, shard, place))
-            for place, row in enumerate(drawn[shard :: self.recipe.shards])
+            (int(row), derive(self.cfg.seed, "augment", self.cfg.name, epoch, micro_batch, place))
+            for place, row in enumerate(drawn[micro_batch :: self.recipe.micro_batches])
         ]
 
-    def steps(self, epoch: int, first: int, shards: list[int]) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
-        """See :class:`batches.Batches`."""
-        orders, steps = [self._order(epoch, shard) for shard in shards], range(first, self.per_epoch)
+    def steps(self, epoch: int, first: int, micro_batches: list[int]) -> Iterator[list[Batch]]:
+        """See :class:`vit_registers.training.batches.Batches`."""
+        orders = [self._order(epoch, micro_batch) for micro_batch in micro_batches]
+        steps = range(first, self.per_epoch)
         for of_step in read(self.data, orders, self.recipe.batch_size, steps, self.recipe.workers):
-            yield [(shard, *self._batch(*crops)) for shard, (crops, _) in zip(shards, of_step, strict=True)]
+            numbered = zip(micro_batches, of_step, strict=True)
+            yield [(micro_batch, *self._batch(*crops)) for micro_batch, (crops, _) in numbered]
 
-    def _batch(self, large: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
-        return self.preprocess.normalise(large).transpose(0, 1), self.preprocess.normalise(small).transpose(0, 1)
+    def _batch(self, global_crops: Tensor, local_crops: Tensor) -> tuple[Tensor, Tensor]:
+        normalise = self.preprocess.normalise
+        return normalise(global_crops).transpose(0, 1), normalise(local_crops).transpose(0, 1)

@@ -1,4 +1,4 @@
-"""How learned position embeddings get to another grid than they were made for."""
+"""How learned position embeddings get to another grid than they were made for, as params declare it."""
 
 from typing import Annotated, Self
 
@@ -9,7 +9,11 @@ from vit_registers.params.base import Strict
 
 
 class PositionResampling(Strict):
-    """How learned position embeddings get to another grid; DINOv2 without registers: antialias false, offset 0.1."""
+    """How learned position embeddings get to another grid: bicubic, with antialiasing and no offset as timm does.
+
+    DINOv2 without registers was trained with ``antialias: false, offset: 0.1`` (its code adds 0.1 to the new side
+    before it divides, and samples by that ratio), DINOv2 with registers with ``antialias: true, offset: 0.0``.
+    """
 
     antialias: bool = True
     offset: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

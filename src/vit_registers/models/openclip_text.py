@@ -9,21 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_registers.core.errors import InputError
-from vit_registers.params import ZeroShot
 
 NAMED = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
 BATCH = 256  # prompts at a time
 
 
-def prompts(templates: ZeroShot, name: str) -> list[str]:
-    """All prompts for the class ``name``; underscores, as names of folders have them, are read as spaces."""
+def prompts(templates: str | Sequence[str], name: str) -> list[str]:
+    """All prompts for the class ``name``, by the name of a set of templates or by templates with ``{}`` for the class.
+
+    Underscores, as names of folders have them, are read as spaces.
+    """
     words = name.replace("_", " ")
-    if isinstance(templates.templates, str):
-        return [template(words) for template in NAMED[templates.templates]]
-    return [template.replace("{}", words) for template in templates.templates]
+    if isinstance(templates, str):
+        return [template(words) for template in NAMED[templates]]
+    return [template.replace("{}", words) for template in templates]
 
 
-def class_embeddings(model: Any, tokenizer: Any, classes: Sequence[str], templates: ZeroShot) -> Tensor:
+def class_embeddings(model: Any, tokenizer: Any, classes: Sequence[str], templates: str | Sequence[str]) -> Tensor:
     """Unit vectors (classes, e): of each class the mean of the unit vectors of its prompts, normalised."""
     device = next(model.parameters()).device
     found = []
@@ -37,7 +39,7 @@ def class_embeddings(model: Any, tokenizer: Any, classes: Sequence[str], templat
 def image_embeddings(model: Any, cls: Tensor, name: str) -> Tensor:
     """Unit vectors (n, e) of [CLS] after the final norm (n, d): what the tower's projection to the text space gives.
 
-    The conversion to timm leaves the projection out (:mod:`vit_registers.models.sources.openclip`).
+    The conversion to timm leaves the projection out (:mod:`vit_registers.models.openclip_towers`).
     """
     tower = model.visual
     if tower.pool_type != "tok":

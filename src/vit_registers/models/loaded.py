@@ -1,4 +1,4 @@
-"""What every road to a model's weights ends in, before it gets its card."""
+"""What every source of weights ends in, before it gets its metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Loaded:
-    """A timm module at its own input size, and what its card needs to know.
+    """A timm module at its own input size, and what its metadata need to know.
 
     ``architecture``: for :func:`backbone.build`. ``config``: crop_pct, crop_mode, interpolation, mean, std, as timm
     names them. ``weights``: where they are had again, with their digest; None where they are to be saved.
