@@ -52,7 +52,7 @@ def plan(params: Params) -> Plan:
         bases={name: model.made_from for name, model in used.items() if model.made_from is not None},
         resized=[name for name, model in used.items() if model.step == "resize"],
         registers={name: model.registers for name, model in trained.items()},  # type: ignore[attr-defined]
-        other_size=[name for name, model in trained.items() if model.other_size],  # type: ignore[attr-defined]
+        other_size=[name for name, model in trained.items() if model.architecture.given],  # type: ignore[attr-defined]
         confidence=params.statistics.confidence,
     )
 
