@@ -17,7 +17,7 @@ class DatasetSource(Strict):
     """Where a data set comes from; kinds are in :mod:`vit_registers.data.sources`."""
 
     def paths(self) -> dict[str, str]:
-        """Files and folders that have to be there, by key of params; refused before anything runs where they are not."""
+        """Files and folders that have to be there, by key of params; else refused before anything runs."""
         return {}
 
     def tracked(self) -> list[str]:
@@ -122,5 +122,8 @@ class Intervention(Strict):
         return False
 
     def resolve(self, backbone: Any, known: Any) -> Any:
-        """What is applied to ``backbone``, or why it has no place there (see :mod:`vit_registers.interventions.base`)."""
+        """What is applied to ``backbone``, or why it has no place there.
+
+        ``known`` and what is returned are of :mod:`vit_registers.interventions.base`.
+        """
         raise NotImplementedError
