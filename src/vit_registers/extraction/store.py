@@ -43,8 +43,8 @@ def array_name(kind: str, layer: int) -> str:
 class Spec:
     """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
 
-    ``all`` images; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the patches of
-    the dense images at their own sizes, one image after the other.
+    ``all`` images that passed; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the
+    patches of the dense images at their own sizes, one image after the other.
     """
 
     shape: tuple[int, ...]
@@ -103,6 +103,29 @@ class Features:
         height, width = (int(side) for side in self.array("native_grid")[image])
         start = int(self.array("native_start")[image])
         return np.asarray(self.array(name)[start : start + height * width]).reshape(height, width, -1)  # type: ignore[no-any-return]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Manifest rows, ascending, of the arrays with a row for every image: all, or where the condition was passed
+        for frozen heads only those outside split ``train``.
+        """
+        arrays = self.index["arrays"]
+        if "rows" in arrays:
+            return np.asarray(self.array("rows"))
+        name = next((name for name, spec in arrays.items() if spec["rows"] == "all"), None)
+        if name is None:
+            raise InputError(f"{self.folder}: holds no array with a row per image; it has {', '.join(arrays)}")
+        return np.arange(len(self.array(name)))
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where manifest ``rows`` are in the arrays with a row per image; :class:`InputError` for one that is not."""
+        missing = np.setdiff1d(rows, self.rows)
+        if len(missing):
+            raise InputError(
+                f"{self.folder}: {len(missing)} of {len(rows)} images were not passed, the first in manifest row "
+                f"{missing[0]}; take the condition out of extraction.frozen_only to refit heads on it"
+            )
+        return np.searchsorted(self.rows, rows)
 
     @property
     def dense_rows(self) -> NDArray[np.int64]:
