@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vit_registers.forward import rows as rows_of_batch
 from vit_registers.forward.attention import Attention, tapped
+from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.readers import Reader
-from vit_registers.interventions.values import second_linear
 from vit_registers.models.backbone import Backbone
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
