@@ -120,7 +120,7 @@ def extract(
 
 @app.command()
 def calibrate(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
-    """Means, deviations and donors of a model's block outputs, for interventions that replace tokens by them."""
+    """Activation statistics of a model's block outputs, for ablations that draw from them."""
     from vit_registers.extraction import calibrate as step
 
     slice_ = _slice(steps.CalibrateStep, cfg, params, lambda p: steps.calibrate(p, dataset, model))
@@ -145,7 +145,7 @@ def detect(dataset: Dataset, model: ModelName, params: ParamsFile = PARAMS, cfg:
 @app.command()
 def neurons(model: ModelName, params: ParamsFile = PARAMS, cfg: Cfg = None) -> None:
     """The register neurons of a model, and whether other data sets find the same ones."""
-    from vit_registers.registers import overlap as step
+    from vit_registers.registers import neuron_overlap as step
 
     step.run(
         _slice(steps.NeuronsStep, cfg, params, lambda p: steps.neurons(p, model)),

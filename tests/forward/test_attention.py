@@ -8,12 +8,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cuda
 
+from helpers.interventions import append
 from vit_registers.core.errors import InputError
 from vit_registers.forward import attention
 from vit_registers.forward.attention import CHUNK, Attention, fused, log_sum_exp, tapped
 from vit_registers.forward.readers import flow
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Append
+from vit_registers.interventions.base import applied
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.layout import TokenLayout
 
@@ -104,7 +104,7 @@ def test_rows_columns_and_flow_are_those_of_the_whole_map(make, family, pixels, 
 def test_maps_of_a_lengthened_sequence_are_those_of_attention_written_out(make, family, pixels, by_hand):
     """q and k are taken after their norms and rotary embeddings, which appended tokens do not have."""
     backbone = make(family, torch.float64)
-    with applied(backbone, Append(3)) as layout:
+    with applied(backbone, append(3)) as layout:
         _, read = under_the_tap(backbone, pixels.double())
     for image, picture in enumerate(pixels.double()):
         for found, expected in zip(read, by_hand(backbone, picture, appended=3).maps, strict=True):

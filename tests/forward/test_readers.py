@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.interventions import append
 from vit_registers.core.errors import InputError
 from vit_registers.forward.readers import (
     AttentionMaps,
@@ -23,8 +24,7 @@ from vit_registers.forward.readers import (
     Tokens,
 )
 from vit_registers.forward.reading import reading
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Append
+from vit_registers.interventions.base import applied
 from vit_registers.models.layout import TokenLayout
 
 CLASSES = {
@@ -55,7 +55,7 @@ def taken(backbone, pixels, intervention=None, precision="fp32"):
 @pytest.mark.parametrize("appended", [0, 2])
 def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
     backbone = make(family)
-    layout, arrays, specs = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, specs = taken(backbone, pixels, append(appended) if appended else None)
     assert arrays.keys() == specs.keys()
     for name, spec in specs.items():
         assert arrays[name].shape == (len(pixels), *spec.shape), name
@@ -78,7 +78,7 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
 @pytest.mark.parametrize("appended", [0, 2])
 def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_hand, appended):
     backbone = make(family)
-    layout, arrays, _ = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, _ = taken(backbone, pixels, append(appended) if appended else None)
     backbone.module.double()
     half, single = {"rtol": 1e-3, "atol": 1e-3}, {"rtol": 1e-4, "atol": 1e-4}
     for image, picture in enumerate(pixels.double()):
@@ -136,8 +136,8 @@ def slow_neighbours(backbone, picture):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_in_half_precision_the_same_is_kept_to_the_precision_of_the_model(make, family, pixels, precision):
     backbone = make(family)
-    _, exact, _ = taken(backbone, pixels, Append(2))
-    _, found, specs = taken(backbone, pixels, Append(2), precision)
+    _, exact, _ = taken(backbone, pixels, append(2))
+    _, found, specs = taken(backbone, pixels, append(2), precision)
     for name, array in found.items():
         assert array.dtype == specs[name].dtype, name
         there = np.isfinite(exact[name])

@@ -43,7 +43,7 @@ rule neurons:
         mem_mb=1000,
     params:
         cfg=lambda w: cfg(steps.neurons, w.model),
-        code=code("registers.overlap"),
+        code=code("registers.neuron_overlap"),
     shell:
         "vit-registers neurons --model {wildcards.model} --cfg {params.cfg:q} 2> {log}"
 

@@ -65,7 +65,7 @@ PHASES = {
         ["extraction.extract"], "features", ["data/prepared", "results/models"], [BASELINE], ["device", "extraction"]
     ),
     "registers": Phase(
-        ["registers.detect", "registers.overlap"],
+        ["registers.detect", "registers.neuron_overlap"],
         "registers",
         ["data/prepared", "results/models", BASELINE],
         ["results/registers", "results/readouts/detection", "results/readouts/neurons"],

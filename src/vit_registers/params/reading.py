@@ -9,9 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from vit_registers.core.errors import InputError
+from vit_registers.params.bases import Intervention
 from vit_registers.params.datasets import CocoDataset, CsvDataset, Dataset, FolderDataset, VocDataset
+from vit_registers.params.kinds import kinds
 from vit_registers.params.models import AnyRecipe, FileModel, Model
-from vit_registers.params.passes import Intervention
 from vit_registers.params.study import Params
 
 
@@ -91,7 +92,7 @@ def _tags(*unions: Any) -> set[str]:
     return {tag for member in members for tag in get_args(member.model_fields["kind"].annotation)}
 
 
-TAGS = _tags(Dataset, Model, Intervention, AnyRecipe)
+TAGS = _tags(Dataset, Model, AnyRecipe) | set(kinds("vit_registers.interventions.kinds", Intervention))
 
 
 def _is_tag(path: tuple[Any, ...], place: int) -> bool:

@@ -7,7 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from vit_registers.core.errors import InputError
 from vit_registers.params import readouts
 from vit_registers.params.base import Name, Strict
+from vit_registers.params.bases import Intervention
 from vit_registers.params.datasets import Dataset
+from vit_registers.params.kinds import KindsIn
 from vit_registers.params.models import (
     AnyRecipe,
     Model,
@@ -18,7 +20,7 @@ from vit_registers.params.models import (
     TaggedModel,
     TrainedModel,
 )
-from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
+from vit_registers.params.passes import Calibration, Detection, Extraction
 
 
 class Run(Strict):
@@ -63,7 +65,7 @@ class Params(Strict):
     plantings: dict[Name, Planting]
     extraction: Extraction
     calibration: Calibration
-    interventions: dict[Name, Intervention]
+    interventions: dict[Name, Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]]
     detection: Detection
     detection_overrides: dict[Name, dict[str, Any]]
     probe: readouts.Probe
@@ -139,6 +141,8 @@ class Params(Strict):
                     raise ValueError(
                         f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
                     )
+        for intervention in self.extraction.frozen_only:
+            known("extraction.frozen_only", intervention, self.interventions, "intervention")
         wanted = self.linear_evaluation
         if wanted is not None and max(wanted.blocks) > max(1, self.extraction.cls_blocks):
             raise ValueError(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from vit_registers.core import table as metrics
-from vit_registers.params import Append, MoveNeurons
+from vit_registers.interventions.kinds.append import Append
+from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.pipeline.slices import ViewStep
 from vit_registers.views import labels as names
 
@@ -174,7 +175,9 @@ class Study:
 
     def treatments(self, dataset: str, model: str) -> list[Condition]:
         """Measured conditions of a model in which neurons were moved or cleared."""
-        moves = [c for c in self.of(dataset, model) if isinstance(self.cfg.interventions.get(c.name), MoveNeurons)]
+        moves = [
+            c for c in self.of(dataset, model) if isinstance(self.cfg.interventions.get(c.name), TestTimeRegisters)
+        ]
         return [c for c in moves if self.measured(c)]
 
     @cached_property
@@ -190,14 +193,12 @@ class Study:
     def tokens(self, condition: Condition) -> int:
         """Tokens that the condition appends and moves neurons to."""
         intervention = self.cfg.interventions.get(condition.name)
-        return intervention.tokens if isinstance(intervention, MoveNeurons) else 0
+        return intervention.tokens if isinstance(intervention, TestTimeRegisters) else 0
 
     def moves_what_was_found(self, condition: Condition) -> bool:
         """Whether the condition is test-time registers as they are meant: the neurons found moved, in every image."""
         value = self.cfg.interventions.get(condition.name)
-        if not isinstance(value, MoveNeurons) or value.tokens == 0 or value.top_k:
-            return False
-        return value.neurons == "found" and value.images == "every"
+        return isinstance(value, TestTimeRegisters) and value.as_described
 
     def after(self, before: Condition) -> Condition | None:
         """Test-time registers of the number that the study compares first; else the most of them."""

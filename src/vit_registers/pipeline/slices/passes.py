@@ -1,21 +1,20 @@
 """Slices of the steps that pass images through a model."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from vit_registers.core.errors import InputError
 from vit_registers.params import (
     Calibration,
     Detection,
     Extraction,
-    Intervention,
     Lost,
     LostSweep,
     Params,
-    Replace,
     Statistics,
     Strict,
-    singles,
 )
+from vit_registers.params.bases import Intervention
+from vit_registers.params.kinds import KindsIn
 
 
 class PassStep(Strict):
@@ -44,13 +43,12 @@ class ExtractStep(Strict):
     dataset: str
     model: str
     extraction: Extraction
-    interventions: dict[str, Intervention | None]
+    interventions: dict[str, Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")] | None]
 
     @property
     def calibrated(self) -> bool:
         """Whether an intervention replaces tokens by what calibration found."""
-        single = [part for each in self.interventions.values() for part in singles(each)]
-        return any(isinstance(part, Replace) and part.calibrated for part in single)
+        return any(each is not None and each.calibrated for each in self.interventions.values())
 
 
 class DetectStep(PassStep):

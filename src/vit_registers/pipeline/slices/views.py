@@ -1,8 +1,10 @@
 """Slices of tables, figures and the report."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from vit_registers.params import Comparison, Intervention, OtherSize, Params, ResizedModel, Strict, TrainedModel
+from vit_registers.params import Comparison, OtherSize, Params, ResizedModel, Strict, TrainedModel
+from vit_registers.params.bases import Intervention
+from vit_registers.params.kinds import KindsIn
 
 
 class ViewStep(Strict):
@@ -12,7 +14,7 @@ class ViewStep(Strict):
     runs: list[dict[str, Any]]
     detections: list[dict[str, Any]]
     comparisons: list[Comparison]
-    interventions: dict[str, Intervention]
+    interventions: dict[str, Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]]
     kinds: dict[str, str]
     registers: dict[str, int]
     recipes: dict[str, str]
