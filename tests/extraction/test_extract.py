@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
-from vit_registers import params
+from helpers.interventions import append, move
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive, read_json, sha256, write_json
 from vit_registers.core.seeds import generator
@@ -27,18 +28,22 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.extraction import calibrate, extract, plan, store
 from vit_registers.extraction.store import Features
 from vit_registers.forward.readers.norms import Norms
-from vit_registers.interventions import activation_statistics as moments
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Append, MoveNeurons
+from vit_registers.interventions import activation_statistics
+from vit_registers.interventions.base import applied
+from vit_registers.interventions.kinds.ablate import Ablate
+from vit_registers.interventions.kinds.append import Append
+from vit_registers.interventions.kinds.chain import Chain
+from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.models import backbone as backbones
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
+from vit_registers.params.passes import Calibration, Extraction
 from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
 
 SPLITS = ["train", "test", "test", "train", "test", *["test"] * 8, "train", "test", "train"]  # of sixteen images
 TEST = [row for row, split in enumerate(SPLITS) if split == "test"]
 NEURONS = {"found": True, "top_k": 2, "neurons": [[0, 3, 9.0], [1, 7, 8.0], [1, 2, 7.0], [0, 9, 6.0]]}
-NONE = {"found": False, "top_k": 2, "neurons": [], "reason": "no artifacts found: 0.00% of the patches exceed 51"}
+NONE = {"found": False, "top_k": 2, "neurons": [], "reason": "no outlier patches found: 0.00% of the patches exceed 51"}
 SETTINGS = {
     "batch_size": 3,
     "memory_mb": 500,
@@ -48,10 +53,10 @@ SETTINGS = {
     "projections": {"k": [-1]},
 }
 CONDITIONS = {
-    "append": params.Append(kind="append", tokens=2),
-    "move": params.MoveNeurons(kind="move", tokens=1),
-    "random": params.MoveNeurons(kind="move", tokens=1, neurons="random"),
-    "zero": params.Replace(kind="replace", tokens="registers"),
+    "append": Append(tokens=2),
+    "move": TestTimeRegisters(tokens=1),
+    "random": TestTimeRegisters(tokens=1, neurons="random"),
+    "zero": Ablate(tokens="registers"),
 }
 
 
@@ -67,7 +72,7 @@ class Workshop:
             device="cpu",
             dataset="tiny",
             model=model,
-            extraction=params.Extraction(**{**SETTINGS, **extraction}),
+            extraction=Extraction(**{**SETTINGS, **extraction}),
             interventions={"baseline": None} if interventions is None else interventions,
         )
 
@@ -241,15 +246,15 @@ def test_more_dense_images_than_there_are_is_all_of_the_split(workshop):
 @pytest.mark.parametrize(("count", "dense"), [(7, [1, 3, 4]), (7, []), (4, [0, 1, 2, 3]), (1, [0])])
 @pytest.mark.parametrize("size", [1, 2, 3, 16])
 def test_the_plan_covers_every_row_once_with_the_dense_ones_last(workshop, count, dense, size):
-    extraction = params.Extraction(**{**SETTINGS, "batch_size": size, "attention_maps": 2})
+    extraction = Extraction(**{**SETTINGS, "batch_size": size, "attention_maps": 2})
     split = ["test" if row in dense else "train" for row in range(count)]
     table = SimpleNamespace(table=split, rows=lambda wanted: np.flatnonzero(np.array(split) == wanted))
     planned = plan.Plan(backbones.load(workshop.root / "models/vit"), None, table, extraction)
-    phases = {phase.kind: [batch.tolist() for batch in phase.batches] for phase in planned.phases()}
-    assert [row for batch in phases["others"] for row in batch] == [row for row in range(count) if row not in dense]
-    assert [row for kind in ("maps", "dense") for batch in phases[kind] for row in batch] == dense
-    assert sum(map(len, phases["maps"])) == min(2, len(dense))
-    sizes = [len(batch) for batches in phases.values() for batch in batches]
+    others, maps, rest = ([batch.tolist() for batch in phase.batches] for phase in planned.phases())
+    assert [row for batch in others for row in batch] == [row for row in range(count) if row not in dense]
+    assert [row for batch in [*maps, *rest] for row in batch] == dense
+    assert sum(map(len, maps)) == min(2, len(dense))
+    sizes = [len(batch) for batch in [*others, *maps, *rest]]
     assert max(sizes) <= size + (size > 1)  # a last image alone joins the batch before
 
 
@@ -347,6 +352,7 @@ import importlib.util, os, shutil, signal, sys
 from pathlib import Path
 from vit_registers.extraction import extract
 from vit_registers.core.seeds import generator
+from vit_registers.params.passes import Calibration, Extraction
 from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
 
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
@@ -462,7 +468,7 @@ def test_a_newer_study_waits_until_the_older_has_listed_its_conditions(workshop,
 def test_only_the_condition_that_changed_is_run_again(workshop):
     workshop.run("vit", CONDITIONS)
     before = times(workshop.features)
-    workshop.run("vit", {**CONDITIONS, "append": params.Append(kind="append", tokens=3)})
+    workshop.run("vit", {**CONDITIONS, "append": Append(tokens=3)})
     changed = {path.parent.name for path, time in times(workshop.features).items() if before.get(path) != time}
     assert changed == {"append", "vit"}  # "vit" holds ablated.json
 
@@ -525,16 +531,16 @@ def test_missing_arrays_are_made_again(workshop):
 def test_conditions_are_those_of_params_and_of_what_was_detected(workshop):
     workshop.run("vit-r2", CONDITIONS)
     close = {"rtol": 1e-4, "atol": 1e-5}
-    for condition, intervention in (("append", Append(2)), ("move", MoveNeurons(((0, 3), (1, 7)), 1))):
+    for condition, intervention in (("append", append(2)), ("move", move(((0, 3), (1, 7)), 1))):
         features = Features.open(workshop.folder(condition, "vit-r2"))
         expected = workshop.tokens("vit-r2", intervention)
         np.testing.assert_allclose(features.array("cls"), expected[:, 0], **close)
         np.testing.assert_allclose(features.array("appended"), expected[:, 19:], **close)
         np.testing.assert_allclose(features.array("patch_mean"), expected[:, 3:19].mean(1), **close)
-        assert features.layout == TokenLayout(1, 2, (4, 4), intervention.tokens)
+        assert features.layout == TokenLayout(1, 2, (4, 4), intervention.appended)
     assert (arrays(workshop.folder("zero", "vit-r2"))["norms"][:, :, 1:3] == 0).all()
     described = Features.open(workshop.folder("move", "vit-r2")).index["intervention"]
-    assert described["kind"] == "MoveNeurons"
+    assert described["kind"] == "test_time_registers"
     assert described["neurons"] == [[0, 3], [1, 7]]
     chance = Features.open(workshop.folder("random", "vit-r2")).index["intervention"]["neurons"]
     assert [layer for layer, _ in chance] == [0, 1]
@@ -542,7 +548,7 @@ def test_conditions_are_those_of_params_and_of_what_was_detected(workshop):
 
 
 def test_random_neurons_are_drawn_for_each_condition(workshop):
-    chance = {name: params.MoveNeurons(kind="move", tokens=0, neurons="random") for name in ("one", "two")}
+    chance = {name: TestTimeRegisters(tokens=0, neurons="random") for name in ("one", "two")}
     workshop.run("vit", chance)
     one, two = (Features.open(workshop.folder(name)).index["intervention"]["neurons"] for name in chance)
     assert one != two
@@ -593,6 +599,120 @@ def test_a_study_without_conditions_leaves_an_empty_list(workshop):
     }
 
 
+# --- conditions of which no head is refitted -------------------------------------------------------------------------
+
+FROZEN = {
+    "append": Append(tokens=2),
+    "patches": Ablate(tokens="patches", count=3),
+    "both": Chain(of=[Ablate(tokens="cls"), TestTimeRegisters(tokens=1)]),
+    "zero": Ablate(tokens="registers"),
+}
+KEEP = {"attention_maps": 2, "specials_layers": True, "neighbours": True, "dense_images": 7}
+
+
+@pytest.mark.parametrize("more", [{}, {"projections_size": "native"}], ids=["model size", "native size"])
+def test_without_training_images_what_is_passed_is_what_it_is_with_them(workshop, more):
+    workshop.run("vit-r2", FROZEN, **KEEP, **more)
+    whole = {name: arrays(workshop.folder(name, "vit-r2")) for name in FROZEN}
+    specs = Features.open(workshop.folder("append", "vit-r2")).index["arrays"]
+    shutil.rmtree(workshop.features)
+    workshop.run("vit-r2", FROZEN, frozen_only=list(FROZEN), **KEEP, **more)
+    for name in FROZEN:
+        found = Features.open(workshop.folder(name, "vit-r2"))
+        assert found.rows.tolist() == TEST
+        assert found.index["frozen_only"] is True
+        few = arrays(workshop.folder(name, "vit-r2"))
+        assert few.keys() == whole[name].keys() | {"rows"}
+        for array, values in whole[name].items():
+            if specs[array]["rows"] == "all":
+                np.testing.assert_allclose(few[array], values[TEST], rtol=1e-5, atol=1e-5)
+            else:  # the dense images pass in the same batches
+                np.testing.assert_array_equal(few[array], values)
+
+
+def test_manifest_rows_are_found_in_the_arrays_of_every_condition_and_those_not_passed_are_refused(workshop):
+    workshop.run("vit-r2")
+    workshop.run("vit-r2", {name: FROZEN[name] for name in ("append", "zero")}, frozen_only=["zero"])
+    baseline, every, few = (Features.open(workshop.folder(name, "vit-r2")) for name in ("baseline", "append", "zero"))
+    rows = np.array(TEST)[[4, 0, 7]]
+    for features in (baseline, every):
+        assert features.rows.tolist() == list(range(16))
+        assert features.places(rows).tolist() == rows.tolist()
+        assert "rows" not in features.index["arrays"]
+        assert features.index["frozen_only"] is False
+    assert few.places(rows).tolist() == [4, 0, 7]
+    assert few.rows[few.places(rows)].tolist() == rows.tolist()
+    assert few.array("cls").shape[0] == len(TEST) == 12
+    assert few.dense_rows.tolist() == TEST[:5]
+    with pytest.raises(InputError, match=r"2 of 3 images were not passed, the first in manifest row 0; take the cond"):
+        few.places(np.array([3, 0, 1]))
+
+
+def test_what_passes_fewer_images_is_no_matter_of_other_conditions(workshop):
+    workshop.run("vit", CONDITIONS)
+    before = times(workshop.features)
+    workshop.run("vit", CONDITIONS, frozen_only=["append", "of-another-run"])
+    changed = {path.parent.name for path, time in times(workshop.features).items() if before.get(path) != time}
+    assert changed == {"append", "vit"}  # "vit" holds ablated.json
+    workshop.run("vit", CONDITIONS)
+    assert Features.open(workshop.folder("append")).rows.tolist() == list(range(16))
+
+
+@pytest.mark.parametrize("batches", range(4))
+def test_killed_after_any_batch_without_training_images_and_resumed_gives_the_same_bytes(
+    workshop, batches, monkeypatch
+):
+    """Seven test images that are not dense and five that are, by threes: two batches each, as none is a lone image."""
+    frozen = {"append": FROZEN["append"]}
+    workshop.run("vit", frozen, frozen_only=["append"])
+    whole = contents(workshop.features)
+    shutil.rmtree(workshop.features)
+    write, written = store.Writer.write, []
+
+    def killed_in_time(self, *arguments):
+        if len(written) == batches:
+            raise KeyboardInterrupt
+        written.append(write(self, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", killed_in_time)
+        with pytest.raises(KeyboardInterrupt):
+            workshop.run("vit", frozen, frozen_only=["append"])
+    written.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", lambda self, *a: written.append(write(self, *a)))
+        workshop.run("vit", frozen, frozen_only=["append"])
+    assert len(written) == 4 - batches
+    assert contents(workshop.features) == whole
+
+
+def test_half_a_folder_with_training_images_is_not_completed_without_them(workshop, monkeypatch):
+    write = store.Writer.write
+
+    def killed(self, *arguments):
+        write(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            workshop.run("vit", {"append": FROZEN["append"]})
+    workshop.run("vit", {"append": FROZEN["append"]}, frozen_only=["append"])
+    assert Features.open(workshop.folder("append")).rows.tolist() == TEST
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frozen_only": ["baseline"]}, "frozen_only: of the baseline every image is needed; take it out"),
+        ({"frozen_only": ["zero"], "dense_split": "train"}, "of split train are not passed, but dense_split is train"),
+    ],
+)
+def test_what_needs_the_training_images_is_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Extraction(**{**SETTINGS, **settings})
+
+
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
@@ -638,7 +758,7 @@ def test_the_log_says_what_happens(workshop, caplog):
 
 
 def calibration(**changes):
-    settings = params.Calibration(**{"split": "train", "images": 3, "donors": 2, **changes})
+    settings = Calibration(**{"split": "train", "images": 3, "resample_sources": 2, **changes})
     return CalibrateConfig(
         seed=7,
         device="cpu",
@@ -654,7 +774,7 @@ def calibration(**changes):
 def test_the_step_takes_random_images_of_the_split_and_writes_the_same_bytes_again(workshop, tmp_path):
     out = tmp_path / "c.safetensors"
     calibrate.run(calibration(), workshop.data, workshop.root / "models/vit-r2", out)
-    found = moments.load(out)
+    found = activation_statistics.load(out)
     first = out.read_bytes()
     calibrate.run(calibration(), workshop.data, workshop.root / "models/vit-r2", out)
     assert out.read_bytes() == first
@@ -662,7 +782,7 @@ def test_the_step_takes_random_images_of_the_split_and_writes_the_same_bytes_aga
     chosen = generator(7, "calibration", "tiny").permutation(np.array(train))[:3]
     tokens = workshop.blocks(chosen)  # (3, layers, t, d)
     np.testing.assert_allclose(found.mean, tokens[:, :, :3].mean(0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.donors, tokens[:2, :, :3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.resample_sources, tokens[:2, :, :3], rtol=1e-4, atol=1e-5)
 
 
 def test_more_images_than_there_are_is_refused(workshop, tmp_path):
@@ -672,7 +792,7 @@ def test_more_images_than_there_are_is_refused(workshop, tmp_path):
 
 
 def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(workshop, tmp_path):
-    mean = {"mean": params.Replace(kind="replace", tokens="registers", by="mean", at="last")}
+    mean = {"mean": Ablate(tokens="registers", by="mean", at="last")}
     with pytest.raises(InputError, match="condition 'mean' replaces tokens by what calibration found; calibrate first"):
         workshop.run("vit-r2", mean)
     assert not workshop.features.exists()
@@ -681,10 +801,10 @@ def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(works
     workshop.run("vit-r2", mean, calibrated=out)
     found = arrays(workshop.folder("mean", "vit-r2"))["registers"]
     backbone = backbones.load(workshop.root / "models/vit-r2")
-    expected = backbone.module.norm(moments.load(out).mean[-1, 1:])
+    expected = backbone.module.norm(activation_statistics.load(out).mean[-1, 1:])
     np.testing.assert_allclose(found, expected.expand(16, -1, -1), rtol=1e-4, atol=1e-5)
     index = Features.open(workshop.folder("mean", "vit-r2")).index
-    assert index["intervention"]["moments"] == sha256(out)
+    assert index["intervention"]["activation_statistics"] == sha256(out)
     before = times(workshop.folder("mean", "vit-r2"))
     workshop.run("vit-r2", mean, calibrated=out)
     assert times(workshop.folder("mean", "vit-r2")) == before
@@ -695,10 +815,8 @@ def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(works
 
 def test_draws_do_not_depend_on_the_size_of_batches(workshop):
     noisy = {
-        "patches": params.Replace(kind="replace", tokens="patches", count=3),
-        "both": params.Chain(
-            kind="chain", of=[params.Replace(kind="replace", tokens="cls"), params.Append(kind="append", tokens=2)]
-        ),
+        "patches": Ablate(tokens="patches", count=3),
+        "both": Chain(of=[Ablate(tokens="cls"), Append(tokens=2)]),
     }
     found = []
     for size in (1, 3, 7, 16):
@@ -722,7 +840,7 @@ def test_automatic_batches_are_recorded_and_change_nothing(workshop):
         np.testing.assert_array_equal(automatic[name], values)
 
 
-SHUFFLED = {"other": params.Replace(kind="replace", tokens="registers", by="shuffled")}
+RESAMPLED = {"other": Ablate(tokens="registers", by="resample")}
 
 
 @pytest.mark.parametrize(
@@ -736,12 +854,12 @@ SHUFFLED = {"other": params.Replace(kind="replace", tokens="registers", by="shuf
 )
 def test_an_image_that_would_be_alone_in_its_batch_is_refused_before_any_is_read(workshop, settings, image):
     with pytest.raises(InputError, match=f"'tiny': image '{image}' is alone in its batch"):
-        workshop.run("vit-r2", SHUFFLED, **settings)
+        workshop.run("vit-r2", RESAMPLED, **settings)
     assert not list(workshop.features.rglob("*.npy"))
 
 
-def test_images_that_have_company_at_their_own_size_are_shuffled(workshop):
-    workshop.run("vit-r2", SHUFFLED, projections_size="native", dense_images=11)
+def test_images_that_have_company_at_their_own_size_are_resampled(workshop):
+    workshop.run("vit-r2", RESAMPLED, projections_size="native", dense_images=11)
     assert Features.open(workshop.folder("other", "vit-r2")).status == "complete"
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.interventions import ablate, append, move
 from vit_registers.core.errors import InputError
 from vit_registers.extraction import memory
 from vit_registers.extraction.memory import MIB, _LiveBytes, batch_size, peak_bytes
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.norms import Norms
 from vit_registers.forward.readers.tokens import Tokens
-from vit_registers.interventions.values import Append, MoveNeurons, Replace
 
 
 def all_readers(backbone):
@@ -43,7 +43,7 @@ def test_an_mlp_costs_its_widest_moment(make, pixels):
     assert live.peak == 4 * 7 * (10 + 50 + 50)
 
 
-@pytest.mark.parametrize("intervention", [None, Append(3), MoveNeurons(((0, 3),), 2), Replace("registers")], ids=repr)
+@pytest.mark.parametrize("intervention", [None, append(3), move(((0, 3),), 2), ablate("registers")], ids=repr)
 def test_memory_is_linear_in_the_images(make, intervention):
     backbone = make("dinov2_reg4")
     one, two, nine = (peak_bytes(backbone, intervention, all_readers(backbone), "fp32", n) for n in (1, 2, 9))
@@ -84,6 +84,6 @@ def test_too_little_memory_is_refused_with_what_is_needed(make, monkeypatch):
     assert batch_size("auto", backbone, None, all_readers(backbone), "fp32", enough) == 1
     with pytest.raises(InputError):
         batch_size("auto", backbone, None, all_readers(backbone), "fp32", enough - 2)
-    shuffled = Replace("cls", "shuffled")
-    with pytest.raises(InputError, match="whose pass of 2 images takes"):  # one alone cannot be shuffled
-        batch_size("auto", backbone, shuffled, all_readers(backbone), "fp32", enough)
+    resampled = ablate("cls", "resample")
+    with pytest.raises(InputError, match="whose pass of 2 images takes"):  # one alone has nothing to resample from
+        batch_size("auto", backbone, resampled, all_readers(backbone), "fp32", enough)

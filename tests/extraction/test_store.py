@@ -7,7 +7,8 @@ import pytest
 
 from vit_registers.core.errors import InputError
 from vit_registers.extraction import store
-from vit_registers.extraction.store import Features, Spec, Writer
+from vit_registers.forward.arrays import Spec
+from vit_registers.extraction.store import Features, Writer
 from vit_registers.models.layout import TokenLayout
 
 SPECS = {
@@ -58,6 +59,7 @@ def test_rows_stand_in_the_order_of_the_manifest(whole):
         if dense:
             np.testing.assert_array_equal(features.array("norms")[dense], values(number)["norms"].astype(np.float16))
     np.testing.assert_array_equal(features.dense_rows, [1, 2, 5, 6])
+    np.testing.assert_array_equal(features.rows, range(7))
     assert features.status == "complete"
     assert features.reason == ""
     assert features.layout == TokenLayout(1, 0, (2, 2))
@@ -95,6 +97,25 @@ def test_an_array_without_columns_can_be_kept(tmp_path):
     writer.write({"attention": np.zeros((3, 2, 0, 4))}, {"all": np.arange(3)})
     writer.finish(INDEX)
     assert Features.open(tmp_path / "a").array("attention").shape == (3, 2, 0, 4)
+
+
+def test_rows_of_images_that_did_not_all_pass_are_named(tmp_path):
+    specs = {"cls": SPECS["cls"], "rows": Spec((), "int64", "all", "row", "manifest rows")}
+    writer = Writer(tmp_path / "a", "k", specs, {"all": 3})
+    writer.write({"cls": np.zeros((3, 3)), "rows": np.array([2, 5, 9])}, {"all": np.arange(3)})
+    writer.finish(INDEX)
+    features = Features.open(tmp_path / "a")
+    assert features.rows.tolist() == [2, 5, 9]
+    assert features.places(np.array([9, 2])).tolist() == [2, 0]
+    with pytest.raises(InputError, match="1 of 2 images were not passed, the first in manifest row 3; take the cond"):
+        features.places(np.array([2, 3]))
+
+
+def test_a_folder_without_a_row_per_image_has_no_rows(tmp_path):
+    writer = Writer(tmp_path / "a", "k", {"norms": SPECS["norms"]}, {"dense": 0})
+    writer.finish(INDEX)
+    with pytest.raises(InputError, match="holds no array with a row per image; it has norms"):
+        Features.open(tmp_path / "a").rows  # noqa: B018
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
@@ -232,7 +253,8 @@ WORKER = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from vit_registers.extraction.store import Spec, Writer
+from vit_registers.forward.arrays import Spec
+from vit_registers.extraction.store import Writer
 
 hang = int(sys.argv[2])
 

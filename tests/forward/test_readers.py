@@ -18,8 +18,7 @@ from vit_registers.forward.readers.norms import NeighbourCosines, Norms
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import reading
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Append
+from vit_registers.interventions.base import applied
 from vit_registers.models.layout import TokenLayout
 
 CLASSES = {
@@ -53,7 +52,7 @@ def taken(backbone, pixels, intervention=None, precision="fp32"):
 @pytest.mark.parametrize(("family", "appended"), PASSES)
 def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
     backbone = make(family)
-    layout, arrays, specs = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, specs = taken(backbone, pixels, append(appended) if appended else None)
     assert arrays.keys() == specs.keys()
     for name, spec in specs.items():
         assert arrays[name].shape == (len(pixels), *spec.shape), name
@@ -76,7 +75,7 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
 @pytest.mark.parametrize(("family", "appended"), PASSES)
 def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_hand, appended):
     backbone = make(family)
-    layout, arrays, _ = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, _ = taken(backbone, pixels, append(appended) if appended else None)
     backbone.module.double()
     half, single = {"rtol": 1e-3, "atol": 1e-3}, {"rtol": 1e-4, "atol": 1e-4}
     for image, picture in enumerate(pixels.double()):
@@ -162,8 +161,8 @@ def slow_neighbours(backbone, picture):
 )
 def test_in_half_precision_the_same_is_kept_to_the_precision_of_the_model(make, family, pixels, precision):
     backbone = make(family)
-    _, exact, _ = taken(backbone, pixels, Append(2))
-    _, found, specs = taken(backbone, pixels, Append(2), precision)
+    _, exact, _ = taken(backbone, pixels, append(2))
+    _, found, specs = taken(backbone, pixels, append(2), precision)
     for name, array in found.items():
         assert array.dtype == specs[name].dtype, name
         there = np.isfinite(exact[name])

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from helpers.interventions import ablate, append, move
 from vit_registers.forward import reading as run
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.reading import reading
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Append, MoveNeurons, Replace
+from vit_registers.interventions.base import applied
 
 
 class Everything(Reader):
@@ -68,10 +68,10 @@ def test_a_batch_is_read_layer_by_layer_and_then_at_its_end(make, family, pixels
 
 def test_readers_see_what_the_intervention_has_made(make, pixels):
     backbone = make("dinov2_reg4")
-    zeroed = read(backbone, pixels, Replace("registers"))
+    zeroed = read(backbone, pixels, ablate("registers"))
     assert all((tokens[:, 1:5] == 0).all() for tokens in zeroed.of("block"))
     assert all((tokens[:, 5:] != 0).any() for tokens in zeroed.of("block"))
-    lengthened, moved = read(backbone, pixels, Append(2)), read(backbone, pixels, MoveNeurons(((0, 7),), 2))
+    lengthened, moved = read(backbone, pixels, append(2)), read(backbone, pixels, move(((0, 7),), 2))
     before, after = (reader.of("activation")[0][:, :, 7] for reader in (lengthened, moved))
     assert (before[:, 5:29] != 0).all()
     assert (after[:, 5:29] == 0).all()
@@ -99,7 +99,7 @@ def test_tokens_of_models_that_norm_after_pooling_are_normed_too(make, pixels, n
     """As the pooled token would be; a model's own output stays what it is."""
     backbone = make(name, torch.float64)
     assert isinstance(backbone.module.norm, torch.nn.Identity)
-    reader, norm = read(backbone, pixels.double(), Append(2)), backbone.module.fc_norm
+    reader, norm = read(backbone, pixels.double(), append(2)), backbone.module.fc_norm
     raw, final = reader.of("block")[-1], reader.of("final")[0]
     assert raw.shape == final.shape == (5, backbone.layout.length + 2, 32)
     for token in (0, 7, -1):
@@ -172,7 +172,7 @@ def test_readers_measure_in_full_whatever_the_model_computes_in(make, pixels, pr
     )
 
 
-@pytest.mark.parametrize("intervention", [Append(2), MoveNeurons(((1, 7),), 2), Replace("cls")], ids=repr)
+@pytest.mark.parametrize("intervention", [append(2), move(((1, 7),), 2), ablate("cls")], ids=repr)
 def test_interventions_and_readers_together_run_in_half_precision(make, pixels, intervention):
     backbone = make("dinov3")
     exact, found = read(backbone, pixels, intervention), read(backbone, pixels, intervention, "bf16")

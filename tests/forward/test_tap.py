@@ -108,7 +108,7 @@ def test_rows_columns_and_attention_by_group_are_those_of_the_whole_map(make, fa
 def test_maps_of_a_lengthened_sequence_are_those_of_attention_written_out(make, family, pixels, by_hand):
     """q and k are taken after their norms and rotary embeddings, which appended tokens do not have."""
     backbone = make(family, torch.float64)
-    with applied(backbone, Append(3)) as layout:
+    with applied(backbone, append(3)) as layout:
         _, read = under_the_tap(backbone, pixels.double())
     for image, picture in enumerate(pixels.double()):
         for found, expected in zip(read, by_hand(backbone, picture, appended=3).maps, strict=True):

@@ -79,13 +79,13 @@ class _Invented:
         self.grid = (6, 6) if self.resized else GRID
         self.parameters = 1e6 * (1 + len(model))
         self.planted = self.kind == "planted"
-        self.move = getattr(study.interventions.get(condition), "kind", "") == "move"
+        self.move = getattr(study.interventions.get(condition), "kind", "") == "test_time_registers"
         self.applies = self.planted or not self.move
         found = getattr(study.interventions.get(condition), "neurons", "") == "found"
         self.artifacts = self.planted and not (self.move and found)
         self.registers = getattr(study.models[model], "registers", 0)
         done = study.interventions.get(condition)
-        self.appended = done.tokens if isinstance(done, params.Append | params.MoveNeurons) else 0
+        self.appended = done.appended if done is not None else 0
         self.rng = np.random.default_rng(seed)
 
     def row(self, readout: str, metric: str, value: float | None, unit: str, n: int, **more: Any) -> Metric:

@@ -1,12 +1,12 @@
-"""Moments streamed over batches against all block outputs at once."""
+"""Activation statistics streamed over batches against all block outputs at once."""
 
 import pytest
 import torch
 
 from vit_registers.core.errors import InputError
 from vit_registers.forward.reading import reading
-from vit_registers.interventions import activation_statistics as moments
-from vit_registers.interventions.activation_statistics import MomentsReader
+from vit_registers.interventions import activation_statistics
+from vit_registers.interventions.activation_statistics import ActivationStatisticsReader
 
 
 def outputs_of(backbone, pixels):
@@ -20,9 +20,9 @@ def outputs_of(backbone, pixels):
 
 
 @pytest.mark.parametrize("split", [[5], [3, 2], [1, 1, 1, 1, 1]], ids=str)
-def test_moments_are_those_of_all_images_at_once(make, family, pixels, split):
+def test_statistics_are_those_of_all_images_at_once(make, family, pixels, split):
     backbone = make(family)
-    reader = MomentsReader(backbone, donors=4)
+    reader = ActivationStatisticsReader(backbone, resample_sources=4)
     with reading(backbone, [reader], "fp32") as forward:
         for batch in pixels.split(split):
             forward(batch)
@@ -34,19 +34,20 @@ def test_moments_are_those_of_all_images_at_once(make, family, pixels, split):
     torch.testing.assert_close(found["sd"], specials.std(0), **close)
     torch.testing.assert_close(found["patch_mean"], patches.mean(0), **close)
     torch.testing.assert_close(found["patch_sd"], patches.std(0), **close)
-    torch.testing.assert_close(found["donors"], specials[:4], **close)
+    torch.testing.assert_close(found["donors"], specials[:4], **close)  # as the file calls the resample sources
 
 
-def test_moments_read_back_and_are_equal_by_their_file(make, pixels, tmp_path):
+def test_statistics_read_back_and_are_equal_by_their_file(make, pixels, tmp_path):
     backbone = make("dinov2_reg4")
-    reader = MomentsReader(backbone, donors=2)
+    reader = ActivationStatisticsReader(backbone, resample_sources=2)
     with reading(backbone, [reader], "fp32") as forward:
         forward(pixels)
     for name in ("a", "b"):
-        moments.save(tmp_path / f"{name}.safetensors", reader.finish(), {"images": 5})
-    first, second = (moments.load(tmp_path / f"{name}.safetensors") for name in ("a", "b"))
+        activation_statistics.save(tmp_path / f"{name}.safetensors", reader.finish(), {"images": 5})
+    first, second = (activation_statistics.load(tmp_path / f"{name}.safetensors") for name in ("a", "b"))
     assert torch.equal(first.mean, reader.finish()["mean"])
+    assert first.resample_sources.shape == (2, 3, 5, 32)
     assert first == second
     assert len({first, second}) == 1
     with pytest.raises(InputError, match=r"none\.safetensors: no such file; run `vit-registers calibrate`"):
-        moments.load(tmp_path / "none.safetensors")
+        activation_statistics.load(tmp_path / "none.safetensors")

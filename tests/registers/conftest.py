@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_registers import params
 from vit_registers.data import manifest
 from vit_registers.extraction import extract
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
+from vit_registers.params.passes import Detection, Extraction
+from vit_registers.params.readouts import Statistics
 from vit_registers.pipeline.configs import DetectConfig, ExtractConfig
 
 ARCHITECTURE = {
@@ -53,9 +54,9 @@ class Study:
         }
         fields = {"seed": 0, "device": "cpu", "dataset": "tiny", "model": model, "batch_size": 5, "precision": "fp32"}
         fields["memory_mb"] = 500
-        statistics = changes.pop("statistics", params.Statistics(confidence=0.95, resamples=1000))
+        statistics = changes.pop("statistics", Statistics(confidence=0.95, resamples=1000))
         fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
-        return DetectConfig(**fields, detection=params.Detection(**{**settings, **changes}), statistics=statistics)
+        return DetectConfig(**fields, detection=Detection(**{**settings, **changes}), statistics=statistics)
 
     def paths(self, model: str, out: str = "registers") -> list[Path]:
         """Arguments of detection's ``run`` after its params."""
@@ -121,7 +122,7 @@ def study(tmp_path_factory):
     write_images(made.root / "data")
     for model in ("planted", "plain"):
         write_model(made.root / "models" / model, model == "planted")
-        settings = params.Extraction(
+        settings = Extraction(
             batch_size=5, precision="fp32", dense_split="test", dense_images=12, memory_mb=500, projections={"k": [-1]}
         )
         step = ExtractConfig(

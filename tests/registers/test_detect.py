@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from vit_registers import params
 from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.extraction.store import Features
+from vit_registers.params.readouts import Statistics
 from vit_registers.registers import detect
 
 PLANTED = [[1, 3], [1, 40]]
@@ -81,7 +81,7 @@ def test_the_interval_is_that_of_images_drawn_with_replacement(study):
 
 
 def test_the_share_has_the_interval_that_readouts_give_it(study):
-    """Same images, same resamples: two tables that show the share of artifacts show one interval."""
+    """Same images, same resamples: two tables that show the share of outlier patches show one interval."""
     found = run(study, "planted", "one interval")
     above = patch_norms(study, "planted")[:, -1] > 100.0
     bootstrap = Bootstrap(12, 1000, 0.95, generator(0, "bootstrap", "tiny", 12))
@@ -148,11 +148,13 @@ def test_stability_is_the_mean_share_of_the_best_that_a_resample_finds_again(stu
     assert 0.3 < found["stability"] < 1.0
 
 
-def test_no_artifacts_is_an_answer(study):
+def test_no_outliers_is_an_answer(study):
     found = run(study, "plain", "none")
     assert found["found"] is False
     assert found["neurons"] == []
-    assert found["reason"] == "no artifacts found: 0.00% of the patches exceed 100 (absolute 100), 0.10% are needed"
+    assert (
+        found["reason"] == "no outlier patches found: 0.00% of the patches exceed 100 (absolute 100), 0.10% are needed"
+    )
     assert (study.root / "none" / "plain.neurons.csv").read_text() == "rank,layer,index,score,frequency_in_top_k\n"
     whole, _ = rows_of(study, "plain", "none")
     assert whole.loc["found", "value"] == 0.0
@@ -167,16 +169,16 @@ def test_a_share_below_the_smallest_that_counts_is_none(study):
     assert run(study, "planted", "enough", minimum_share=share + 1e-6)["found"] is False
 
 
-def test_without_artifacts_nothing_is_found_even_where_a_share_of_zero_would_do(study):
+def test_without_outliers_nothing_is_found_even_where_a_share_of_zero_would_do(study):
     found = run(study, "plain", "zero", minimum_share=0.0)
     assert found["found"] is False
     assert found["reason"] == (
-        "no register neurons found: 0 neurons fire at the artifacts of the first 12 images, 2 are needed"
+        "no register neurons found: 0 neurons fire at the outlier patches of the first 12 images, 2 are needed"
     )
     assert found["neurons"] == []
 
 
-def test_artifacts_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
+def test_outliers_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
     per_image = (patch_norms(study, "planted")[:, -1] > 100.0).any(axis=1)
     first = int(np.flatnonzero(per_image)[0])
     assert first > 0
@@ -201,7 +203,7 @@ def test_neurons_above_the_highest_layer_are_not_ranked(study):
     assert (found["precision"], found["recall"]) == (0.0, 0.0)
 
 
-def test_the_first_layer_is_where_artifacts_begin_and_not_the_outlier_layer(study):
+def test_the_first_layer_is_where_outliers_begin_and_not_the_outlier_layer(study):
     assert run(study, "planted", "first", outlier_layer=2)["first_layer"] == 1
 
 
@@ -219,7 +221,7 @@ def test_the_seed_changes_the_resamples_and_not_the_scores(study):
     assert one["neurons"] == other["neurons"]
     once, again = ((study.root / f"seed{seed}" / "planted.neurons.csv").read_text() for seed in (0, 1))
     assert once != again  # how often the sixth is among the best
-    few = params.Statistics(confidence=0.95, resamples=20)  # of more, the quantiles of twelve images rarely differ
+    few = Statistics(confidence=0.95, resamples=20)  # of more, the quantiles of twelve images rarely differ
     found = [run(study, "planted", "seeds", seed=seed, statistics=few) for seed in range(8)]
     assert len({tuple(each["share_interval"]) for each in found}) > 1
 

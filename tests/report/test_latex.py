@@ -117,7 +117,7 @@ CHOICES = {
     "dense_split": {"test": "train"},
     "images": {"every": "first", "first": "every"},
     "tokens": {"registers": "cls", "patches": "cls"},
-    "by": {"zero": "mean", "mean": "noise", "noise": "shuffled", "shuffled": "zero"},
+    "by": {"zero": "mean", "mean": "noise", "noise": "resample", "resample": "zero"},
     "at": {"every": "last"},
     "to": {"patches": "nothing", "registers": "nothing"},
     "batch_size": {"auto": 8},
@@ -136,7 +136,7 @@ KEPT = {
     "neighbours",
 }
 # And what only some replacements have, which a test of its own states.
-UNSTATED = {"checkpoint_steps", "keep_every", "workers", "kind", "only", "count", "donors"} | KEPT
+UNSTATED = {"checkpoint_steps", "keep_every", "workers", "kind", "only", "count", "resample_from", "frozen_only"} | KEPT
 
 
 # Where nothing is appended, what would be written there does not matter.
@@ -255,17 +255,17 @@ def test_the_methods_text_states_sizes_and_how_positions_got_there(
 @pytest.mark.parametrize(
     ("intervention", "expected"),
     [
-        ({"kind": "replace", "tokens": "registers", "only": [1]}, "register 1 (from 0) replaced by zeros"),
-        ({"kind": "replace", "tokens": "registers", "only": [0, 2]}, "registers 0, 2 (from 0) replaced by zeros"),
-        ({"kind": "replace", "tokens": "patches", "count": 3}, "3 random patches, drawn per image, replaced by zeros"),
-        ({"kind": "replace", "tokens": "patches"}, "as many random patches, drawn per image, as there are registers"),
-        ({"kind": "replace", "tokens": "cls", "by": "shuffled"}, "[CLS] replaced by those of another image of the"),
+        ({"kind": "ablate", "tokens": "registers", "only": [1]}, "register 1 (from 0) replaced by zeros"),
+        ({"kind": "ablate", "tokens": "registers", "only": [0, 2]}, "registers 0, 2 (from 0) replaced by zeros"),
+        ({"kind": "ablate", "tokens": "patches", "count": 3}, "3 random patches, drawn per image, replaced by zeros"),
+        ({"kind": "ablate", "tokens": "patches"}, "as many random patches, drawn per image, as there are registers"),
+        ({"kind": "ablate", "tokens": "cls", "by": "resample"}, "[CLS] replaced by those of another image of the"),
         (
-            {"kind": "replace", "tokens": "cls", "by": "shuffled", "donors": "calibration"},
+            {"kind": "ablate", "tokens": "cls", "by": "resample", "resample_from": "calibration"},
             "those of a calibration image, as they are in it untouched",
         ),
         (
-            {"kind": "chain", "of": [{"kind": "append", "tokens": 2}, {"kind": "replace", "tokens": "cls"}]},
+            {"kind": "chain", "of": [{"kind": "append", "tokens": 2}, {"kind": "ablate", "tokens": "cls"}]},
             "2 zero tokens appended and nothing else touched; [CLS] replaced by zeros at the output of every block",
         ),
     ],

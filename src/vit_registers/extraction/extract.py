@@ -14,12 +14,11 @@ from vit_registers.extraction import store
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.plan import Plan
 from vit_registers.forward.reading import reading
-from vit_registers.interventions import activation_statistics as moments
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.resolve import Known, NotApplicable, resolve
-from vit_registers.interventions.values import Intervention, check, described, layout_under
+from vit_registers.interventions import activation_statistics
+from vit_registers.interventions.base import Applied, Known, NotApplicable, applied, check, described
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
+from vit_registers.params.passes import Extraction
 from vit_registers.pipeline import digest as closure
 from vit_registers.pipeline.configs import ExtractConfig
 
@@ -36,20 +35,12 @@ def run(
     """Write the condition folders below ``out`` (results/features); those complete under the same key are kept.
 
     With ``registers`` (what detection wrote) the conditions are a pair's interventions: folders of others are pruned,
-    and ablated.json, which lists the conditions, is written last. ``calibration``: moments for replacements.
+    and ablated.json, which lists the conditions, is written last. ``calibration``: activation statistics for ablations.
     """
     torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
-    found = read_json(registers) if registers else None
-    measured = moments.load(calibration) if calibration else None
-    resolved = {
-        name: resolve(source, backbone, Known(found, measured, (cfg.seed, cfg.dataset, cfg.model, name)))
-        for name, source in cfg.interventions.items()
-    }
-    for intervention in resolved.values():
-        if not isinstance(intervention, NotApplicable):
-            check(backbone, intervention)
+    resolved = _resolved(cfg, backbone, registers, calibration)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
     indices = {}
     # One lock over all conditions: a process left over from an older study must not prune those of a newer one.
@@ -64,16 +55,33 @@ def run(
             write_json(parent / "ablated.json", {"conditions": indices})
 
 
+def _resolved(
+    cfg: ExtractConfig, backbone: Backbone, registers: Path | None, calibration: Path | None
+) -> dict[str, Applied | NotApplicable | None]:
+    """What is done under each condition, None for the baseline; what the model has no place for is refused."""
+    found = read_json(registers) if registers else None
+    statistics = activation_statistics.load(calibration) if calibration else None
+    resolved: dict[str, Applied | NotApplicable | None] = {}
+    for name, source in cfg.interventions.items():
+        known = Known(found, statistics, (cfg.seed, cfg.dataset, cfg.model, name))
+        resolved[name] = None if source is None else source.resolve(backbone, known)
+    for intervention in resolved.values():
+        if not isinstance(intervention, NotApplicable):
+            check(backbone, intervention)
+    return resolved
+
+
 def _condition(
     cfg: ExtractConfig,
     name: str,
-    intervention: Intervention | NotApplicable,
+    intervention: Applied | NotApplicable | None,
     folder: Path,
     backbone: Backbone,
     manifest: Manifest,
     images: Images,
 ) -> None:
-    key = _key(cfg, intervention, backbone, manifest)
+    frozen_only = name in cfg.extraction.frozen_only
+    key = _key(cfg, intervention, backbone, manifest, frozen_only)
     if store.is_complete(folder, key):
         log.info("%s: complete already", name)
         return
@@ -81,44 +89,56 @@ def _condition(
         store.write_not_applicable(folder, key, intervention.reason)
         log.info("%s: not applicable, %s", name, intervention.reason)
         return
-    plan = Plan(backbone, intervention, manifest, cfg.extraction)
+    plan = Plan(backbone, intervention, manifest, cfg.extraction, frozen_only)
     writer = store.Writer(folder, key, plan.specs(), plan.counts())
-    log.info("%s: %d images, %d at a time", name, len(manifest.table), plan.batch_size)
-    progress = tqdm(total=plan.images, desc=name, unit="img", disable=None)
+    log.info("%s: %d images, %d at a time", name, len(plan.passed), plan.batch_size)
+    with tqdm(total=plan.images, desc=name, unit="img", disable=None) as progress:
+        _pass(plan, writer, images, progress)
+    writer.finish(_index(cfg, name, plan))
+
+
+def _pass(plan: Plan, writer: store.Writer, images: Images, progress: Any) -> None:
+    """Pass every batch that is not written yet."""
     before = 0
     for phase in plan.phases():
-        done = min(max(writer.done - before, 0), len(phase.batches))
-        before += len(phase.batches)
-        progress.update(sum(len(rows) for rows in phase.batches[:done]))
-        if done == len(phase.batches):
+        batches = phase.batches
+        done = min(max(writer.done - before, 0), len(batches))
+        before += len(batches)
+        progress.update(sum(len(rows) for rows in batches[:done]))
+        if done == len(batches):
             continue
-        todo, sized = phase.batches[done:], phase.backbone
-        readers = plan.readers(sized, phase.kind)
-        pixels_of = images.native(todo, backbone.patch) if phase.kind == "native" else images.batches(todo)
-        with applied(sized, intervention), reading(sized, readers, cfg.extraction.precision) as forward:
-            for rows, pixels in zip(todo, pixels_of, strict=True):
+        todo, readers = batches[done:], phase.readers()
+        with (
+            applied(phase.backbone, plan.intervention),
+            reading(phase.backbone, readers, plan.extraction.precision) as forward,
+        ):
+            for rows, pixels in zip(todo, phase.pixels(images, todo), strict=True):
                 forward(pixels, rows)
                 values = {n: array for reader in readers for n, array in reader.take().items()}
-                writer.write(*plan.placed(phase, rows, values))
+                writer.write(*phase.placed(rows, values))
                 progress.update(len(rows))
-    progress.close()
-    writer.finish(_index(cfg, name, intervention, backbone, plan.batch_size))
 
 
-def _key(cfg: ExtractConfig, intervention: Intervention | NotApplicable, backbone: Backbone, manifest: Manifest) -> str:
+def _key(
+    cfg: ExtractConfig,
+    intervention: Applied | NotApplicable | None,
+    backbone: Backbone,
+    manifest: Manifest,
+    frozen_only: bool,
+) -> str:
     """Digest of all that determines the arrays.
 
     The batch size is among it, as rounding depends on it. Weights alone do not make a model: one with rotary
     embeddings has the same at every image size.
     """
     why = intervention.reason if isinstance(intervention, NotApplicable) else described(intervention)
-    parts = ("architecture", "image_size", "positions", "preprocess", "layout")
-    metadata = [backbone.metadata.get(part) for part in parts]
+    card = [backbone.metadata.get(part) for part in ("architecture", "image_size", "positions", "preprocess", "layout")]
     return digest(
         [
             why,
-            cfg.extraction.model_dump(mode="json"),
-            metadata,
+            _settings(cfg.extraction),
+            frozen_only,
+            card,
             backbone.metadata["weights"]["sha256"],
             manifest.sha256,
             str(backbone.device.type),
@@ -128,20 +148,25 @@ def _key(cfg: ExtractConfig, intervention: Intervention | NotApplicable, backbon
     )
 
 
-def _index(
-    cfg: ExtractConfig, name: str, intervention: Intervention, backbone: Backbone, batch_size: int
-) -> dict[str, Any]:
+def _settings(extraction: Extraction) -> dict[str, Any]:
+    """What holds for every condition: which of them pass fewer images is no matter of the others."""
+    return extraction.model_dump(mode="json", exclude={"frozen_only"})
+
+
+def _index(cfg: ExtractConfig, name: str, plan: Plan) -> dict[str, Any]:
+    backbone = plan.backbone
     return {
         "dataset": cfg.dataset,
         "model": cfg.model,
         "condition": name,
-        "intervention": described(intervention),
-        "layout": layout_under(backbone, intervention).to_json(),
+        "intervention": described(plan.intervention),
+        "layout": plan.layout.to_json(),
         "depth": backbone.depth,
         "preprocess": backbone.preprocess.to_json(),
         "patch": list(backbone.patch),
-        "extraction": cfg.extraction.model_dump(mode="json"),
-        "batch_size": batch_size,
+        "extraction": _settings(cfg.extraction),
+        "frozen_only": plan.frozen_only,
+        "batch_size": plan.batch_size,
         "device": backbone.device.type,
         "versions": _versions(),
     }

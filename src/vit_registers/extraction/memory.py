@@ -12,8 +12,7 @@ from torch.utils._pytree import tree_leaves
 from vit_registers.core.errors import InputError
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.reading import reading
-from vit_registers.interventions.applied import applied
-from vit_registers.interventions.values import Intervention, shuffles
+from vit_registers.interventions.base import Applied, applied, shuffles
 from vit_registers.models.backbone import Backbone
 
 MOST = 128  # images: what a killed run may lose
@@ -46,7 +45,11 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def peak_bytes(
-    backbone: Backbone, intervention: Intervention, readers: Callable[[], Sequence[Reader]], precision: str, images: int
+    backbone: Backbone,
+    intervention: Applied | None,
+    readers: Callable[[], Sequence[Reader]],
+    precision: str,
+    images: int,
 ) -> int:
     """Most bytes of tensors alive at once, weights and input left out, while ``images`` images pass."""
     height, width = (grid * patch for grid, patch in zip(backbone.layout.grid, backbone.patch, strict=True))
@@ -62,7 +65,7 @@ def peak_bytes(
 def batch_size(
     asked: int | str,
     backbone: Backbone,
-    intervention: Intervention,
+    intervention: Applied | None,
     readers: Callable[[], Sequence[Reader]],
     precision: str,
     memory_mb: int,

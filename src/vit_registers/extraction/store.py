@@ -86,6 +86,29 @@ class Features:
         return np.asarray(self.array(name)[start : start + height * width]).reshape(height, width, -1)  # type: ignore[no-any-return]
 
     @property
+    def rows(self) -> NDArray[np.int64]:
+        """Manifest rows, ascending, of the arrays with a row for every image: all, or where the condition was passed
+        for frozen heads only those outside split ``train``.
+        """
+        arrays = self.index["arrays"]
+        if "rows" in arrays:
+            return np.asarray(self.array("rows"))
+        name = next((name for name, spec in arrays.items() if spec["rows"] == "all"), None)
+        if name is None:
+            raise InputError(f"{self.folder}: holds no array with a row per image; it has {', '.join(arrays)}")
+        return np.arange(len(self.array(name)))
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where manifest ``rows`` are in the arrays with a row per image; :class:`InputError` for one that is not."""
+        missing = np.setdiff1d(rows, self.rows)
+        if len(missing):
+            raise InputError(
+                f"{self.folder}: {len(missing)} of {len(rows)} images were not passed, the first in manifest row "
+                f"{missing[0]}; take the condition out of extraction.frozen_only to refit heads on it"
+            )
+        return np.searchsorted(self.rows, rows)
+
+    @property
     def dense_rows(self) -> NDArray[np.int64]:
         """Manifest rows of the arrays whose rows are ``dense``."""
         return np.asarray(self.array("dense_rows"))

@@ -192,5 +192,8 @@ class Intervention(Strict):
         return False
 
     def resolve(self, backbone: Any, known: Any) -> Any:
-        """What is applied to ``backbone``, or why it has no place there: :mod:`vit_registers.interventions.base`."""
+        """What is applied to ``backbone``, or why it has no place there.
+
+        ``known`` and what is returned are of :mod:`vit_registers.interventions.base`.
+        """
         raise NotImplementedError

@@ -20,10 +20,13 @@ from vit_registers.params.base import Strict
 
 
 @cache
-def kinds(package: str, base: type[Strict]) -> dict[str, type[Strict]]:
-    """Subclasses of ``base`` that declare a literal ``kind``, by each of its values, from all of ``package``."""
+def kinds(package: str, base: type[Strict], other_than: str | None = None) -> dict[str, type[Strict]]:
+    """Subclasses of ``base`` that declare a literal ``kind``, by each of its values, from all modules of ``package``.
+
+    ``other_than``: a module that is passed over, as a kind that is made of the others must be while it is declared.
+    """
     found: dict[str, type[Strict]] = {}
-    for module in _modules(package):
+    for module in _modules(package, other_than):
         for value in vars(module).values():
             if not (isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__):
                 continue
@@ -34,10 +37,11 @@ def kinds(package: str, base: type[Strict]) -> dict[str, type[Strict]]:
     return dict(sorted(found.items()))
 
 
-def _modules(package: str) -> Iterator[Any]:
+def _modules(package: str, other_than: str | None) -> Iterator[Any]:
     folder = importlib.import_module(package)
-    for found in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
-        yield importlib.import_module(f"{package}.{found.name}")
+    for name in sorted(found.name for found in pkgutil.iter_modules(folder.__path__)):
+        if name != other_than:
+            yield importlib.import_module(f"{package}.{name}")
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,10 @@ class KindsIn:
     """
 
     package: str
+    other_than: str | None = None  # a module of the package whose kind the value may not be
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Schema of the union."""
-        classes = list(dict.fromkeys(kinds(self.package, source).values()))
+        classes = list(dict.fromkeys(kinds(self.package, source, self.other_than).values()))
         union: Any = classes[0] if len(classes) == 1 else Annotated[reduce(or_, classes), Field(discriminator="kind")]
         return handler.generate_schema(union)

@@ -1,4 +1,4 @@
-"""Artifact tokens: patch tokens whose norm exceeds a threshold (darcet2024), and how many images have one."""
+"""Outlier patches: patch tokens whose norm exceeds a threshold (darcet2024), and how many images have one."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Floats = NDArray[np.float32]
 
 
 def threshold(norms: Floats, rule: str, value: float) -> float:
-    """The norm above which a patch is an artifact, from pooled patch norms of the outlier layer (n, p).
+    """The norm above which a patch is an outlier, from pooled patch norms of the outlier layer (n, p).
 
     ``ratio``: ``value`` times the median; ``absolute``: ``value`` itself (150 for DINOv2-g); ``percentile``: the
     ``value``-th percentile of all patches of all images together (98 in bach2025), which always finds some;
@@ -26,7 +26,7 @@ def threshold(norms: Floats, rule: str, value: float) -> float:
 
 
 def valley(norms: Floats, separation: float) -> float:
-    """The norm between ordinary patches and artifacts where their log norms form two modes; else the largest norm.
+    """The norm between normal and outlier patches where their log norms form two modes; else the largest norm.
 
     Two Gaussians are fitted to the log norms, beginning at their median and their last per mille. They are two modes
     if Ashman's D, the distance of their means over the root mean square of their deviations, is ``separation`` or
@@ -49,14 +49,14 @@ def valley(norms: Floats, separation: float) -> float:
 
 
 @dataclass(frozen=True)
-class Artifacts:
+class OutlierTokens:
     """What a threshold finds among patch norms."""
 
     positions: NDArray[np.bool_]  # (n, p)
 
     @property
     def share(self) -> float:
-        """Share of patches that are artifacts."""
+        """Share of patches that are outliers."""
         return float(self.positions.mean())
 
     @property
@@ -66,15 +66,15 @@ class Artifacts:
 
     @property
     def affected(self) -> NDArray[np.float64]:
-        """Whether each image has an artifact (n,)."""
+        """Whether each image has an outlier patch (n,)."""
         return np.asarray(self.positions.any(axis=1), dtype=float)
 
     @property
     def images_affected(self) -> int:
-        """Images with at least one artifact."""
+        """Images with at least one outlier patch."""
         return int(self.affected.sum())
 
 
-def find(norms: Floats, limit: float) -> Artifacts:
-    """Artifacts among patch norms (n, p)."""
-    return Artifacts(norms > limit)
+def find(norms: Floats, limit: float) -> OutlierTokens:
+    """Outliers among patch norms (n, p)."""
+    return OutlierTokens(norms > limit)

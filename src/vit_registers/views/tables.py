@@ -136,7 +136,7 @@ def classification(study: Study) -> Table:
             if control is None or not study.moves_what_was_found(moved):
                 continue
             row = row_of(study, before, (), first)
-            row["tokens"] = study.cfg.interventions[moved.name].tokens  # type: ignore[union-attr]
+            row["tokens"] = study.cfg.interventions[moved.name].appended
             for column, condition in (("plain", before), ("appended", control), ("moved", moved)):
                 row[column] = study.estimate(condition, readout, metric)
             reference = f"{control.model}/{control.name}"

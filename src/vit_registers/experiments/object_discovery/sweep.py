@@ -22,12 +22,12 @@ from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
-from vit_registers.data.transforms import Floats, Transform
+from vit_registers.data.transforms import Floats
 from vit_registers.experiments.object_discovery import lost
 from vit_registers.experiments.object_discovery.measure import CHUNK, HIT
 from vit_registers.experiments.object_discovery.params import Lost, LostSweep, SweepConfig
 from vit_registers.extraction.images import Images
-from vit_registers.extraction.plan import Phase, Plan
+from vit_registers.extraction.plan import Plan
 from vit_registers.forward.arrays import array_name
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.reading import reading
@@ -132,33 +132,21 @@ def _pass(cfg: SweepConfig, plan: Plan, manifest: Manifest, wanted: list[Setting
     """Boxes (n, settings, 4) of the dense images in their own pixels."""
     found = np.full((len(plan.dense), len(wanted), 4), np.nan)
     images = Images(manifest, plan.backbone.preprocess, pinned=plan.backbone.device.type == "cuda")
-    kind = "native" if plan.native else "dense"
     progress = tqdm(total=len(plan.dense), desc="sweep", unit="img", disable=None)
-    for phase in (phase for phase in plan.phases() if phase.kind == kind):
+    for phase in (phase for phase in plan.phases() if phase.for_projections):
         sized = phase.backbone
         reader = Projections(sized, sized.layout, {**plan.extraction.projections})
-        pixels_of = images.native(phase.batches, sized.patch) if plan.native else images.batches(phase.batches)
         with reading(sized, [reader], cfg.extraction.precision) as forward:
-            for rows, pixels in zip(phase.batches, pixels_of, strict=True):
+            for rows, pixels in zip(phase.batches, phase.pixels(images, phase.batches), strict=True):
                 forward(pixels, rows)
                 in_patches = boxes(reader.take(), wanted, sized.layout.grid, cfg.lost.k)
                 in_input = in_patches * np.tile(sized.patch[::-1], 2)
                 for row, at, box in zip(rows, np.searchsorted(plan.dense, rows), in_input, strict=True):
-                    found[at] = _geometry(phase, manifest, int(row)).to_image(box)
+                    image = manifest.table.iloc[int(row)]
+                    found[at] = phase.transform(int(image["height"]), int(image["width"])).to_image(box)
                 progress.update(len(rows))
     progress.close()
     return found
-
-
-def _geometry(phase: Phase, manifest: Manifest, row: int) -> Transform:
-    """The way of an image to its input in this phase."""
-    image = manifest.table.iloc[row]
-    height, width = int(image["height"]), int(image["width"])
-    sized = phase.backbone
-    if phase.kind != "native":
-        return Transform.of({"preprocess": sized.preprocess.to_json()}, height, width)
-    grid, patch = sized.layout.grid, sized.patch
-    return Transform(height, width, None, (grid[0] * patch[0], grid[1] * patch[1]))
 
 
 def _fill(cfg: SweepConfig, job: Job, wanted: list[Setting], plain: int, hits: NDArray[np.bool_]) -> None:

@@ -10,7 +10,7 @@ from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
 from vit_registers.pipeline.configs import NeuronsStep
-from vit_registers.registers import detect, overlap
+from vit_registers.registers import detect, neuron_overlap
 
 K, RANKED = 3, 12
 
@@ -19,7 +19,7 @@ def write(folder, dataset, order, found=True, planted=()):
     """What detection leaves: neurons (layer, index) in order of their rank, among 12 that were ranked."""
     result = {"found": found, "top_k": K, "images_ranked": 50, "ranked": RANKED}
     result |= {"planted": [list(neuron) for neuron in planted]} if planted else {}
-    result |= {} if found else {"reason": f"no artifacts found on {dataset}"}
+    result |= {} if found else {"reason": f"no outlier patches found on {dataset}"}
     write_json(folder / dataset / "m.json", result)
     columns = ["rank", "layer", "index", "score", "frequency_in_top_k"]
     rows = [[i, *neuron, 10.0 - i, 1.0 / (i + 1)] for i, neuron in enumerate(order)] if found else []
@@ -27,7 +27,7 @@ def write(folder, dataset, order, found=True, planted=()):
 
 
 def run(folder, datasets):
-    overlap.run(NeuronsStep(model="m", datasets=datasets), folder, folder / "out.csv")
+    neuron_overlap.run(NeuronsStep(model="m", datasets=datasets), folder, folder / "out.csv")
     table = metrics.read(folder / "out.csv")
     assert set(table["readout"]) == {"neurons"}
     return table
@@ -80,19 +80,19 @@ def test_ranks_on_the_other_data_set_are_its_own(tmp_path):
     assert set(mine.loc[mine["value"].isna(), "note"]) == {"not among the first 5 there"}
 
 
-def test_without_artifacts_on_one_of_them_there_is_no_overlap_and_the_reason_is_said(tmp_path):
+def test_without_outliers_on_one_of_them_there_is_no_overlap_and_the_reason_is_said(tmp_path):
     write(tmp_path, "a", A)
     write(tmp_path, "b", [], found=False)
     rows = run(tmp_path, ["a", "b"])
     assert rows.loc[rows["metric"] == "overlap", "value"].isna().all()
-    assert set(rows.loc[rows["value"].isna(), "note"]) == {"no artifacts found on b"}
+    assert set(rows.loc[rows["value"].isna(), "note"]) == {"no outlier patches found on b"}
 
 
 def test_it_reads_what_detection_writes(study, tmp_path):
     for dataset in ("one", "two"):
         out = tmp_path / dataset / "planted.json"
         detect.run(study.detect("planted"), *study.paths("planted")[:3], out, tmp_path / "x.csv")
-    overlap.run(NeuronsStep(model="planted", datasets=["one", "two"]), tmp_path, tmp_path / "out.csv")
+    neuron_overlap.run(NeuronsStep(model="planted", datasets=["one", "two"]), tmp_path, tmp_path / "out.csv")
     table = metrics.read(tmp_path / "out.csv")
     rows = table[table["metric"] == "overlap"]
     assert rows["value"].tolist() == [1.0, 1.0]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.registers import outliers as artifacts
+from vit_registers.registers import outliers
 
 NORMS = np.random.default_rng(0).gamma(2.0, 3.0, size=(7, 16)).astype(np.float32)
 
@@ -13,23 +13,23 @@ def middle(values):
 
 def test_a_ratio_is_to_the_median_of_all_patches_together():
     pooled = middle([float(x) for row in NORMS for x in row])
-    assert artifacts.threshold(NORMS, "ratio", 3.0) == pytest.approx(3.0 * pooled)
+    assert outliers.threshold(NORMS, "ratio", 3.0) == pytest.approx(3.0 * pooled)
 
 
 def test_an_absolute_threshold_is_itself():
-    assert artifacts.threshold(NORMS, "absolute", 150.0) == 150.0
+    assert outliers.threshold(NORMS, "absolute", 150.0) == 150.0
 
 
 def test_a_percentile_leaves_its_share_above_it():
-    limit = artifacts.threshold(NORMS, "percentile", 90.0)
+    limit = outliers.threshold(NORMS, "percentile", 90.0)
     above = sum(1 for row in NORMS for x in row if x > limit)
     assert above == 12  # of 112: those beyond position .9 x 111
-    assert artifacts.find(NORMS, limit).share == pytest.approx(above / NORMS.size)
+    assert outliers.find(NORMS, limit).share == pytest.approx(above / NORMS.size)
 
 
 def test_shares_and_affected_images_are_counted_image_by_image():
     limit = 12.0
-    found = artifacts.find(NORMS, limit)
+    found = outliers.find(NORMS, limit)
     counts = [sum(1 for x in row if x > limit) for row in NORMS]
     assert 0 < sum(1 for count in counts if count) < len(counts)
     assert found.share == pytest.approx(sum(counts) / NORMS.size)
@@ -37,8 +37,8 @@ def test_shares_and_affected_images_are_counted_image_by_image():
     assert found.images_affected == sum(1 for count in counts if count)
 
 
-def test_a_patch_at_the_threshold_is_no_artifact():
-    assert artifacts.find(np.array([[2.0, 3.0, 4.0]], dtype=np.float32), 3.0).positions.tolist() == [
+def test_a_patch_at_the_threshold_is_no_outlier():
+    assert outliers.find(np.array([[2.0, 3.0, 4.0]], dtype=np.float32), 3.0).positions.tolist() == [
         [False, False, True]
     ]
 
@@ -54,26 +54,26 @@ def two_modes(share, ratio, spread=0.15):
 @pytest.mark.parametrize("ratio", [3.0, 10.0])
 def test_two_modes_are_parted_at_the_valley_between_them(share, ratio):
     norms, few = two_modes(share, ratio)
-    limit = artifacts.threshold(norms, "bimodal", 2.0)
+    limit = outliers.threshold(norms, "bimodal", 2.0)
     assert 20.0 < limit < 20.0 * ratio
-    found = artifacts.find(norms, limit)
+    found = outliers.find(norms, limit)
     assert (found.positions != few).mean() < 0.002
 
 
 @pytest.mark.parametrize(("share", "ratio"), [(0.0, 1.0), (0.05, 1.15), (0.5, 1.0)])
 @pytest.mark.parametrize("spread", [0.05, 0.3])
-def test_one_mode_has_no_artifacts_whatever_its_width(share, ratio, spread):
+def test_one_mode_has_no_outliers_whatever_its_width(share, ratio, spread):
     norms, _ = two_modes(share, ratio, spread)
-    limit = artifacts.threshold(norms, "bimodal", 2.0)
+    limit = outliers.threshold(norms, "bimodal", 2.0)
     assert limit == norms.max()
-    assert artifacts.find(norms, limit).share == 0.0
+    assert outliers.find(norms, limit).share == 0.0
 
 
 def test_a_heavy_tail_is_not_a_second_mode():
     norms = np.exp(np.random.default_rng(0).standard_t(5, (300, 64)) * 0.2 + 3.0)
-    assert artifacts.find(norms, artifacts.threshold(norms, "bimodal", 2.0)).share == 0.0
+    assert outliers.find(norms, outliers.threshold(norms, "bimodal", 2.0)).share == 0.0
 
 
-def test_norms_that_are_all_the_same_have_no_artifacts():
+def test_norms_that_are_all_the_same_have_no_outliers():
     norms = np.full((5, 16), 3.0, dtype=np.float32)
-    assert artifacts.find(norms, artifacts.threshold(norms, "bimodal", 2.0)).share == 0.0
+    assert outliers.find(norms, outliers.threshold(norms, "bimodal", 2.0)).share == 0.0

@@ -59,7 +59,7 @@ def _row(model: str, one: Found, metric: str, value: float | None, unit: str, n:
 
 
 def _neurons(model: str, one: Found) -> list[Metric]:
-    """Score, stability and truth of the first neurons, one row each; the neuron's index stands in the metric."""
+    """Rank, score, stability and whether planted, of the first neurons; the neuron's index stands in the metric."""
     if not one.result["found"]:
         return [_row(model, one, "none", None, "", 0, note=one.result["reason"])]
     images, k = one.result["images_ranked"], one.result["top_k"]
