@@ -22,9 +22,9 @@ import numpy as np
 import timm
 import torch
 from torch import Tensor
+from vit_registers.core.allocator import keep_freed_memory
 
 from benchmarks.pairs import compare
-from vit_registers.core.allocator import keep_freed_memory
 from vit_registers.forward.readers.attention import AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms

@@ -26,7 +26,8 @@ from vit_registers.pipeline.steps import Step, array_files, row_files, steps
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 ParamsFiles = Annotated[
-    list[Path] | None, typer.Option("--params", help="Params file; give more for overlays, in order. [default: params.yaml]")
+    list[Path] | None,
+    typer.Option("--params", help="Params file; give more for overlays, in order. [default: params.yaml]"),
 ]
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
@@ -77,9 +78,7 @@ _add_steps()
 
 
 @app.command(rich_help_panel="Tables, figures, report")
-def collect(
-    measure: Annotated[str, typer.Argument(help="Name of a measure.")], params: ParamsFiles = None
-) -> None:
+def collect(measure: Annotated[str, typer.Argument(help="Name of a measure.")], params: ParamsFiles = None) -> None:
     """Collect the rows of all jobs of a measure in one table."""
     study, at = _load(params)
     _known(measure, steps(), "measure")

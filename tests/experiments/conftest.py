@@ -11,9 +11,9 @@ from PIL import Image
 from vit_registers.core.table import Rows
 from vit_registers.data import manifest
 from vit_registers.experiments.job import Job
-from vit_registers.pipeline import experiment
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
+from vit_registers.pipeline import experiment
 
 WIDTH, HEIGHT = 40, 24
 SIZE, RESIZE = 16, 20  # of the model's input: one side of the image is cropped

@@ -7,8 +7,8 @@ import pytest
 
 from vit_registers.core.errors import InputError
 from vit_registers.extraction import store
-from vit_registers.forward.arrays import Spec
 from vit_registers.extraction.store import Features, Writer
+from vit_registers.forward.arrays import Spec
 from vit_registers.models.layout import TokenLayout
 
 SPECS = {

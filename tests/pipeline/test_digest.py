@@ -98,7 +98,11 @@ def test_a_changed_method_counts_where_it_is_mentioned(copy, before):
 
 
 def test_a_method_that_torch_calls_counts_although_nobody_mentions_it(copy, before):
-    copy.edit("training/supervised.py", "def before_update(self", "def forward(self):\n        pass\n\n    def before_update(self")
+    copy.edit(
+        "training/supervised.py",
+        "def before_update(self",
+        "def forward(self):\n        pass\n\n    def before_update(self",
+    )
     assert TRAIN in digest_of_recipe(copy, before)
 
 
@@ -155,5 +159,7 @@ def test_versions_of_packages_that_decide_numbers_are_in_the_digest(monkeypatch)
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys, vit_registers.cli\nprint(sorted({'torch', 'timm', 'open_clip', 'matplotlib'} & set(sys.modules)))"
+    code = (
+        "import sys, vit_registers.cli\nprint(sorted({'torch', 'timm', 'open_clip', 'matplotlib'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from vit_registers.core.prose import count, escape
-from vit_registers.views.table import Column, Table
 from vit_registers.views.latex_text import estimate, number, probability
 from vit_registers.views.study import Estimate
+from vit_registers.views.table import Column, Table
 
 
 def test_escape_leaves_no_character_that_tex_acts_on() -> None:

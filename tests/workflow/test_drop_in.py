@@ -163,7 +163,9 @@ def test_dvc_runs_what_was_dropped_in(dropped):
     stages = yaml.safe_load((dropped.path / "dvc.yaml").read_text())["stages"]
     assert "src/vit_registers/experiments" in stages["measures"]["deps"]
     assert "experiments" in stages["measures"]["params"]
-    assert "src/vit_registers/experiments" in dropped.run("dvc", "status", "measures") or "measures" in dropped.run("dvc", "status")
+    assert "src/vit_registers/experiments" in dropped.run("dvc", "status", "measures") or "measures" in dropped.run(
+        "dvc", "status"
+    )
 
 
 def _axes(project) -> dict[str, str]:
@@ -178,7 +180,9 @@ def test_the_name_of_an_experiment_stands_in_its_own_folder_alone():
     from vit_registers.pipeline import experiment
 
     root = Path(__file__).parents[2]
-    code = [path for place in ("src", "workflow") for path in (root / place).rglob("*") if path.suffix in (".py", ".smk")]
+    code = [
+        path for place in ("src", "workflow") for path in (root / place).rglob("*") if path.suffix in (".py", ".smk")
+    ]
     for name, found in experiment.found().items():
         for path in code:
             if found.folder in path.parents:

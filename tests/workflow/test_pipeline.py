@@ -146,7 +146,9 @@ LOST = "experiments/object_discovery/lost.py"
 
 def test_edited_lost_code_redoes_lost_and_what_follows(finished):
     rules = edited(finished, LOST, "np.argsort(degree", "+np.argsort(degree")
-    assert set(rules) == {"object_discovery", "lost_settings", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    assert (
+        set(rules) == {"object_discovery", "lost_settings", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    )
     assert rules.count("collect") == 3  # object discovery, its sweep, and comparisons
 
 
@@ -202,7 +204,9 @@ def test_another_study_in_the_same_folder_touches_nothing_of_the_first(finished)
     before = finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*")
     other = finished.path / "other.yaml"
     other.write_text("study: {name: other}\n")
-    finished.snakemake("--cores", "2", "--configfile", "other.yaml", "--", "data/prepared/other/shapes-grey/dataset.json")
+    finished.snakemake(
+        "--cores", "2", "--configfile", "other.yaml", "--", "data/prepared/other/shapes-grey/dataset.json"
+    )
     assert (finished.path / "data/prepared/other/shapes-grey/dataset.json").is_file()
     assert finished.planned() == []
     assert finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*") == before

@@ -12,7 +12,10 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("experiments: {classification: {knn: {kk: 1}}}", "error: params.yaml: experiments.classification.knn.kk: unknown key"),
+        (
+            "experiments: {classification: {knn: {kk: 1}}}",
+            "error: params.yaml: experiments.classification.knn.kk: unknown key",
+        ),
         (
             "experiments: {classification: {probe: {lr: 1e-2}}}",
             "error: params.yaml: experiments.classification.probe.lr: input should be a valid number, got '1e-2'",

@@ -112,7 +112,9 @@ class Rows:
         an estimate, ``p`` that of a paired test where it is a difference; ``note`` says in words why a value is absent.
         """
         if metric not in self.metrics:
-            raise ValueError(f"metric '{metric}' is not registered; those of this experiment: {', '.join(self.metrics)}")
+            raise ValueError(
+                f"metric '{metric}' is not registered; those of this experiment: {', '.join(self.metrics)}"
+            )
         unknown = [axis for axis in axes if axis not in AXES and axis not in self.axes]
         if unknown:
             raise ValueError(f"'{unknown[0]}' is no axis; declare it, or use one of {', '.join([*AXES, *self.axes])}")

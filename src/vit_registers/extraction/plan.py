@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vit_registers.core.errors import InputError
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.transforms import Transform, Size
+from vit_registers.data.transforms import Size, Transform
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
 from vit_registers.forward.arrays import Spec

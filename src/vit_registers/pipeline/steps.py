@@ -228,9 +228,7 @@ MAKING = (
         help="Means, deviations and resample sources of a model's block outputs, for interventions that replace tokens.",
         run="vit_registers.extraction.calibrate:run",
         axes=("dataset", "model"),
-        jobs=lambda params: [
-            axes for axes in _pairs(params.pairs()) if configs.ablate(params, **axes).calibrated
-        ],
+        jobs=lambda params: [axes for axes in _pairs(params.pairs()) if configs.ablate(params, **axes).calibrated],
         config=configs.calibrate,
         inputs=lambda params, at, dataset, model: [dataset_file(at, dataset), model_file(at, model)],
         outputs=lambda params, at, dataset, model: [at.calibration(dataset, model)],
@@ -414,9 +412,7 @@ def row_files(params: Params, at: Paths, view: experiment.View) -> list[Path]:
 def array_files(params: Params, at: Paths, view: experiment.View) -> list[Path]:
     """Arrays that a figure draws."""
     return [
-        at.measure(name, *axes.values()) / "arrays.npz"
-        for name in view.arrays
-        for axes in steps()[name].jobs(params)
+        at.measure(name, *axes.values()) / "arrays.npz" for name in view.arrays for axes in steps()[name].jobs(params)
     ]
 
 

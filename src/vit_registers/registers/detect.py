@@ -141,7 +141,9 @@ def _scores(
     return len(chosen), *reader.scores()
 
 
-def _ranked(cfg: DetectConfig, images: int, scores: Scores, resampled: Scores) -> tuple[dict[str, Any], list[list[Any]]]:
+def _ranked(
+    cfg: DetectConfig, images: int, scores: Scores, resampled: Scores
+) -> tuple[dict[str, Any], list[list[Any]]]:
     """The best neurons with how stable they are, and rows of the ranking; a ``reason`` where too few fire.
 
     ``scores`` (layers, h) over ``images``, ``resampled`` (resamples, layers, h).

@@ -25,7 +25,9 @@ def facts(params: Params) -> dict[str, Any]:
     return {
         "title": study.title,
         "datasets": [f"{name}" for name in dict.fromkeys(each.dataset for each in study.runs)],
-        "models": plural(len(run), "model" if len({d for d, _ in params.pairs()}) == 1 else "pair of model and data set"),
+        "models": plural(
+            len(run), "model" if len({d for d, _ in params.pairs()}) == 1 else "pair of model and data set"
+        ),
         "dense_images": images,
         "interval": interval,
         "estimates": f"Brackets hold the {interval}; n counts test images.",

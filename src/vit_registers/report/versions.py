@@ -8,8 +8,8 @@ from pathlib import Path
 from vit_registers.core.files import read_json
 from vit_registers.core.prose import count, escape
 from vit_registers.views import labels as names
-from vit_registers.views.table import Column, Table
 from vit_registers.views.study import Study
+from vit_registers.views.table import Column, Table
 
 PACKAGES = [
     *("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow"),

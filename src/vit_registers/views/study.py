@@ -177,7 +177,9 @@ class Study:
         if rows["layer"].notna().any():
             rows = rows[rows["layer"] == rows["layer"].max()]
         if len(rows) > 1:
-            raise ValueError(f"{condition}: {len(rows)} rows of {metric} at {axes}; name the axis that tells them apart")
+            raise ValueError(
+                f"{condition}: {len(rows)} rows of {metric} at {axes}; name the axis that tells them apart"
+            )
         return estimate(rows.iloc[0])
 
     def found(self, condition: Condition) -> bool:

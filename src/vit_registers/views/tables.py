@@ -14,7 +14,6 @@ from vit_registers.experiments.token_statistics.tables import register_slots
 from vit_registers.experiments.training_energy.tables import training_energy
 from vit_registers.pipeline.configs import ViewStep
 from vit_registers.views import labels as names
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.rows import (
     CONDITION,
     CORLOC,
@@ -30,6 +29,7 @@ from vit_registers.views.rows import (
     row_of,
 )
 from vit_registers.views.study import NONE_FOUND, Condition, Study, counted, registers
+from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.tables_detection import detection, natural_models, neuron_overlap, neurons, positions
 from vit_registers.views.tables_registers import downstream_registers, lost_registers
 

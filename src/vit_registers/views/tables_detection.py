@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.rows import KEYS, MODEL, NORMS, SHARE, row_of
 from vit_registers.views.study import NONE_FOUND, Study
+from vit_registers.views.table import Cell, Column, Table
 
 
 def detection(study: Study) -> Table:

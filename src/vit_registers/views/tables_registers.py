@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from vit_registers.params import Comparison
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.rows import CORLOC, MODEL, TOP1_CLS, WHERE
 from vit_registers.views.study import Condition, Study
+from vit_registers.views.table import Cell, Column, Table
 
 MADE_HERE = ("tagged", "planted", "resized")  # from another model of the study: not trained with registers or without
 KEYS = ("dataset", "model", "reference")

@@ -1,8 +1,8 @@
 """Tables of what else a backbone is asked for: maps read from its patch tokens, and classes told by their names."""
 
-from vit_registers.views.table import Column, Table
 from vit_registers.views.rows import CONDITION, KEYS, MODEL, by_condition, row_of
 from vit_registers.views.study import Study
+from vit_registers.views.table import Column, Table
 
 HEADS = {"refit": "Refitted", "kept": "Kept"}
 

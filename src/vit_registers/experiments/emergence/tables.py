@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.study import Condition, Estimate, Study, trained
+from vit_registers.views.table import Cell, Column, Table
 
 EMPTY = "no model of this study was trained by the pipeline"
 UNITS = {"share_above": "share of patches", "norm_median": "L2 norm", "norm_p99": "L2 norm", "norm_max": "L2 norm"}

@@ -30,8 +30,12 @@ EXPERIMENT = Experiment(
             reads=("manifest", "model"),
             axes={"centred": "boolean", "normalised": "boolean", "bias": "Float64"},
             metrics=(
-                Metric("corloc_at_setting", "share", f"CorLoc of LOST under one setting: {CORLOC}", "higher", "percent"),
-                Metric("corloc_of_choice", "share", "CorLoc of LOST, setting chosen on other images", "higher", "percent"),
+                Metric(
+                    "corloc_at_setting", "share", f"CorLoc of LOST under one setting: {CORLOC}", "higher", "percent"
+                ),
+                Metric(
+                    "corloc_of_choice", "share", "CorLoc of LOST, setting chosen on other images", "higher", "percent"
+                ),
             ),
             where=lambda params, model: params.settings("object_discovery").sweep is not None,
             resources=Resources(mem_mb=4000, gpu=True, runtime=240),

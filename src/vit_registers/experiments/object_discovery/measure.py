@@ -14,12 +14,12 @@ from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats, Transform
+from vit_registers.experiments.job import Job
 from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
 from vit_registers.extraction.store import Features
 from vit_registers.forward.arrays import array_name
 from vit_registers.params.study import BASELINE
-from vit_registers.experiments.job import Job
 
 log = logging.getLogger(__name__)
 

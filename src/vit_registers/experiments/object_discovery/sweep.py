@@ -23,6 +23,7 @@ from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats
+from vit_registers.experiments.job import Job
 from vit_registers.experiments.object_discovery import lost
 from vit_registers.experiments.object_discovery.measure import CHUNK, HIT
 from vit_registers.experiments.object_discovery.params import Lost, LostSweep, SweepConfig
@@ -32,9 +33,8 @@ from vit_registers.forward.arrays import array_name
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
-from vit_registers.params.study import BASELINE
-from vit_registers.experiments.job import Job
 from vit_registers.models.backbone import Backbone
+from vit_registers.params.study import BASELINE
 
 log = logging.getLogger(__name__)
 

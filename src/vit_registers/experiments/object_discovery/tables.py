@@ -65,7 +65,11 @@ def lost_grid(study: Study) -> Table:
     """CorLoc of every model under every setting, on the images to choose on; a column for each model."""
     rows = study.metric_rows("corloc_at_setting")
     swept = [c for c in study.baselines if not study.rows_of(c, "corloc_at_setting").empty]
-    columns = [Column("layer", "Block", alignment="r"), Column("feature", "Projection"), Column("setting", "Similarities")]
+    columns = [
+        Column("layer", "Block", alignment="r"),
+        Column("feature", "Projection"),
+        Column("setting", "Similarities"),
+    ]
     columns += [Column(f"{c.dataset}/{c.model}", study.model_label(c)) for c in swept]
     table = Table(columns, empty="this study sweeps over no settings")
     for key, of_setting in rows.groupby(SETTING, sort=True):

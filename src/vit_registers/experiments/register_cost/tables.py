@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.study import Condition, Study
+from vit_registers.views.table import Cell, Column, Table
 
 
 def register_cost(study: Study) -> Table:

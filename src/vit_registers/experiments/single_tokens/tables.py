@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from vit_registers.views.table import Column, Table
 from vit_registers.views.rows import KEYS, MODEL, row_of
 from vit_registers.views.study import Condition, Study
+from vit_registers.views.table import Column, Table
 
 HIGH = Column("kind", "High")
 KINDS = ("cls", "register", "high", "normal")

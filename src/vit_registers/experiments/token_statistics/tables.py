@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from vit_registers.views.table import Column, Table
 from vit_registers.views.rows import KEYS, MODEL, row_of
 from vit_registers.views.study import Condition, Study
+from vit_registers.views.table import Column, Table
 
 LOOK = "Attention on the object (%)"
 SPREAD = "Spread over registers (points)"

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vit_registers.views.table import Cell, Column, Table
 from vit_registers.views.study import Condition, Study, trained
+from vit_registers.views.table import Cell, Column, Table
 
 
 def training_energy(study: Study) -> Table:
