@@ -7,8 +7,7 @@ import pytest
 
 from vit_registers.core.errors import InputError
 from vit_registers.extraction import store
-from vit_registers.extraction.store import Features, Writer
-from vit_registers.forward.arrays import Spec
+from vit_registers.extraction.store import Features, Spec, Writer
 from vit_registers.models.layout import TokenLayout
 
 SPECS = {
@@ -253,8 +252,7 @@ WORKER = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from vit_registers.forward.arrays import Spec
-from vit_registers.extraction.store import Writer
+from vit_registers.extraction.store import Spec, Writer
 
 hang = int(sys.argv[2])
 

@@ -157,4 +157,4 @@ def test_no_other_module_registers_hooks():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr.startswith("register_") and node.attr.endswith("_hook"):
                 found.add(path.name)
-    assert found <= {"hooks.py", "applied.py"}
+    assert found == {"hooks.py"}

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.interventions import append
 from helpers.passes import FAMILIES
 from vit_registers.core.errors import InputError
 from vit_registers.forward import readers as documentation

@@ -5,12 +5,13 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
-from vit_registers.interventions.applied import applied
 
+from helpers.interventions import append
 from helpers.passes import FAMILIES
 from vit_registers.core.errors import InputError
 from vit_registers.forward.readers.attention import attention_by_group
 from vit_registers.forward.tap import tapped
+from vit_registers.interventions.base import applied
 from vit_registers.models import attention
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.layout import TokenLayout

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from vit_registers.forward import rows
+from vit_registers.forward.reading import announce_rows
 from vit_registers.interventions.activation_statistics import ActivationStatistics
 from vit_registers.interventions.base import applied
 from vit_registers.interventions.kinds.ablate import Ablate, Ablation
@@ -58,7 +58,7 @@ def passed(backbone, pixels, intervention=None, of=ROWS):
     outputs = []
     with applied(backbone, intervention), torch.inference_mode():
         handles = [block.register_forward_hook(lambda m, i, o: outputs.append(o)) for block in backbone.blocks]
-        rows.announce(of)
+        announce_rows(of)
         final = backbone.module.forward_features(pixels)
         for handle in handles:
             handle.remove()

@@ -19,8 +19,8 @@ from vit_registers.interventions.base import Applied, Known, NotApplicable, appl
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.params.passes import Extraction
-from vit_registers.pipeline import digest as closure
 from vit_registers.pipeline.configs import ExtractConfig
+from vit_registers.pipeline.digest import code
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,9 @@ def run(
 ) -> None:
     """Write the condition folders below ``out`` (results/features); those complete under the same key are kept.
 
-    With ``registers`` (what detection wrote) the conditions are a pair's interventions: folders of others are pruned,
-    and ablated.json, which lists the conditions, is written last. ``calibration``: activation statistics for ablations.
+    With ``registers`` (what detection wrote) the conditions are a pair's interventions: folders of others are pruned.
+    Beside the pair's folder <model>.json is written last, with a checksum of every condition. ``calibration``: activation
+    statistics for ablations.
     """
     torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)
@@ -49,10 +50,10 @@ def run(
             folder = store.condition_folder(out, cfg.dataset, cfg.model, name)
             _condition(cfg, name, intervention, folder, backbone, manifest, images)
             indices[name] = sha256(folder / "index.json")
+        kind = "ablated" if registers else "baseline"
         if registers:
-            parent = out / "ablated" / cfg.dataset / cfg.model
-            store.prune(parent, list(resolved))
-            write_json(parent / "ablated.json", {"conditions": indices})
+            store.prune(out / kind / cfg.dataset / cfg.model, list(resolved))
+        write_json(out / kind / cfg.dataset / f"{cfg.model}.json", {"conditions": indices})
 
 
 def _resolved(
@@ -81,7 +82,7 @@ def _condition(
     images: Images,
 ) -> None:
     frozen_only = name in cfg.extraction.frozen_only
-    key = _key(cfg, intervention, backbone, manifest, frozen_only)
+    key = _key(cfg, name, intervention, backbone, manifest)
     if store.is_complete(folder, key):
         log.info("%s: complete already", name)
         return
@@ -121,10 +122,10 @@ def _pass(plan: Plan, writer: store.Writer, images: Images, progress: Any) -> No
 
 def _key(
     cfg: ExtractConfig,
+    name: str,
     intervention: Applied | NotApplicable | None,
     backbone: Backbone,
     manifest: Manifest,
-    frozen_only: bool,
 ) -> str:
     """Digest of all that determines the arrays.
 
@@ -132,17 +133,19 @@ def _key(
     embeddings has the same at every image size.
     """
     why = intervention.reason if isinstance(intervention, NotApplicable) else described(intervention)
-    card = [backbone.metadata.get(part) for part in ("architecture", "image_size", "positions", "preprocess", "layout")]
+    metadata = [
+        backbone.metadata.get(part) for part in ("architecture", "image_size", "positions", "preprocess", "layout")
+    ]
     return digest(
         [
             why,
             _settings(cfg.extraction),
-            frozen_only,
-            card,
+            name in cfg.extraction.frozen_only,
+            metadata,
             backbone.metadata["weights"]["sha256"],
             manifest.sha256,
             str(backbone.device.type),
-            closure.code(__name__),
+            code(f"{__name__}:run", cfg.interventions[name]),
             _versions(),  # half a folder of one torch is not completed by another
         ]
     )

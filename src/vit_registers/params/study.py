@@ -110,6 +110,8 @@ class Params(Strict):
             raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
         for name, model in self.models.items():
             model.check(name, self)
+        for name in self.extraction.frozen_only:
+            known("extraction.frozen_only", name, self.interventions, "intervention")
         self._check_runs()
         self._check_detections()
         self._check_comparisons()

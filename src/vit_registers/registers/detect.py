@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, write_json
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
-from vit_registers.core.table import Metric
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
@@ -36,8 +34,8 @@ THREADS = 1  # as in extraction: results must not depend on --cores
 LISTED = 100  # neurons of the ranking that are written out
 
 
-def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path, metrics_out: Path) -> None:
-    """Write ``out`` (json), the ranking beside it, and rows of the tidy table to ``metrics_out``.
+def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path) -> None:
+    """Write ``out`` (json), and the ranking beside it.
 
     The threshold comes from the norms cached at baseline; the ranking from one pass over the first ``images`` dense
     images, of which only those with an outlier patch count. Refused: layers that the model lacks, norms that are not
@@ -60,7 +58,6 @@ def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path, m
     result["found"] = "reason" not in result
     log.info("%s: %s", cfg.model, result.get("reason", f"{result['share']:.2%} of the patches are outliers"))
     _write_ranking(out.with_suffix(".neurons.csv"), rows)
-    metrics.write(metrics.frame(_metrics(cfg, result)), metrics_out)
     write_json(out, result)
 
 
@@ -181,37 +178,3 @@ def _write_ranking(path: Path, rows: list[list[Any]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rank", "layer", "index", "score", "frequency_in_top_k"])
         writer.writerows(rows)
-
-
-def _metrics(cfg: DetectConfig, result: dict[str, Any]) -> list[Metric]:
-    """Rows of the tidy table."""
-    note = result.get("reason")
-    low, high = result["share_interval"]
-    affected = dict(zip(("low", "high"), result["images_affected_interval"], strict=True))
-
-    def row(metric: str, value: float | None, unit: str, n: int = result["images"], **more: Any) -> Metric:
-        return Metric(cfg.model, cfg.dataset, "baseline", "detection", metric, value, unit, n, note=note, **more)
-
-    rows = [
-        row("found", float(result["found"]), "yes=1"),
-        row("threshold", result["threshold"], "L2 norm"),
-        row("artifact_share", result["share"], "share of patches", low=low, high=high),
-        row("images_affected", result["images_affected"] / result["images"], "share of images", **affected),
-        row("outlier_layer", float(result["outlier_layer"]), "block"),
-        row("parameters", float(result["parameters"]), "parameters"),
-        *(
-            row("artifact_share_by_layer", s, "share of patches", layer=i)
-            for i, s in enumerate(result["share_by_layer"])
-        ),
-    ]
-    if result["first_layer"] is not None:
-        rows.append(row("first_layer", float(result["first_layer"]), "block"))
-    for name, unit in (
-        ("stability", "overlap of top k"),
-        ("next_ratio", "score ratio"),
-        ("precision", "share of top k"),
-        ("recall", "share of planted"),
-    ):
-        if name in result:
-            rows.append(row(name, result[name], unit, min(cfg.detection.images, result["images"])))
-    return rows

@@ -24,8 +24,8 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone
 from vit_registers.models.preprocess import Preprocess, load_pixels
 from vit_registers.models.supported import layout_of
-from vit_registers.pipeline import digest as code_digest
 from vit_registers.pipeline.configs import TrainConfig
+from vit_registers.pipeline.digest import code
 from vit_registers.training import monitor
 from vit_registers.training.batches import batches
 from vit_registers.training.distributed import Processes, joined
@@ -68,8 +68,7 @@ def run(cfg: TrainConfig, data: Path, out: Path) -> None:
 
 def _run(cfg: TrainConfig, manifest: Manifest, out: Path, processes: Processes) -> None:
     source, checkpoint = batches(cfg, manifest), out / "checkpoint.pt"
-    code = code_digest.code(__name__)
-    key = digest([cfg.model_dump(mode="json"), manifest.sha256, code])
+    key = digest([cfg.model_dump(mode="json"), manifest.sha256, code(f"{__name__}:run", cfg)])
     training = Training(cfg, len(manifest.classes), source.per_epoch, key, processes)
     training.resume(checkpoint)
     if processes.is_main and not training.step:

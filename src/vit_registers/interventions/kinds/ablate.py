@@ -178,9 +178,9 @@ class Ablation(Applied):
         """Output (b, t, d) of block ``layer`` with the tokens ablated."""
         import torch
 
-        from vit_registers.forward import rows
+        from vit_registers.forward.reading import rows_of_batch
 
-        of = rows.current(len(output)) if self.how.by != "zero" or self.how.tokens == "patches" else ()
+        of = rows_of_batch(len(output)) if self.how.by != "zero" or self.how.tokens == "patches" else ()
         at = self._positions(layout, len(output), of)  # (b, k)
         images = torch.arange(len(output))[:, None]
         output = output.clone()

@@ -13,7 +13,8 @@ from vit_registers.params.bases import Intervention
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vit_registers.forward.tap import Attention, Edit
+    from vit_registers.forward.tap import Edit
+    from vit_registers.models.attention import Attention
     from vit_registers.models.backbone import Backbone
     from vit_registers.models.layout import TokenLayout
     from vit_registers.params.study import Params
