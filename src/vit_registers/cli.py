@@ -55,7 +55,7 @@ def _command(step: Step) -> Callable[..., None]:
 
 
 def _train(
-    model: AXES["model"],  # type: ignore[valid-type]
+    model: Annotated[str, typer.Option(help="Name under `models` in params.")],
     processes: Annotated[int, typer.Option(min=1, help="That share the training; as many as GPUs.")] = 1,
     params: ParamsFiles = None,
 ) -> None:

@@ -55,7 +55,12 @@ EXPERIMENT = Experiment(
         ),
     ),
     tables=(
-        Table(name="brightness_table", draw="views:table", shows=("mean_label",), caption="Labels, {{ settings.factor }} fold."),
+        Table(
+            name="brightness_table",
+            draw="views:table",
+            shows=("mean_label",),
+            caption="Labels, {{ settings.factor }} fold.",
+        ),
     ),
     figures=(
         Figure(
@@ -110,7 +115,7 @@ def figure(study: Study, arrays: Arrays) -> Figure:
     return drawn
 ''',
     "methods.tex.j2": "Brightness was multiplied by << settings.factor | setting >>.\n",
-    "results.tex.j2": "Table~\\ref{tab:brightness_table} says how bright << study.baselines | length >> models found the images.\n",
+    "results.tex.j2": "How bright << study.baselines | length >> models found the images: Table~\\ref{tab:brightness_table}.\n",
 }
 
 

@@ -35,8 +35,8 @@ def run(
     """Write the condition folders below ``out`` (results/features); those complete under the same key are kept.
 
     With ``registers`` (what detection wrote) the conditions are a pair's interventions: folders of others are pruned.
-    Beside the pair's folder <model>.json is written last, with a checksum of every condition. ``calibration``: activation
-    statistics for ablations.
+    Beside the pair's folder <model>.json is written last, with a checksum of every condition. ``calibration``:
+    activation statistics for ablations.
     """
     torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)

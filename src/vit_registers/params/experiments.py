@@ -52,7 +52,7 @@ class MeasureConfig(Strict):
 
 @dataclass(frozen=True)
 class FoundExperiments:
-    """Annotation of a field: a mapping of the names of experiments that are there to their params; absent ones are off."""
+    """Annotation of a field: the experiments that are there, with their params; absent ones are off."""
 
     package: str = "vit_registers.pipeline.experiment"
 

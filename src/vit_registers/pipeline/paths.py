@@ -1,4 +1,4 @@
-"""Where a study keeps what: everything below ``data/prepared/<study>`` and ``results/<study>``, so that none touches another."""
+"""Where a study keeps what: below ``data/prepared/<study>`` and ``results/<study>``, so that none touches another."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Paths:
         return self.registers / dataset / f"{model}.json"
 
     def measure(self, name: str, *axes: str) -> Path:
-        """What a measure wrote for one (data set, model), model, data set or study: rows.csv, images.parquet, arrays.npz."""
+        """What a measure wrote for one job: rows.csv, images.parquet, arrays.npz."""
         return self.results.joinpath("measures", name, *axes)
 
     def rows(self, measure: str) -> Path:

@@ -225,7 +225,7 @@ MAKING = (
     Step(
         name="calibrate",
         phase="ablation",
-        help="Means, deviations and resample sources of a model's block outputs, for interventions that replace tokens.",
+        help="Measure means and deviations of a model's block outputs, for interventions that replace tokens.",
         run="vit_registers.extraction.calibrate:run",
         axes=("dataset", "model"),
         jobs=lambda params: [axes for axes in _pairs(params.pairs()) if configs.ablate(params, **axes).calibrated],

@@ -1,4 +1,4 @@
-"""Jinja2 as the report uses it: prose that people edit, with the values of params and the numbers of the study in it."""
+"""Jinja2 as the report uses it: prose that people edit, with values of params and numbers of the study in it."""
 
 import re
 from collections.abc import Sequence

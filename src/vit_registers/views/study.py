@@ -159,7 +159,7 @@ class Study:
     def estimate(
         self, condition: Condition, metric: str, against: Condition | None = None, layer: int | None = None, **axes: Any
     ) -> Estimate:
-        """The number of a metric at some values of axes, over all seeds; where it goes by layer, at ``layer`` or the last.
+        """The number of a metric at some values of axes, over all seeds; by layer at ``layer``, or the last.
 
         ``against``: the paired difference from another condition of the data set. Rows of single seeds are passed over
         where there is one over all seeds.

@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
             name="lost_corloc",
             draw="tables:lost_corloc",
             shows=("corloc", "corloc_random_box", "corloc_centre_box"),
-            caption="CorLoc of LOST and of DINO-seg under every condition, on {{ dense_images }}; first, boxes that look "
-            "at no image. {{ estimates }}",
+            caption="CorLoc of LOST and of DINO-seg under every condition, on {{ dense_images }}; first, boxes that "
+            "look at no image. {{ estimates }}",
             size="footnotesize",
             long=True,
         ),
@@ -55,8 +55,8 @@ EXPERIMENT = Experiment(
             name="lost_sweep",
             draw="tables:lost_sweep",
             shows=("corloc_of_choice",),
-            caption="LOST under the setting chosen for each model: block, projection, what is done to similarities, and "
-            "what is added to them. Chosen on: CorLoc on the images to choose on, which flatters; others: the rest of "
+            caption="LOST under the setting chosen for each model: block, projection, what is done to similarities, "
+            "and what is added to them. Chosen on: CorLoc on the images to choose on, which flatters; others: the rest of "
             "{{ dense_images }}; default there: the setting of all conditions on the same images; gain: their paired "
             "difference. {{ estimates }}",
             size="footnotesize",
