@@ -52,6 +52,6 @@ class KindsIn:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Schema of the union."""
-        classes = list(dict.fromkeys(kinds(self.package, source).values()))
+        classes = list(dict.fromkeys(kinds(self.package, source).values())) or [source]
         union: Any = classes[0] if len(classes) == 1 else Annotated[reduce(or_, classes), Field(discriminator="kind")]
         return handler.generate_schema(union)

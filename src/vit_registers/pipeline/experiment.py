@@ -129,6 +129,8 @@ def found() -> dict[str, Found]:
         if module.ispkg:
             package = f"{PACKAGE}.{module.name}"
             loaded = importlib.import_module(package)
+            if not hasattr(loaded, "EXPERIMENT"):
+                continue
             everything.append(Found(module.name, package, Path(loaded.__path__[0]), loaded.EXPERIMENT))
     return {each.name: each for each in sorted(everything, key=lambda each: (each.experiment.order, each.name))}
 
