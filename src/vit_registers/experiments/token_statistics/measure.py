@@ -41,5 +41,5 @@ def run(cfg: Config, job: Job) -> None:
         grid_positions.measure(tokens, cfg.outlier_layer)
         job.keep(grid_positions.maps(tokens, cfg.outlier_layer), condition)
         if tokens.layout.registers:
-            register_maps.measure(tokens, manifest)
+            register_maps.measure(tokens, register_maps.objects(manifest, cached))
             job.keep(register_maps.maps(tokens, chosen), condition)

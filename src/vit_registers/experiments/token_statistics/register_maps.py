@@ -33,29 +33,20 @@ def on_object(maps: NDArray[np.float32], inside: Floats) -> Floats:
     return np.einsum("msp,mp->ms", paid, inside) / np.maximum(paid.sum(axis=2), 1e-12)
 
 
-def measure(tokens: Tokens, manifest: Manifest) -> None:
+def measure(tokens: Tokens, inside: Floats | None) -> None:
     """What registers look at, at the last block of a model that has some.
 
-    ``winning_registers``: those that attend most to a patch or more. The rest needs to know where the object is.
+    ``winning_registers``: those that attend most to a patch or more. Where the object is known, ``inside`` (m, p), its
+    share of the patches and that of each token's attention to patches. The spread of these shares over registers,
+    largest less smallest, is never negative and grows with the number of registers, so it is measured again with the
+    maps of the next image over the object of this one, which know nothing of it.
     """
-    last = tokens.last_maps()
-    won = winners(last[:, tokens.layout.register_slice])
+    last, layout = tokens.last_maps(), tokens.layout
+    won = winners(last[:, layout.register_slice])
     tokens.mean("winning_registers", np.array([len(np.unique(image)) for image in won]))
-    inside = objects(manifest, tokens.cached)
     if inside is None:
         tokens.rows.absent(["object_area"], NO_TRUTH, intervention=tokens.condition)
-    else:
-        _attention_on_object(tokens, last, inside)
-
-
-def _attention_on_object(tokens: Tokens, last: NDArray[np.float32], inside: Floats) -> None:
-    """The share of each token's attention that is on the object ``inside`` (m, p), next to the object's of the patches.
-
-    The spread of these shares over registers, largest less smallest, is never negative and grows with the number of
-    registers, so it is measured again with the maps of the next image over the object of this one, which know nothing
-    of it.
-    """
-    layout = tokens.layout
+        return
     shares, mismatched = on_object(last, inside), on_object(np.roll(last, -1, axis=0), inside)
     tokens.mean("object_area", inside.mean(axis=1))
     if layout.cls:
