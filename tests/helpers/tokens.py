@@ -18,7 +18,7 @@ from vit_registers.pipeline.job import Job
 
 M, L, GRID = 7, 3, (2, 3)  # dense images, layers, patches
 LIMIT = 12.0
-RESIZE, SIZE = 20, 16
+RESIZE, SIZE = 20, 18
 DENSE = np.arange(3, 3 + M)
 CONDITIONS = ["baseline", "append-2", "ttr-4"]
 REASON = "no artifacts found: 0.00% of the patches exceed 12"
@@ -103,7 +103,6 @@ class Made:
         self, model: str = "m", images: int = 2, outlier_layer: int = -1, conditions: list[str] = CONDITIONS
     ) -> Job:
         """Token statistics of a model."""
-        write_json(self.root / "registers/tiny" / f"{model}.json", {"threshold": LIMIT})
         cfg = Config(
             seed=0,
             dataset="tiny",
@@ -124,4 +123,5 @@ def one_model(root: Path, cls: int = 1, registers: int = 1) -> Made:
     made.add("m", "baseline", TokenLayout(cls, registers, GRID))
     made.add("m", "append-2", TokenLayout(cls, registers, GRID, appended=2))
     made.add("m", "ttr-4", None)
+    write_json(root / "registers/tiny/m.json", {"threshold": LIMIT})
     return made
