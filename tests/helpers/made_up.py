@@ -16,7 +16,7 @@ from vit_registers import params
 from vit_registers.core import table as metrics
 from vit_registers.core.files import digest, write_json
 from vit_registers.core.table import Metric
-from vit_registers.pipeline import configs as steps
+from vit_registers.pipeline import slices as steps
 
 ROOT = Path(__file__).parents[2]
 LAYERS, GRID, PIXELS, GALLERY = 6, (8, 8), 64, 4
@@ -79,13 +79,13 @@ class _Invented:
         self.grid = (6, 6) if self.resized else GRID
         self.parameters = 1e6 * (1 + len(model))
         self.planted = self.kind == "planted"
-        self.move = getattr(study.interventions.get(condition), "kind", "") == "test_time_registers"
+        self.move = getattr(study.interventions.get(condition), "kind", "") == "move"
         self.applies = self.planted or not self.move
         found = getattr(study.interventions.get(condition), "neurons", "") == "found"
         self.artifacts = self.planted and not (self.move and found)
         self.registers = getattr(study.models[model], "registers", 0)
         done = study.interventions.get(condition)
-        self.appended = done.appended if done is not None else 0
+        self.appended = done.tokens if isinstance(done, params.Append | params.MoveNeurons) else 0
         self.rng = np.random.default_rng(seed)
 
     def row(self, readout: str, metric: str, value: float | None, unit: str, n: int, **more: Any) -> Metric:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 # A training whose steps take a while, so that it can be killed between them.
 SLOW = """
 import pathlib, sys, time
-import vit_registers.training.loop as train, vit_registers.pipeline.slices as steps
+import vit_registers.training.loop as train, vit_registers.pipeline.configs as steps
 advance = train.Training.advance
 def slow(self, *step):
     time.sleep(0.1)

@@ -133,7 +133,9 @@ def test_labels_say_what_was_done(study: Study) -> None:
 
 def test_two_conditions_with_one_meaning_are_told_apart_by_their_keys(make_study: Callable[..., Any]) -> None:
     change = {
-        "interventions": {"same": {"kind": "test_time_registers", "tokens": 4, "neurons": "found", "max_over": "layer"}},
+        "interventions": {
+            "same": {"kind": "test_time_registers", "tokens": 4, "neurons": "found", "max_over": "layer"}
+        },
         "study": {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": ["ttr-4", "same"]}],
                   "detections": [], "comparisons": []},
     }  # fmt: skip

@@ -28,7 +28,7 @@ def summarise(params: Params, at: Paths) -> None:
 
 
 def headlines(rows: pd.DataFrame) -> dict[str, Any]:
-    """What ``dvc metrics`` shows: data set -> model -> intervention -> metric with its axes -> value, mean over seeds."""
+    """What ``dvc metrics`` shows: data set -> model -> intervention -> metric and axes -> value, mean over seeds."""
     nested: dict[str, Any] = {}
     wanted = [name for name, (_, metric) in experiment.metrics().items() if metric.headline]
     chosen = rows[rows["metric"].isin(wanted) & rows["layer"].isna() & rows["value"].notna()]

@@ -38,11 +38,11 @@ class Resources:
 class Measure:
     """A step that measures: one job for each combination of ``per`` on which the experiment runs.
 
-    ``run``: ``module:function`` below the experiment's package, called with the config and a ``Job`` (experiments/job.py).
-    ``config`` picks the job's part of params. ``metrics`` are the numbers that it makes, ``axes`` what they are
-    measured along beside the axes that every table has. ``images``: whether it keeps values by image, which are then compared
-    between conditions; ``arrays``: whether it keeps arrays for figures. ``where``: a model for which it does not hold
-    has no job.
+    ``run``: ``module:function`` below the experiment's package, called with the config and a ``Job``
+    (experiments/job.py). ``config`` picks the job's part of params. ``metrics`` are the numbers that it makes, ``axes``
+    what they are measured along beside the axes that every table has. ``images``: whether it keeps values by image,
+    which are then compared between conditions; ``arrays``: whether it keeps arrays for figures. ``where``: a model for
+    which it does not hold has no job.
     """
 
     name: str

@@ -1,11 +1,17 @@
 """What registers look at, against loops over images, tokens, patches and pixels."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from helpers.jobs import rows
+from vit_registers.core.stats import Bootstrap
 from vit_registers.data import targets as truth
 from vit_registers.data.transforms import Transform
-from vit_registers.experiments.token_statistics import register_maps as slots
+from vit_registers.experiments.token_statistics import register_maps
+from vit_registers.experiments.token_statistics.tokens import Tokens
 from vit_registers.models.layout import TokenLayout
 
 M, GRID = 5, (3, 4)
@@ -18,6 +24,19 @@ def made(cls, registers):
     return maps, inside, TokenLayout(cls, registers, GRID)
 
 
+def measured(maps, inside, layout):
+    """Rows by metric, group and item, from maps (m, cls + r, p) of one block."""
+    attention = np.zeros((len(maps), 1, layout.prefix, layout.length), np.float32)
+    attention[:, 0, :, layout.patch_slice] = maps
+    cached = SimpleNamespace(layout=layout, array={"attention": attention, "norms": attention[:, :, 0]}.__getitem__)
+    bootstrap = Bootstrap(len(maps), 100, 0.95, np.random.default_rng(0))
+    tokens = Tokens("baseline", cached, 1.0, bootstrap, rows("token_statistics", dataset="tiny", model="m"))
+    register_maps.measure(tokens, inside)
+    frame = tokens.rows.frame()
+    assert set(frame.loc[frame["value"].notna(), "n"]) == {len(maps)}
+    return {" ".join(map(str, row[["metric", "group", "item"]].dropna())): row["value"] for _, row in frame.iterrows()}
+
+
 def share(image, inside):
     return sum(a * b for a, b in zip(image, inside, strict=True)) / sum(image)
 
@@ -25,38 +44,35 @@ def share(image, inside):
 @pytest.mark.parametrize(("cls", "registers"), [(1, 1), (1, 4), (0, 3)])
 def test_every_number_is_that_of_a_loop(cls, registers):
     maps, inside, layout = made(cls, registers)
-    found = {slot.metric: slot.of_images for slot in slots.slots(maps, inside, layout)}
     tokens = range(cls + registers)
-    names = ["cls", *map(str, range(1, 99))] if cls else [str(i) for i in range(1, 99)]
-    expected = {f"object_attention[{names[t]}]": [share(maps[i, t], inside[i]) for i in range(M)] for t in tokens}
+    names = ["cls"] * cls + [f"registers {i}" for i in range(1, 99)]
+    expected = {f"object_attention {names[t]}": [share(maps[i, t], inside[i]) for i in range(M)] for t in tokens}
     expected["object_area"] = [sum(inside[i]) / 12 for i in range(M)]
     for metric, shift in (("object_spread", 0), ("object_spread_next_image", 1)):
         shares = [[share(maps[(i + shift) % M, t], inside[i]) for t in tokens if t >= cls] for i in range(M)]
         expected[metric] = [max(of_image) - min(of_image) for of_image in shares]
-    expected["winning"] = [
+    expected["winning_registers"] = [
         len({max(range(registers), key=lambda k, i=i, p=p: maps[i, cls + k, p]) for p in range(12)}) for i in range(M)
     ]
-    assert set(found) == set(expected)
-    for metric, values in expected.items():
-        np.testing.assert_allclose(found[metric], values, rtol=1e-5, atol=1e-9)
+    found = measured(maps, inside, layout)
+    assert found == {metric: pytest.approx(np.mean(values), rel=1e-5, abs=1e-9) for metric, values in expected.items()}
 
 
 def test_without_boxes_only_the_winners_are_counted():
     maps, _, layout = made(1, 4)
-    assert [slot.metric for slot in slots.slots(maps, None, layout)] == ["winning"]
+    found = measured(maps, None, layout)
+    assert [metric for metric, value in found.items() if pd.notna(value)] == ["winning_registers"]
 
 
 def test_registers_that_share_the_image_among_them_all_win_and_one_map_for_all_has_one_winner():
     layout = TokenLayout(1, 3, (1, 3))
+    inside = np.array([[1.0, 0.0, 0.0]])
     apart = np.concatenate([np.full((1, 3), 0.3), np.eye(3)])[None].astype(np.float32)
-    (winning, _, *_, spread, _) = slots.slots(apart, np.array([[1.0, 0.0, 0.0]]), layout)
-    assert winning.of_images == [3]
-    assert spread.of_images == [1.0]
-    assert slots.winners(apart[:, 1:]).tolist() == [[0, 1, 2]]
-    same = np.full((1, 4, 3), 0.2, np.float32)
-    (winning, _, *_, spread, _) = slots.slots(same, np.array([[1.0, 0.0, 0.0]]), layout)
-    assert winning.of_images == [1]
-    assert spread.of_images == [0.0]
+    found = measured(apart, inside, layout)
+    assert (found["winning_registers"], found["object_spread"]) == (3, 1.0)
+    assert register_maps.winners(apart[:, 1:]).tolist() == [[0, 1, 2]]
+    found = measured(np.full((1, 4, 3), 0.2, np.float32), inside, layout)
+    assert (found["winning_registers"], found["object_spread"]) == (1, 0.0)
 
 
 @pytest.mark.parametrize("boxes", [[[4, 2, 20, 17]], [[4, 2, 20, 17], [12, 10, 33, 24]], [[0, 0, 1, 24]]])

@@ -1,35 +1,38 @@
-"""Figures of numbers by layer and of distributions: norms, attention of [CLS], histograms of norms."""
+"""Figures of numbers by block and by size of models: norms, and where the attention of [CLS] goes."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from vit_registers.views import style
-from vit_registers.views.arrays import histogram
+from vit_registers.views.arrays import Arrays
 from vit_registers.views.study import Condition, Study
 
 _Dashes = Literal["-", "--", ":"]
 HIGHEST = 7.4  # inches of all rows of panels together
-STATISTICS: dict[str, tuple[str, _Dashes]] = {
-    "norm_median": ("median", "-"),
-    "norm_p99": ("99th percentile", "--"),
-    "norm_max": ("largest of an image, mean", ":"),
+STATISTICS: dict[str, tuple[str, _Dashes, str]] = {  # name, line, marker
+    "norm_median": ("median", "-", "o"),
+    "norm_p99": ("99th percentile", "--", "s"),
+    "norm_max": ("largest of an image, mean", ":", "^"),
 }
-SHARES = {
-    "cls_to_patches": ("patches", style.PATCHES),
-    "cls_to_registers": ("registers", style.REGISTERS),
-    "cls_to_appended": ("appended tokens", style.APPENDED),
-    "cls_to_cls": ("[CLS] itself", style.ITSELF),
+TARGETS = {
+    "patches": ("patches", style.PATCHES),
+    "registers": ("registers", style.REGISTERS),
+    "appended": ("appended tokens", style.APPENDED),
+    "cls": ("[CLS] itself", style.ITSELF),
 }
+
+
+def measured(study: Study, conditions: Sequence[Condition]) -> list[Condition]:
+    """Those of some conditions whose tokens were measured: an experiment need not run on all of a study."""
+    return [c for c in conditions if len(study.series(c, "norm_median"))]
 
 
 def sections(study: Study) -> list[list[Condition]]:
@@ -37,14 +40,14 @@ def sections(study: Study) -> list[list[Condition]]:
 
     A model that only serves as a control is shown as one.
     """
-    treated: list[Condition] = []
-    for before in study.treated:
+    moved: list[Condition] = []
+    for before in study.with_artifacts:
         after = study.after(before)
         control = study.control(after) if after else None
-        treated += [c for c in (control, before, after) if c is not None and c not in treated]
-    controls = {(c.dataset, c.model) for c in treated}
-    untreated = [c for c in study.untreated if (c.dataset, c.model) not in controls]
-    return [section for section in (untreated, treated) if section]
+        moved += [c for c in (control, before, after) if c is not None and c not in moved]
+    controls = {(c.dataset, c.model) for c in moved}
+    others = [c for c in study.without_artifacts if (c.dataset, c.model) not in controls]
+    return [section for section in (others, moved) if section]
 
 
 def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:
@@ -69,10 +72,10 @@ def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = Fal
     return figure, panels
 
 
-def _title(study: Study, condition: Condition) -> str:
+def title(study: Study, condition: Condition) -> str:
     """Model over condition; a model that is only shown as it is needs no second line."""
     model = study.model_label(condition)
-    return model if condition in study.untreated else f"{model}\n{study.conditions[condition.name]}"
+    return model if condition in study.without_artifacts else f"{model}\n{study.conditions[condition.name]}"
 
 
 def _blocks(axes: Axes, layers: Sequence[int]) -> None:
@@ -81,17 +84,20 @@ def _blocks(axes: Axes, layers: Sequence[int]) -> None:
     axes.set_xticks(list(layers)[::step])
 
 
-def norms_by_layer(study: Study, readouts: Path) -> Figure:
-    """Median, 99th percentile and largest patch norm by block."""
-    panels: list[tuple[str, list[tuple[Condition, str, str]]]] = []
-    measured = [c for c in study.untreated if len(study.series(c, "norms", "norm_median"))]
-    other = [c for c in measured if c.model in study.cfg.sizes or c.model in study.cfg.resized]
-    usual = [c for c in measured if c not in other]
-    for title, shown in (("Models as they are", usual), ("Of another size, as they are", other)):
-        colors = style.ordered(len(shown))
-        if shown:
-            panels.append((title, [(c, color, study.model_label(c)) for c, color in zip(shown, colors, strict=True)]))
-    for before in study.treated:
+Line = tuple[Condition, str, str]  # what is drawn, colour, label
+
+
+def _norm_panels(study: Study) -> list[tuple[str, list[Line]]]:
+    """Title and lines of every panel: models as they are, those of another size, and each with artifacts."""
+    panels: list[tuple[str, list[Line]]] = []
+    shown = measured(study, study.without_artifacts)
+    other = [c for c in shown if c.model in study.plan.other_size or c.model in study.plan.resized]
+    usual = [c for c in shown if c not in other]
+    for heading, conditions in (("Models as they are", usual), ("Of another size, as they are", other)):
+        colors = style.ordered(len(conditions))
+        lines = [(c, color, study.model_label(c)) for c, color in zip(conditions, colors, strict=True)]
+        panels += [(heading, lines)] if lines else []
+    for before in study.with_artifacts:
         after = study.after(before)
         control = study.control(after) if after else None
         lines = [(before, style.BEFORE, f"before: {study.conditions[before.name]}")]
@@ -100,53 +106,59 @@ def norms_by_layer(study: Study, readouts: Path) -> Figure:
         if control:
             lines.append((control, style.CONTROL, f"control: {study.label(control)}"))
         panels.append((study.model_label(before), lines))
+    return panels
+
+
+def norms_by_layer(study: Study, arrays: Arrays) -> Figure:
+    """Median, 99th percentile and largest patch norm by block."""
+    panels = _norm_panels(study)
     if not panels:
         return style.message("no norms were measured")
     figure, axes = grid([len(panels)], 2.9, most=3)
-    for panel, (title, lines) in zip(axes, panels, strict=True):
+    for panel, (heading, lines) in zip(axes, panels, strict=True):
         handles = []
         for condition, color, label in lines:
             # the control is drawn broad and pale, so that a line that falls on it leaves it to be seen
             control_line = color == style.CONTROL
             look = {"linewidth": 3.2, "alpha": 0.35, "zorder": 1} if control_line else {"zorder": 2}
-            for metric, (_, dashes) in STATISTICS.items():
-                series = study.series(condition, "norms", metric)
+            for metric, (_, dashes, _) in STATISTICS.items():
+                series = study.series(condition, metric)
                 panel.plot(series.index, series.to_numpy(), dashes, color=color, **look)
-            _blocks(panel, list(study.series(condition, "norms", "norm_median").index))
+            _blocks(panel, list(study.series(condition, "norm_median").index))
             handles.append(Line2D([], [], color=color, label=label, **look))
-        panel.set(title=title, xlabel="block", yscale="log")
+        panel.set(title=heading, xlabel="block", yscale="log")
         panel.tick_params(labelbottom=True)  # a legend stands between it and the panel below
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), handlelength=1.4)
     axes[0].set_ylabel("L2 norm of patch tokens")
-    handles = [Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes in STATISTICS.values()]
+    handles = [Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes, _ in STATISTICS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 
-def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
+def cls_attention_by_layer(study: Study, arrays: Arrays) -> Figure:
     """Where the attention of [CLS] goes, by block, as shares of one; and its largest weight on one patch."""
-    shown = [[c for c in s if len(study.series(c, "attention", "cls_to_patches"))] for s in sections(study)]
+    shown = [[c for c in s if len(study.series(c, "cls_attention_peak"))] for s in sections(study)]
     shown = [section for section in shown if section]
     if not shown:
         return style.message("no attention of a [CLS] token was measured")
     figure, axes = grid([len(section) for section in shown], 1.45)
     for panel, condition in zip(axes, itertools.chain(*shown), strict=True):
-        shares = {name: study.series(condition, "attention", name) for name in SHARES}
-        layers = shares["cls_to_patches"].index
+        peak = study.series(condition, "cls_attention_peak")
+        layers = peak.index
         bottom = np.zeros(len(layers))
-        for name, (_, color) in SHARES.items():
-            heights = shares[name].reindex(layers, fill_value=0.0).to_numpy()
+        for target, (_, color) in TARGETS.items():
+            series = study.series(condition, "attention", group="cls", target=target)
+            heights = series.reindex(layers, fill_value=0.0).to_numpy()
             panel.bar(layers, heights, bottom=bottom, width=1.0, color=color, edgecolor="white", linewidth=0.4)
             bottom += heights
-        peak = study.series(condition, "attention", "cls_peak")
-        panel.plot(peak.index, peak.to_numpy(), "o-", color="black", markersize=2.2, linewidth=0.8)
-        panel.set(title=_title(study, condition), ylim=(0, 1), xlim=(layers.min() - 0.5, layers.max() + 0.5))
+        panel.plot(layers, peak.to_numpy(), "o-", color="black", markersize=2.2, linewidth=0.8)
+        panel.set(title=title(study, condition), ylim=(0, 1), xlim=(layers.min() - 0.5, layers.max() + 0.5))
         panel.grid(False)
         _blocks(panel, list(layers))
     figure.supxlabel("block", fontsize=7)
     figure.supylabel("attention of [CLS]", fontsize=7)
-    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in SHARES.values()]
+    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TARGETS.values()]
     handles.append(
         Line2D([], [], color="black", marker="o", markersize=2.2, linewidth=0.8, label="largest on one patch")
     )
@@ -154,71 +166,36 @@ def cls_attention_by_layer(study: Study, readouts: Path) -> Figure:
     return figure
 
 
-TOKENS = {
-    "patches": ("patches", style.PATCHES),
-    "registers": ("registers", style.REGISTERS),
-    "appended": ("appended tokens", style.APPENDED),
-}
+def _without_registers(study: Study, condition: Condition) -> bool:
+    """Whether a model is as its training left it, at its own size, and has no registers."""
+    registers = len(study.series(condition, "norm_mean", group="registers"))
+    return study.is_natural(condition.model) and condition.model not in study.plan.resized and not registers
 
 
-def _steps(axes: Axes, counts: pd.DataFrame, color: str, filled: bool) -> None:
-    """A histogram as a step line: share of the tokens of its type in each bin. Bins without tokens have no row."""
-    counts = counts.sort_values("bin_left")
-    left, right = counts["bin_left"].to_numpy(), counts["bin_right"].to_numpy()
-    shares = counts["count"].to_numpy() / counts["count"].sum()
-    gaps = np.flatnonzero(right[:-1] < left[1:])  # bins before which a stretch of empty ones ends
-    edges = np.insert(np.append(left, right[-1]), gaps + 1, right[gaps])
-    look = {"linewidth": 0.0} if filled else {"linewidth": 0.8, "edgecolor": color}
-    axes.stairs(
-        np.insert(shares, gaps + 1, 0.0), edges, fill=True, facecolor=f"{color}{'ff' if filled else '77'}", **look
-    )
-
-
-def _distributions(study: Study, readouts: Path, quantity: str) -> tuple[Figure, dict[Condition, Axes]] | None:
-    """Histograms of the types of tokens at the last block, a panel per condition; None where nothing was measured."""
-    tables = {c: histogram(readouts, c, quantity) for section in sections(study) for c in section}
-    shown = [[c for c in section if len(tables[c])] for section in sections(study)]
-    shown = [section for section in shown if section]
+def norms_by_size(study: Study, arrays: Arrays) -> Figure:
+    """Median, 99th percentile and largest patch norm at the outlier layer by number of parameters, no registers."""
+    conditions = [c for c in measured(study, study.baselines) if _without_registers(study, c)]
+    sizes = {c: study.estimate(c, "parameters").value for c in conditions}
+    shown = sorted((size, c) for c, size in sizes.items() if size is not None)
     if not shown:
-        return None
-    figure, axes = grid([len(section) for section in shown], 1.45, sharex=True)
-    panels = dict(zip(itertools.chain(*shown), axes, strict=True))
-    for condition, panel in panels.items():
-        table = tables[condition]
-        for name, (_, color) in TOKENS.items():
-            counts = table[table["token"] == name]
-            if counts["count"].sum():
-                _steps(panel, counts, color, filled=name == "patches")
-        panel.set(title=_title(study, condition), xscale="log", yscale="log")
-    figure.supylabel("share of tokens", fontsize=7)
-    return figure, panels
-
-
-def norm_distributions(study: Study, readouts: Path) -> Figure:
-    """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
-    drawn = _distributions(study, readouts, "norm")
-    if drawn is None:
-        return style.message("no norms were measured")
-    figure, panels = drawn
-    for condition, panel in panels.items():
-        threshold = study.estimate(Condition(condition.dataset, condition.model), "detection", "threshold").value
-        if threshold is not None:
-            panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
-        style.plain_log(panel.xaxis, (1.0, 3.0))
-    figure.supxlabel("L2 norm at the last block", fontsize=7)
-    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
-    handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="threshold"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return figure
-
-
-def attention_distributions(study: Study, readouts: Path) -> Figure:
-    """Histograms of the attention that [CLS] gives to single tokens at the last block, by type of token."""
-    drawn = _distributions(study, readouts, "attention")
-    if drawn is None:
-        return style.message("no attention of a [CLS] token was measured")
-    figure, _ = drawn
-    figure.supxlabel("share of the attention of [CLS] on one token at the last block", fontsize=7)
-    handles = [Patch(color=color, label=text) for text, color in TOKENS.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        return style.message("no model of this study is without registers and planting")
+    figure = Figure(figsize=(style.WIDTH, 2.4), layout="constrained")
+    axes = figure.subplots()
+    models = []
+    for (size, condition), color in zip(shown, style.ordered(len(shown)), strict=True):
+        layer = study.estimate(condition, "outlier_layer").value
+        at = int(layer) if layer is not None else None
+        norms = [study.estimate(condition, metric, layer=at).value for metric in STATISTICS]
+        axes.plot([size] * len(norms), [value or float("nan") for value in norms], color=color, linewidth=0.8)
+        for (_, _, marker), value in zip(STATISTICS.values(), norms, strict=True):
+            axes.plot([size], [value or float("nan")], marker, color=color, markersize=4)
+        label = f"{study.model_label(condition)} ({size / 1e6:.3g} M)"
+        models.append(Line2D([], [], color=color, marker="o", markersize=4, linewidth=0.8, label=label))
+    axes.set(xlabel="parameters", ylabel="L2 norm of patch tokens", xscale="log", yscale="log")
+    axes.margins(x=0.15, y=0.15)
+    style.plain_log(axes.xaxis, (1.0, 2.0, 5.0))
+    style.plain_log(axes.yaxis, (1.0, 2.0, 3.0, 5.0, 7.0))
+    looks = [(text, marker) for text, _, marker in STATISTICS.values()]
+    kinds = [Line2D([], [], color="#444444", marker=m, markersize=4, linestyle="", label=text) for text, m in looks]
+    figure.legend(handles=[*kinds, *models], loc="outside right upper")
     return figure

@@ -1,56 +1,67 @@
 """Which grid positions are artifacts, and how large norms are there (Fig. 10 of darcet2024)."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vit_registers.core.stats import Bootstrap
-from vit_registers.core.table import Metric
-from vit_registers.models.layout import TokenLayout
+from vit_registers.experiments.token_statistics.tokens import Arrays, Tokens
+
+NONE_ABOVE = "no patch exceeds the threshold"
 
 
-def by_position(norms: np.ndarray, limit: float, layout: TokenLayout) -> dict[str, np.ndarray]:
-    """Maps (h, w) float32 over images, from norms (m, t) of one block: how often ``limit`` is exceeded, and means."""
-    patches = norms[:, layout.patch_slice].reshape(-1, *layout.grid)
+def maps(tokens: Tokens, layer: int) -> Arrays:
+    """Over images, at a block: how often each position exceeds the limit, and its mean norm; (h, w) float32 each."""
+    norms = _on_grid(tokens, layer)
     return {
-        "artifact_rate": (patches > limit).mean(axis=0).astype(np.float32),
-        "norm_by_position": patches.mean(axis=0, dtype=np.float64).astype(np.float32),
+        "artifact_rate": (norms > tokens.limit).mean(axis=0).astype(np.float32),
+        "norm_by_position": norms.mean(axis=0, dtype=np.float64).astype(np.float32),
     }
 
 
-def on_border(grid: tuple[int, int]) -> np.ndarray:
-    """Whether a position is at the edge of the image: bool (h, w)."""
+def on_border(grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether a position is at the edge of the image: (h, w)."""
     border = np.ones(grid, dtype=bool)
     border[1:-1, 1:-1] = False
     return border
 
 
-def rows(
-    where: tuple[str, str, str], norms: np.ndarray, limit: float, layout: TokenLayout, layer: int, bootstrap: Bootstrap
-) -> list[Metric]:
-    """Rows of readout ``positions`` from norms (m, t) of block ``layer``; ``where``: model, data set, condition.
+def measure(tokens: Tokens, layer: int) -> None:
+    """How often the position that is most often an artifact is one, and how many artifacts are on the border.
 
-    The highest rate of a position is chosen on the images that its interval is over, and flatters accordingly. The
-    share of artifacts on the border compares with that of positions there; its interval is over images, which are
-    drawn with all their artifacts.
+    That position is chosen on the images that its interval is over, and flatters accordingly. The share of artifacts on
+    the border compares with that of positions there.
     """
-
-    def row(metric: str, value: float | None, unit: str, n: int, **more: float | str) -> Metric:
-        return Metric(*where, "positions", metric, value, unit, n, layer=layer, **more)  # type: ignore[arg-type]
-
-    above = (norms[:, layout.patch_slice] > limit).reshape(-1, *layout.grid)  # (m, h, w)
-    border, n = on_border(layout.grid), len(above)
-    found = [row("border_positions", float(border.mean()), "share of positions", border.size)]
+    layer %= len(tokens.layers)
+    above = _on_grid(tokens, layer) > tokens.limit  # (m, h, w)
+    border = on_border(tokens.layout.grid)
+    tokens.rows.add("border_positions", float(border.mean()), border.size, intervention=tokens.condition, layer=layer)
     if not above.any():
-        absent = [("artifact_rate_max", "share of images"), ("artifacts_on_border", "share of artifacts")]
-        return found + [row(metric, None, unit, n, note="no patch exceeds the threshold") for metric, unit in absent]
+        tokens.rows.absent(
+            ["artifact_rate_max", "artifacts_on_border"], NONE_ABOVE, intervention=tokens.condition, layer=layer
+        )
+        return
     rates = above.mean(axis=0)
     y, x = (int(i) for i in np.unravel_index(rates.argmax(), rates.shape))
-    low, high = bootstrap.interval(above[:, y, x].astype(float))
-    at = f"row {y}, column {x}, both from 0"
-    found.append(row("artifact_rate_max", float(rates[y, x]), "share of images", n, low=low, high=high, note=at))
+    tokens.mean("artifact_rate_max", above[:, y, x], layer=layer, grid_row=y, grid_column=x)
+    _artifacts_on_border(tokens, above, border, layer)
+
+
+def _artifacts_on_border(tokens: Tokens, above: NDArray[np.bool_], border: NDArray[np.bool_], layer: int) -> None:
+    """A share of all artifacts; its interval is over images, which are drawn with all their artifacts."""
     count, edge = above.sum(axis=(1, 2)).astype(float), above[:, border].sum(axis=1).astype(float)
-    drawn = bootstrap.means(count)
-    shares = np.divide(bootstrap.means(edge), drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
-    low, high = (float(side) for side in np.nanquantile(shares, bootstrap.tails))
-    images = int((count > 0).sum())
-    value = float(edge.sum() / count.sum())
-    return [*found, row("artifacts_on_border", value, "share of artifacts", images, low=low, high=high)]
+    drawn = tokens.resampled.means(count)
+    shares = np.divide(tokens.resampled.means(edge), drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+    low, high = (float(side) for side in np.nanquantile(shares, tokens.resampled.tails))
+    tokens.rows.add(
+        "artifacts_on_border",
+        float(edge.sum() / count.sum()),
+        int((count > 0).sum()),
+        low=low,
+        high=high,
+        intervention=tokens.condition,
+        layer=layer,
+    )
+
+
+def _on_grid(tokens: Tokens, layer: int) -> NDArray[np.float32]:
+    """Norms of patches at a block, on the grid: (m, h, w)."""
+    return tokens.norms[:, layer][:, tokens.layout.patch_slice].reshape(-1, *tokens.layout.grid)

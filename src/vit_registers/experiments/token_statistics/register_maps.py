@@ -1,24 +1,13 @@
-"""Whether registers look at different regions, as slots would, although nothing makes them (darcet2024, Fig. 9)."""
-
-from dataclasses import dataclass
+"""Do registers specialise to regions, like slots, without being trained to (darcet2024, Fig. 9)?"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import covered, has_boxes, target_boxes
+from vit_registers.data.targets import NO_BOXES, covered, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats, Transform
+from vit_registers.experiments.token_statistics.tokens import Arrays, Tokens
 from vit_registers.extraction.store import Features
-from vit_registers.models.layout import TokenLayout
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One number of every image (m,), to be averaged."""
-
-    metric: str
-    of_images: Floats
-    unit: str
 
 
 def winners(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -44,24 +33,33 @@ def on_object(maps: NDArray[np.float32], inside: Floats) -> Floats:
     return np.einsum("msp,mp->ms", paid, inside) / np.maximum(paid.sum(axis=2), 1e-12)
 
 
-def slots(maps: NDArray[np.float32], inside: Floats | None, layout: TokenLayout) -> list[Slot]:
-    """What is measured of maps (m, cls + r, p) at one block of a model with registers.
+def measure(tokens: Tokens, inside: Floats | None) -> None:
+    """What registers look at, at the last block of a model that has some.
 
-    ``winning``: registers that attend most to a patch or more. Where the object is known, its share of the patches
-    (``object_area``), the share of each token's attention that is on it, registers counted from 1, and the spread of
-    these over registers, largest less smallest. Spread is never negative and grows with the number of registers, so it
-    is measured again with the maps of the next image over the object of this one, which know nothing of it.
+    ``winning_registers``: those that attend most to a patch or more. Where the object is known, ``inside`` (m, p), its
+    share of the patches and that of each token's attention to patches. The spread of these shares over registers,
+    largest less smallest, is never negative and grows with the number of registers, so it is measured again with the
+    maps of the next image over the object of this one, which know nothing of it.
     """
-    registers = maps[:, layout.register_slice]
-    won = winners(registers)
-    count = np.array([len(np.unique(image)) for image in won], dtype=np.float64)
-    found = [Slot("winning", count, "registers")]
+    last, layout = tokens.last_maps(), tokens.layout
+    won = winners(last[:, layout.register_slice])
+    tokens.mean("winning_registers", np.array([len(np.unique(image)) for image in won]))
     if inside is None:
-        return found
-    names = [*["cls"] * layout.cls, *(str(i + 1) for i in range(layout.registers))]
-    shares, strange = on_object(maps, inside), on_object(np.roll(maps, -1, axis=0), inside)
-    found.append(Slot("object_area", inside.mean(axis=1), "fraction"))
-    found += [Slot(f"object_attention[{name}]", shares[:, i], "fraction") for i, name in enumerate(names)]
-    for metric, of in (("object_spread", shares), ("object_spread_next_image", strange)):
-        found.append(Slot(metric, np.ptp(of[:, layout.register_slice], axis=1), "fraction"))
-    return found
+        tokens.rows.absent(["object_area"], NO_BOXES, intervention=tokens.condition)
+        return
+    shares, mismatched = on_object(last, inside), on_object(np.roll(last, -1, axis=0), inside)
+    tokens.mean("object_area", inside.mean(axis=1))
+    if layout.cls:
+        tokens.mean("object_attention", shares[:, 0], group="cls")
+    for register, of_images in enumerate(shares[:, layout.register_slice].T, start=1):
+        tokens.mean("object_attention", of_images, group="registers", item=register)
+    for metric, of_tokens in (("object_spread", shares), ("object_spread_next_image", mismatched)):
+        tokens.mean(metric, np.ptp(of_tokens[:, layout.register_slice], axis=1))
+
+
+def maps(tokens: Tokens, chosen: NDArray[np.int64]) -> Arrays:
+    """``focus``: mean maps over images on the grid (cls + r, h, w); ``winners`` of the ``chosen`` images (g, h, w)."""
+    last, layout = tokens.last_maps(), tokens.layout
+    focus = last.mean(axis=0, dtype=np.float64).astype(np.float32)
+    won = winners(last[chosen][:, layout.register_slice])
+    return {"focus": focus.reshape(-1, *layout.grid), "winners": won.reshape(-1, *layout.grid)}
