@@ -27,6 +27,8 @@ def test_methods_and_results_of_every_study(params: Params) -> None:
     for kind, name in re.findall(r"\\ref{(tab|fig):(\w+)}", methods + results):
         assert name in VIEWS[kind], f"{kind}:{name} is a label of nothing"
         assert name in shown, f"{kind}:{name} is not in this report; guard it by `'{name}' in shown`, or use \\see..."
+    headings = re.findall(r"\\paragraph{([^}]*)}", methods)
+    assert len(headings) == len(set(headings)), "two experiments, or one and the general part, tell the same"
     for word in ("None", "True", "False", "<<", "<%", "undefined"):
         assert not re.search(rf"(?<!\w){word}(?!\w)", methods + results), word
     for name in params.experiment_names:
