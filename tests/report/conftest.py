@@ -1,5 +1,12 @@
-"""A made-up study with the files that measures leave."""
+"""Every study of the repository in turn."""
 
-from helpers.made_up import embedded, make_study
+import pytest
 
-__all__ = ["embedded", "make_study"]
+from helpers.studies import STUDIES, load
+from vit_registers.params.study import Params
+
+
+@pytest.fixture(params=STUDIES)
+def params(request: pytest.FixtureRequest) -> Params:
+    """A study of the repository."""
+    return load(request.param)

@@ -1,181 +1,130 @@
-"""Numbers, sentences made of them, methods and versions, for ``report/report.tex`` to \\input.
+"""Macros for the frame of the report: its title, what it counts, the findings in its abstract, and its conditions.
 
-The report's prose is written by people and holds no number. What it needs comes as macros: single values, sentences
-whose number of parts depends on the study, and conditions (``\\ifplanted``) for what not every study has.
+The frame is written by people and holds no number. Sentences about single experiments are in the folders of these.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vit_registers.core import table as tidy
-from vit_registers.core.files import canonical, read_json, write_text
+from vit_registers.core.files import read_json
 from vit_registers.core.prose import count, escape, joined, plural
-from vit_registers.params import GeneratedDataset, Params
-from vit_registers.pipeline import configs as steps
-from vit_registers.pipeline.configs import ReportStep
-from vit_registers.report import methods, versions
-from vit_registers.views.latex_text import estimate, number, probability
-from vit_registers.views.study import NONE_FOUND, Condition, Estimate, Study
+from vit_registers.params.study import Params
+from vit_registers.pipeline.paths import Paths
+from vit_registers.report.facts import facts
+from vit_registers.report.templates import latex
+from vit_registers.views.study import Condition, Estimate, Study
+
+HERE = Path(__file__).parent
+# Classification of the abstract: the linear probe on [CLS], its head trained anew under every condition.
+PROBE = {"feature": "cls", "head": "refitted"}
 
 
-def _percent(cell: Estimate, decimals: int = 1) -> str:
-    """A share in percent with its interval, or that it is missing."""
-    if cell.value is None:
-        return "not measured"
-    text = estimate(cell, decimals=decimals)
-    return text.replace(" [", r"\,\% [", 1) if " [" in text else text + r"\,\%"
+@dataclass(frozen=True)
+class Repair:
+    """A metric before and after test-time registers and in the control; the paired difference of after and control."""
+
+    before: Estimate
+    after: Estimate
+    control: Estimate
+    difference: Estimate
 
 
-def _models(study: Study, number: int) -> str:
+def _repair(study: Study, before: Condition, after: Condition, metric: str, axes: dict[str, Any]) -> Repair:
+    control, nothing = study.control(after), Estimate(None)
+    return Repair(
+        before=study.estimate(before, metric, **axes),
+        after=study.estimate(after, metric, **axes),
+        control=nothing if control is None else study.estimate(control, metric, **axes),
+        difference=nothing if control is None else study.estimate(after, metric, against=control, **axes),
+    )
+
+
+def _repairs(study: Study) -> list[dict[str, Any]]:
+    """What test-time registers did to every model with artifacts; without those whose images have no boxes."""
+    found = []
+    for before in study.with_artifacts:
+        after = study.after(before)
+        if after is None:
+            continue
+        corloc = _repair(study, before, after, "corloc", {"head": "lost"})
+        if corloc.before.value is None or corloc.after.value is None:
+            continue
+        control = study.control(after)
+        cleared = [c for c in study.treatments(before.dataset, before.model) if study.tokens(c) == 0]
+        found.append(
+            {
+                "model": escape(study.model_label(before)),
+                "done": escape(study.conditions[after.name]),
+                "control": None if control is None else escape(study.label(control)),
+                "corloc": corloc,
+                "cleared": [
+                    {"done": escape(study.conditions[c.name]), "corloc": study.estimate(c, "corloc", head="lost")}
+                    for c in cleared
+                ],
+                "top1": _repair(study, before, after, "top1", PROBE),
+            }
+        )
+    return found
+
+
+def _detected(study: Study, condition: Condition) -> dict[str, Any]:
+    """What detection found in a model as it is."""
+    return {
+        "model": escape(study.model_label(condition)),
+        "planted": study.plan.kinds[condition.model] == "planted",
+        "artifacts": study.estimate(condition, "detected_artifact_share"),
+        "images": study.estimate(condition, "images_affected"),
+        "precision": study.estimate(condition, "neuron_precision"),
+        "recall": study.estimate(condition, "neuron_recall"),
+    }
+
+
+def findings(params: Params, study: Study) -> str:
+    """The findings in the abstract: where artifacts are, whether detection is right, what test-time registers undo."""
+    natural = [_detected(study, c) for c in study.baselines if study.is_natural(c.model)]
+    in_natural = [_detected(study, c) for c in study.baselines if study.is_natural(c.model) and study.found(c)]
+    shares = [each["artifacts"] for each in natural if each["artifacts"].value is not None]
+    detected = [(_detected(study, c), study.found(c)) for c in study.baselines]
+    text = latex(
+        HERE / "findings.tex.j2",
+        natural=natural,
+        natural_found=in_natural,
+        highest=max(shares, key=lambda share: share.value, default=Estimate(None)),
+        with_artifacts=[each for each, found in detected if found],
+        planted_not_found=[each for each, found in detected if not found and each["planted"]],
+        repairs=_repairs(study),
+        moved=facts(params)["moved"],
+        pairs=lambda number: _pairs(study, number),
+    )
+    return " ".join(text.split()).replace(" ,", ",").replace(" ;", ";").replace(" .", ".")
+
+
+def _pairs(study: Study, number: int) -> str:
     """So many models; a model on two data sets counts as two pairs."""
     return plural(number, "model") if len(study.datasets) == 1 else f"{plural(number, 'pair')} of model and data set"
 
 
-def _natural_text(study: Study) -> str:
-    """Whether the models that nothing was planted in have artifacts."""
-    natural = [c for c in study.baselines if study.nature(c.model) not in ("tagged", "planted")]
-    if not natural:
-        return ""
-    found = [c for c in natural if study.found(c)]
-    shares = [study.estimate(c, "detection", "artifact_share") for c in natural]
-    highest = max((s for s in shares if s.value is not None), key=lambda s: s.value or 0.0, default=Estimate(None))
-    among = f"In {_models(study, len(natural))} without planting"
-    if not found:
-        return f"{among}: {NONE_FOUND} (largest share of artifact patches {_percent(highest, 2)})."
-    labels = joined([escape(study.model_label(c)) for c in found])
-    return f"{among}: artifacts found in {len(found)} ({labels})."
-
-
-def _artifacts_text(study: Study) -> str:
-    """Share of artifacts of every model that has them; for planted ones whether the planted neurons were found."""
-    sentences = []
-    for condition in study.baselines:
-        planted = study.nature(condition.model) == "planted"
-        name = escape(study.model_label(condition))
-        if not study.found(condition):
-            if planted:
-                sentences.append(f"In the planted model {name}: {NONE_FOUND}.")
-            continue
-        share = study.estimate(condition, "detection", "artifact_share")
-        images = study.estimate(condition, "detection", "images_affected")
-        sentence = f"In {name}, {_percent(share, 2)} of the patches are artifacts"
-        if images.value is not None:
-            sentence += rf", in {number(images.value, images.unit)}\,\% of the images"
-        precision, recall = (study.estimate(condition, "detection", metric) for metric in ("precision", "recall"))
-        if planted and precision.value is not None and recall.value is not None:
-            sentence += (
-                f"; detection finds the planted neurons with precision {number(precision.value, precision.unit)}"
-                rf"\,\% and recall {number(recall.value, recall.unit)}\,\%"
-            )
-        sentences.append(sentence + ".")
-    return " ".join(sentences)
-
-
-def _difference(study: Study, a: Condition, b: Condition, readout: str, metric: str) -> str:
-    """The paired difference in parentheses where the study has it."""
-    reference = f"{b.model}/{b.name}"
-    cell = study.estimate(a, readout, f"{metric}_difference", reference=reference)
-    if cell.value is None:
-        return ""
-    p = "" if cell.p is None else f", $p = {probability(cell.p)}$".replace("= $<$", "< ")
-    return f"; paired difference {estimate(cell, signed=True)} points{p}"
-
-
-_CORLOC = ("lost", "corloc", "CorLoc")
-_TOP1 = ("probe[cls]", "top1", "Top-1 of the [CLS] probe")
-
-
-def _repair_text(study: Study, readouts: Sequence[tuple[str, str, str]]) -> str:
-    """Measurements before and after test-time registers, and in the control."""
-    sentences = []
-    for before in study.treated:
-        after = study.after(before)
-        if after is None:
-            continue
-        control = study.control(after)
-        for readout, metric, name in readouts:
-            first, then = (study.estimate(c, readout, metric) for c in (before, after))
-            if first.value is None or then.value is None:
-                continue
-            done = escape(study.conditions[after.name])
-            sentence = (
-                f"{name} in {escape(study.model_label(before))} is {_percent(first)} as it is and {_percent(then)}"
-            )
-            sentence += f" with {done}"
-            if control is not None:
-                against = _percent(study.estimate(control, readout, metric))
-                sentence += f", against {against} in the control ({escape(study.label(control))})"
-                sentence += _difference(study, after, control, readout, metric)
-            sentences.append(sentence + ".")
-    return " ".join(sentences) or f"Test-time registers had nothing to move: {NONE_FOUND}."
-
-
-def _data_text(params: Params, data: Path) -> str:
+def data(params: Params, at: Paths) -> str:
     """Every data set of the runs with its images per split."""
     texts = []
-    for name in dict.fromkeys(run.dataset for run in params.study.runs):
-        card = read_json(data / name / "dataset.json")
-        splits = joined(
-            [
-                f"{count(images)} {escape(split)}"
-                for split, images in sorted(card["images"].items(), key=lambda item: -item[1])
-            ]
-        )
-        made = "generated " if isinstance(params.datasets[name], GeneratedDataset) else ""
-        texts.append(rf"the {made}data set \texttt{{{escape(name)}}} ({splits} images)")
+    for name in facts(params)["datasets"]:
+        images = read_json(at.dataset(name) / "dataset.json")["images"]
+        splits = [f"{count(n)} {escape(split)}" for split, n in sorted(images.items(), key=lambda item: -item[1])]
+        drawn = "generated " if params.datasets[name].generated else ""
+        texts.append(rf"the {drawn}data set \texttt{{{escape(name)}}} ({joined(splits)} images)")
     return joined(texts)
 
 
-def numbers(params: Params, study: Study, data: Path) -> str:
-    """LaTeX definitions: conditions, single values, sentences."""
-    kinds = {study.nature(c.model) for c in study.baselines}
-    conditions = {
-        "planted": "planted" in kinds,
-        "resized": bool(study.cfg.resized),
-        "swept": params.lost_sweep is not None,
-        "treated": bool(study.treated),
-        "counts": any(c.model in study.cfg.registers for c in study.baselines),
-        "natural": bool(kinds - {"tagged", "planted"}),
-        "released": bool(kinds & {"timm", "openclip"}),
-        "generated": any(isinstance(params.datasets[d], GeneratedDataset) for d in study.datasets),
-        "compared": bool(study.cfg.comparisons),
-    }
-    afters = dict.fromkeys(study.conditions[a.name] for c in study.treated if (a := study.after(c)) is not None)
-    treated = [escape(study.model_label(c)) for c in study.treated]
-    extraction = params.extraction
+def text(params: Params, study: Study, at: Paths) -> str:
+    """LaTeX definitions: conditions such as ``\\ifplanted``, and macros."""
+    conditions = {name: holds for name, holds in facts(params).items() if isinstance(holds, bool)}
     macros = {
-        "StudyTitle": escape(study.cfg.title),
-        "ModelCount": plural(
-            len(study.baselines), "model" if len(study.datasets) == 1 else "pair of model and data set"
-        ),
+        "StudyTitle": escape(study.plan.title),
+        "ModelCount": _pairs(study, len(study.baselines)),
         "ConditionCount": count(sum(study.measured(c) for c in study.planned)),
-        "DataText": _data_text(params, data),
-        "DenseText": methods.dense(extraction),
-        "SeedCount": plural(len(params.probe.seeds), "seed"),
-        "TokenSeeds": plural(len(params.information.seeds), "draw"),
-        "Interval": rf"{100 * study.cfg.confidence:g}\,\% interval",
-        "DetectionImages": count(params.detection.images),
-        "TopK": count(params.detection.top_k),
-        "LostPatches": count(params.lost.k),
-        "TreatedText": joined(treated) if treated else NONE_FOUND,
-        "AfterText": escape(joined(list(afters))) if afters else NONE_FOUND,
-        "FirstTreated": treated[0] if treated else NONE_FOUND,
-        "NaturalText": _natural_text(study),
-        "ArtifactsText": _artifacts_text(study),
-        "RepairText": _repair_text(study, [_CORLOC, _TOP1]),
-        "RepairSummary": _repair_text(study, [_CORLOC]),
+        "DataText": data(params, at),
+        "Findings": findings(params, study),
     }
     lines = [f"\\newif\\if{name}\\{name}{'true' if holds else 'false'}" for name, holds in conditions.items()]
     return "\n".join([*lines, *(rf"\newcommand{{\{name}}}{{{text}}}" for name, text in macros.items()), ""])
-
-
-def run(cfg: ReportStep, metrics: Path, models: Path, data: Path, out: Path) -> None:
-    """Write ``numbers.tex``, ``methods.tex`` and ``versions.tex`` to the folder ``out``.
-
-    ``metrics`` is the tidy table of all readouts, ``models`` and ``data`` the folders of model cards and data sets.
-    """
-    params = Params.model_validate_json(canonical(cfg.params))
-    study = Study(steps.view(params), tidy.read(metrics))
-    write_text(out / "numbers.tex", numbers(params, study, data))
-    write_text(out / "methods.tex", methods.text(params, study))
-    write_text(out / "versions.tex", versions.text(study, models, data))

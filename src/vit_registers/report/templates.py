@@ -1,7 +1,5 @@
-"""Jinja2 as the report uses it: prose that people edit, with values of params and numbers of the study in it."""
+"""Jinja2 as the report uses it: prose that people edit, into which values of params and numbers are filled."""
 
-import re
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import jinja2
 
 from vit_registers.core import prose
 from vit_registers.views import latex_text
+from vit_registers.views.study import Estimate
 
 PROJECTIONS = {"q": "queries", "k": "keys", "v": "values"}
 
@@ -18,9 +17,23 @@ def _yesno(value: bool, yes: str, no: str) -> str:
     return yes if value else no
 
 
+def _share(cell: Estimate, decimals: int = 1) -> str:
+    """A share in percent with its interval; ``not measured`` where there is none."""
+    if cell.value is None:
+        return "not measured"
+    text = latex_text.estimate(cell, decimals=decimals)
+    return text.replace(" [", r"\,\% [", 1) if " [" in text else text + r"\,\%"
+
+
+def _points(cell: Estimate) -> str:
+    """A difference of shares in percentage points, with its interval and its p-value."""
+    p = "" if cell.p is None else f", $p = {latex_text.probability(cell.p)}$".replace("= $<$", "< ")
+    return f"{latex_text.estimate(cell, signed=True)} points{p}"
+
+
 @cache
 def _latex() -> jinja2.Environment:
-    """``<< value >>`` and ``<% if %>``: LaTeX has its own use for braces."""
+    """``<< value >>``, ``<% if %>`` and ``<# comment #>``: LaTeX has its own use for braces."""
     environment = jinja2.Environment(
         variable_start_string="<<",
         variable_end_string=">>",
@@ -42,6 +55,8 @@ def _latex() -> jinja2.Environment:
         "percent": prose.percent,
         "block": prose.block,
         "estimate": latex_text.estimate,
+        "share": _share,
+        "points": _points,
         "probability": latex_text.probability,
         "projection": lambda name: PROJECTIONS[name],
         "yesno": _yesno,
@@ -62,11 +77,3 @@ def _plain() -> jinja2.Environment:
 def plain(text: str, **context: Any) -> str:
     """A caption with values filled in, in plain text on one line."""
     return " ".join(_plain().from_string(text).render(**context).split())
-
-
-def as_latex(caption: str, citations: Sequence[str]) -> str:
-    """A caption in plain text as LaTeX; keys of papers become citations."""
-    escaped = prose.escape(caption)
-    for key in citations:
-        escaped = re.sub(rf"\b{re.escape(key)}\b", rf"\\citet{{{key}}}", escaped)
-    return escaped

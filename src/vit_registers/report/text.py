@@ -4,34 +4,34 @@ The frame of the report is written by people. Methods and results of an experime
 beside the code that ran; captions stand with its tables and figures.
 """
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vit_registers.core.files import write_text
-from vit_registers.core.prose import escape
+from vit_registers.core.prose import escape, joined, key
+from vit_registers.params.bases import ModelSource
 from vit_registers.params.study import Params
 from vit_registers.pipeline import experiment
 from vit_registers.pipeline.experiment import Figure, Found, View
 from vit_registers.pipeline.paths import Paths
 from vit_registers.report import numbers, versions
-from vit_registers.report.facts import caption, facts
-from vit_registers.report.templates import as_latex, latex
+from vit_registers.report.facts import facts, latex_caption
+from vit_registers.report.templates import latex
 from vit_registers.views.plan import plan
 from vit_registers.views.study import Study
 
 HERE = Path(__file__).parent
-REFERENCES = Path("report") / "references.bib"
 
 
 def context(params: Params, study: Study, settings: Any = None) -> dict[str, Any]:
-    """Names that templates may use: ``params``, ``study``, ``settings`` of the experiment, and the facts."""
-    return {"params": params, "study": study, "settings": settings, **facts(params)}
+    """Names that templates may use.
 
-
-def citations(bibliography: Path) -> list[str]:
-    """Keys of the papers in a BibTeX file."""
-    return re.findall(r"^@\w+\{([^,\s]+),", bibliography.read_text(encoding="utf-8"), re.MULTILINE)
+    ``params``, ``study``, ``settings`` of the experiment, the facts, and ``shown``: the names of the tables and figures
+    that this report has.
+    """
+    shown = [view.name for each in _on(params) for view in views(params, each)]
+    return {"params": params, "study": study, "settings": settings, "shown": shown, **facts(params)}
 
 
 def _on(params: Params) -> list[Found]:
@@ -39,9 +39,17 @@ def _on(params: Params) -> list[Found]:
     return [each for name, each in experiment.found().items() if name in params.experiment_names]
 
 
+def views(params: Params, found: Found) -> list[View]:
+    """Tables and figures of an experiment that the report of this study shows, tables first."""
+    declared: list[View] = [*found.experiment.tables, *found.experiment.figures]
+    known = facts(params)
+    return [view for view in declared if view.printed and (view.when is None or known[view.when])]
+
+
 def methods(params: Params, study: Study) -> str:
     """The methods section, without its heading: data, models, passes, conditions, then every experiment's own."""
-    parts = [latex(HERE / "methods.tex.j2", **context(params, study))]
+    general = {"models_by_origin": _models(params), "interventions": _interventions(params)}
+    parts = [latex(HERE / "methods.tex.j2", **context(params, study), **general)]
     for each in _on(params):
         template = each.folder / "methods.tex.j2"
         if template.is_file():
@@ -49,24 +57,57 @@ def methods(params: Params, study: Study) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def results(params: Params, study: Study, cited: list[str]) -> str:
+def _models(params: Params) -> dict[str, Any]:
+    """What the methods text says of models, sorted by how they came about.
+
+    ``fetched``: those whose weights come from elsewhere; ``trained``: groups that share a recipe; ``made``: from
+    another model of the study; ``only_trained``: names of those that no run has.
+    """
+    used = {name: params.models[name] for name in params.models_used()}
+    run = {model for _, model in params.pairs()}
+    return {
+        "fetched": [model.sentence(name, params) for name, model in used.items() if model.step == "fetch"],
+        "trained": list(_trained(params, used)),
+        "made": [model.sentence(name, params) for name, model in used.items() if model.made_from is not None],
+        "only_trained": [name for name in dict.fromkeys(params.study.trainings) if name not in run],
+    }
+
+
+def _trained(params: Params, used: dict[str, ModelSource]) -> Iterator[dict[str, Any]]:
+    """Models that share a recipe, and how they were trained."""
+    trained: dict[str, Any] = {name: model for name, model in used.items() if model.step == "train"}
+    for recipe in dict.fromkeys(model.recipe for model in trained.values()):
+        models = {name: model for name, model in trained.items() if model.recipe == recipe}
+        datasets = dict.fromkeys(key(model.dataset) for model in models.values())
+        yield {
+            "models": [model.sentence(name, params) for name, model in models.items()],
+            "training": params.recipes[recipe].sentence(joined(list(datasets))),
+        }
+
+
+def _interventions(params: Params) -> dict[str, str]:
+    """What the methods text says of every intervention of the runs, by name."""
+    used = dict.fromkeys(name for run in params.study.runs for name in run.interventions)
+    return {name: params.interventions[name].sentence(params) for name in used}
+
+
+def results(params: Params, study: Study) -> str:
     """The results: a section for every experiment with its prose, tables and figures."""
     sections = []
     for each in _on(params):
-        settings, template = params.settings(each.name), each.folder / "results.tex.j2"
-        known = context(params, study, settings)
-        prose = latex(template, **known) if template.is_file() else ""
-        views: list[View] = [*each.experiment.tables, *each.experiment.figures]
-        floats = [
-            _float(params, each, view, cited) for view in views if view.printed and (not view.when or known[view.when])
-        ]
-        sections.append("\n\n".join([rf"\subsection{{{escape(each.experiment.title)}}}", prose.strip(), *floats]))
+        template, shown = each.folder / "results.tex.j2", views(params, each)
+        if not template.is_file() and not shown:
+            continue
+        prose = latex(template, **context(params, study, params.settings(each.name))) if template.is_file() else ""
+        heading = rf"\subsection{{{escape(each.experiment.title)}}}\label{{sec:{each.name}}}"
+        parts = [heading, prose.strip(), *(_float(params, each, view) for view in shown)]
+        sections.append("\n\n".join(part for part in parts if part))
     return "\n\n".join(sections) + "\n"
 
 
-def _float(params: Params, found: Found, view: View, cited: list[str]) -> str:
+def _float(params: Params, found: Found, view: View) -> str:
     """A table or a figure where LaTeX may put it, with its caption."""
-    text = as_latex(caption(params, found, view), cited)
+    text = latex_caption(params, found, view)
     if isinstance(view, Figure):
         return rf"\resultfigure{{{view.name}}}{{{text}}}"
     kind = "longresulttable" if view.long else "resulttable"
@@ -78,5 +119,5 @@ def run(params: Params, at: Paths) -> None:
     study = Study.read(plan(params), [at.table])
     write_text(at.report / "numbers.tex", numbers.text(params, study, at))
     write_text(at.report / "methods.tex", methods(params, study))
-    write_text(at.report / "results.tex", results(params, study, citations(REFERENCES)))
+    write_text(at.report / "results.tex", results(params, study))
     write_text(at.report / "versions.tex", versions.text(study, at))
