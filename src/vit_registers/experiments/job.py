@@ -25,15 +25,16 @@ IMAGE_COLUMNS = ["image_id", "intervention", "metric", "feature", "head", "seed"
 class Job:
     """Folders of one job, and what it has found so far.
 
-    ``data``: the prepared data set; ``model``: the model's folder; ``features``: the folder of cached features;
-    ``registers``: the folder of what detection wrote; ``measures``: that of all measures; ``out``: where this one
-    writes. What a measure does not read may be missing.
+    ``data``: the prepared data set; ``model``: the model's folder; ``models``: that of all models; ``features``: the
+    folder of cached features; ``registers``: the folder of what detection wrote; ``measures``: that of all measures;
+    ``out``: where this one writes. What a measure does not read may be missing.
     """
 
     rows: Rows
     out: Path
     data: Path = Path()
     model: Path = Path()
+    models: Path = Path()
     features: Path = Path()
     registers: Path = Path()
     measures: Path = Path()
@@ -91,6 +92,7 @@ def execute(run: Any, config: Any, measure: Measure, at: Paths) -> None:
         out=at.measure(measure.name, *axes.values()),
         data=at.dataset(dataset),
         model=at.model(model),
+        models=at.models,
         features=at.features,
         registers=at.registers,
         measures=at.results / "measures",

@@ -1,6 +1,8 @@
-"""Figures of many small pictures: blocks of square cells, pictures and maps over them."""
+"""Figures of many panels: a grid of plots, or blocks of square cells with pictures and maps over them."""
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +12,35 @@ from vit_registers.views import style
 
 LINE, TITLE = 0.13, 0.2  # inches for a line of a heading, and for the title of a block
 HEIGHT = 7.9  # inches: what is higher leaves no room for its caption
+HIGHEST = 7.4  # inches of all rows of a grid together, which has a legend over it
+# Statistics of patch norms: what a legend says of them, and their lines.
+NORM_STATISTICS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {
+    "norm_median": ("median", "-"),
+    "norm_p99": ("99th percentile", "--"),
+    "norm_max": ("largest of an image, mean", ":"),
+}
+
+
+def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the text with panels in sections on rows of their own of ``height`` inches.
+
+    ``counts``: panels of each section, ``most`` in a row. Rows are lower where there are too many for a page.
+    """
+    columns = min(most, max(counts))
+    rows = [math.ceil(count / columns) for count in counts]
+    height = min(height, HIGHEST / sum(rows))
+    figure = Figure(figsize=(style.WIDTH, sum(rows) * height + 0.35), layout="constrained")
+    axes = figure.subplots(sum(rows), columns, squeeze=False, sharex=sharex, sharey=True)
+    panels: list[Axes] = []
+    for section, count in enumerate(counts):
+        flat = list(axes[sum(rows[:section]) : sum(rows[: section + 1])].flat)
+        for i, panel in enumerate(flat):
+            if i >= count:
+                panel.remove()
+                continue
+            panel.tick_params(labelbottom=i + columns >= count, labelleft=i % columns == 0)
+            panels.append(panel)
+    return figure, panels
 
 
 def stacked(

@@ -10,30 +10,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from vit_registers import params
-from vit_registers.core import table as metrics
+from helpers.measuring import job_of, written
 from vit_registers.core.errors import InputError
 from vit_registers.core.patches import patchify
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data import manifest
-from vit_registers.experiments.comparisons import measure as compare
-from vit_registers.experiments.dense_prediction import (
-    heads as dense_heads,
-)
-from vit_registers.experiments.dense_prediction import (
-    measure as dense,
-)
-from vit_registers.experiments.dense_prediction import (
-    scores as dense_scores,
-)
-from vit_registers.experiments.dense_prediction import (
-    targets as dense_truth,
-)
+from vit_registers.experiments.dense_prediction import heads, measure, scores, targets
+from vit_registers.experiments.dense_prediction.params import Config, DensePrediction
+from vit_registers.experiments.job import IMAGE_COLUMNS
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.configs import CompareStep, DenseStep
+from vit_registers.params.statistics import Statistics
 
 WIDTH, HEIGHT = 40, 24
 SIZE, RESIZE, GRID = (16, 20), (20, 24), (4, 5)
@@ -47,14 +36,13 @@ SETTINGS = {
 
 
 def settings(**changes):
-    return params.Dense(**{**SETTINGS, **changes})
+    return DensePrediction(**{**SETTINGS, **changes})
 
 
-def step(conditions=("baseline", "turned", "noise", "ttr-4"), **changes):
-    return DenseStep(
-        seed=0, dataset="tiny", model="m", conditions=list(conditions), dense=settings(**changes),
-        statistics=params.Statistics(confidence=0.9, resamples=300),
-    )  # fmt: skip
+def config(conditions=("baseline", "turned", "noise", "ttr-4"), **changes):
+    statistics = Statistics(confidence=0.9, resamples=300)
+    where = {"dataset": "tiny", "model": "m", "conditions": list(conditions)}
+    return Config(seed=0, statistics=statistics, settings=settings(**changes), **where)
 
 
 def preprocess_map(values):
@@ -84,7 +72,7 @@ def made(tmp_path_factory):
         table.append({"image_id": f"i{i:02d}", "split": "test" if i < IMAGES else "train", "label": i % 3, **files})
     write_manifest(root / "data", pd.DataFrame(table))
     rows = np.arange(IMAGES)
-    truth = dense_truth.load(manifest.Manifest.load(root / "data"), rows, PREPROCESS)
+    truth = targets.load(manifest.Manifest.load(root / "data"), rows, PREPROCESS)
     patch = (SIZE[0] // GRID[0], SIZE[1] // GRID[1])
     of_class = torch.from_numpy(np.stack([truth.classes == c for c in (1, 2, 3)], axis=1)).float()
     channels = [patchify(of_class[:, [c]], patch).mean(-1) for c in range(3)]
@@ -115,9 +103,9 @@ def write_features(root, name, tokens, rows):
 
 
 def run(made, cfg=None, out="out"):
-    root = made[0]
-    dense.run(cfg or step(), root / "data", root / "features", root / out)
-    return metrics.read(root / out / "m.csv"), pd.read_parquet(root / out / "m.images.parquet")
+    job = job_of("dense_prediction", made[0], out, dataset="tiny", model="m")
+    measure.run(cfg or config(), job)
+    return written(job, "dense_prediction"), pd.read_parquet(job.out / "images.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +113,8 @@ def measured(made):
     return run(made)
 
 
-def value(rows, condition, readout, metric):
-    mine = rows[(rows["intervention"] == condition) & (rows["readout"] == f"dense[{readout}]")]
+def value(rows, condition, head, metric):
+    mine = rows[(rows["intervention"] == condition) & (rows["head"] == head)]
     return mine[mine["metric"] == metric].iloc[0]
 
 
@@ -161,13 +149,14 @@ def test_without_maps_the_rows_say_why(made, tmp_path):
     assert none["value"].isna().all()
     assert set(none.drop("ttr-4")["note"]) == {"the data set has no masks"}
     assert none.loc["ttr-4", "note"].eq(REASON).all()
-    assert value(rows, "baseline", "refit", "rmse")["value"] > 0
+    assert value(rows, "baseline", "refitted", "rmse")["value"] > 0
     assert set(images["metric"]) == {"squared_error"}
     write_manifest(root / "data", table.assign(mask=None, depth=None))
     rows, images = run((root,))
     assert rows["value"].isna().all()
     assert len(rows) == 4 * 2 * 3
     assert images.empty
+    assert list(images.columns) == IMAGE_COLUMNS
     write_manifest(root / "data", table.assign(mask=[None if i == 1 else m for i, m in enumerate(table["mask"])]))
     with pytest.raises(InputError, match="image 'i01' has no mask while others have"):
         run((root,))
@@ -209,15 +198,17 @@ def test_upsampling_is_that_of_torch(grid, size):
     maps = torch.randn(2, grid[0] * grid[1], 3)
     shaped = maps.transpose(1, 2).reshape(2, 3, *grid)
     slow = F.interpolate(shaped, size=size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-    assert torch.allclose(dense_heads.Upsampling.between(grid, size)(maps), slow, atol=1e-5)
-    some = dense_heads.Upsampling.between(grid, size, 4)(maps)
+    assert torch.allclose(heads.Upsampling.between(grid, size)(maps), slow, atol=1e-5)
+    some = heads.Upsampling.between(grid, size, 4)(maps)
     assert torch.allclose(some, slow[:, 2::4, 2::4], atol=1e-5)
 
 
 def test_whitened_channels_are_uncorrelated_and_those_that_never_change_stay_small():
-    mixed = torch.randn(150, 6, 4) @ torch.randn(4, 4) * torch.tensor([1.0, 100.0, 0.1, 1.0])
+    draw = torch.Generator().manual_seed(0)
+    mixed = torch.randn(150, 6, 4, generator=draw) @ torch.randn(4, 4, generator=draw)
+    mixed *= torch.tensor([1.0, 100.0, 0.1, 1.0])
     tokens = torch.cat([mixed, torch.full((150, 6, 1), 3.0)], dim=2)
-    mean, white = dense_heads.whitening(tokens, 1e-9)
+    mean, white = heads.whitening(tokens, 1e-9)
     whitened = ((tokens - mean) @ white).flatten(0, 1)
     expected = torch.diag(torch.tensor([1.0, 1, 1, 1, 0]))
     assert torch.allclose(whitened.T @ whitened / len(whitened), expected, atol=2e-2)
@@ -229,7 +220,7 @@ def test_segmentation_reaches_the_optimum_that_the_obvious_training_reaches(made
     classes, x = truth.classes[:10], torch.from_numpy(tokens[:10])
     draw = torch.Generator().manual_seed(1)
     cfg = settings(epochs=200, every=1, weight_decay=0.0, batch_size=10, ridge=1e-9)
-    head = dense_heads.fit_segmentation(x, classes, 4, GRID, cfg, draw)
+    head = heads.fit_segmentation(x, classes, 4, GRID, cfg, draw)
 
     def loss(logits):
         shaped = logits.transpose(1, 2).reshape(10, 4, *GRID)
@@ -253,7 +244,7 @@ def test_segmentation_reaches_the_optimum_that_the_obvious_training_reaches(made
 def test_depth_is_the_weighted_ridge_regression_of_the_mean_depth_of_each_patch(made):
     _, truth, tokens = made
     cfg = settings(ridge=0.01)
-    head = dense_heads.fit_depth(torch.from_numpy(tokens), truth.depth, GRID, cfg)
+    head = heads.fit_depth(torch.from_numpy(tokens), truth.depth, GRID, cfg)
     xs, ys, weights = [], [], []
     for i in range(IMAGES):
         for p in range(PATCHES):
@@ -277,37 +268,39 @@ def test_depth_is_the_weighted_ridge_regression_of_the_mean_depth_of_each_patch(
 # Scores.
 
 
-def slow_iou(said, true):
+def slow_iou(predicted, target):
     shares = []
     for c in range(4):
-        union = ((said == c) | (true == c)).sum()
+        union = ((predicted == c) | (target == c)).sum()
         if union:
-            shares.append(((said == c) & (true == c)).sum() / union)
+            shares.append(((predicted == c) & (target == c)).sum() / union)
     return np.mean(shares)
 
 
 def test_scores_are_those_of_counting_pixel_by_pixel(made, monkeypatch):
     _, truth, tokens = made
-    monkeypatch.setattr(dense_scores, "LOGITS", SIZE[0] * SIZE[1] * 4 * 3)  # three images at a time
+    monkeypatch.setattr(scores, "LOGITS", SIZE[0] * SIZE[1] * 4 * 3)  # three images at a time
     x = torch.from_numpy(tokens)
     torch.manual_seed(0)
-    head = dense_heads.SegmentationHead(torch.zeros(D), torch.randn(D, 4), torch.zeros(4))
+    head = heads.SegmentationHead(torch.zeros(D), torch.randn(D, 4), torch.zeros(4))
     bootstrap = Bootstrap(IMAGES, 50, 0.9, np.random.default_rng(0))
-    scored = dense_scores.segmentation(dense_scores.counts(head, x, truth.classes, GRID), bootstrap)
+    scored = scores.segmentation(scores.counts(head, x, truth.classes, GRID), bootstrap)
     shaped = head(x).transpose(1, 2).reshape(IMAGES, 4, *GRID)
-    said = F.interpolate(shaped, size=SIZE, mode="bilinear", align_corners=False).argmax(1).numpy()
+    predicted = F.interpolate(shaped, size=SIZE, mode="bilinear", align_corners=False).argmax(1).numpy()
     found = {score.metric: score for score in scored.scores}
-    assert found["miou"].value == pytest.approx(slow_iou(said, truth.classes))
-    assert found["pixel_accuracy"].value == pytest.approx((said == truth.classes).mean())
-    assert scored.images["iou"] == pytest.approx([slow_iou(s, t) for s, t in zip(said, truth.classes, strict=True)])
+    assert found["miou"].value == pytest.approx(slow_iou(predicted, truth.classes))
+    assert found["pixel_accuracy"].value == pytest.approx((predicted == truth.classes).mean())
+    assert scored.images["iou"] == pytest.approx(
+        [slow_iou(p, t) for p, t in zip(predicted, truth.classes, strict=True)]
+    )
     again = np.repeat(np.arange(IMAGES), bootstrap.counts[3].astype(int))
-    assert found["miou"].resampled[3] == pytest.approx(slow_iou(said[again], truth.classes[again]))
+    assert found["miou"].resampled[3] == pytest.approx(slow_iou(predicted[again], truth.classes[again]))
 
-    far = dense_heads.DepthHead(torch.randn(D + 1))
-    total, known = dense_scores.squared_errors(far, x, truth.depth, GRID)
-    scored = dense_scores.depths(total, known, bootstrap)
-    told = F.interpolate(far(x).reshape(IMAGES, 1, *GRID), size=SIZE, mode="bilinear", align_corners=False)[:, 0]
-    error = (told.double().numpy() - truth.depth / 65535) ** 2
+    far = heads.DepthHead(torch.randn(D + 1))
+    total, known = scores.squared_errors(far, x, truth.depth, GRID)
+    scored = scores.depths(total, known, bootstrap)
+    predicted = F.interpolate(far(x).reshape(IMAGES, 1, *GRID), size=SIZE, mode="bilinear", align_corners=False)[:, 0]
+    error = (predicted.double().numpy() - truth.depth / 65535) ** 2
     there = truth.depth > 0
     assert not there.all()
     assert scored.scores[0].value == pytest.approx(np.sqrt(error[there].mean()), rel=1e-5)
@@ -321,24 +314,24 @@ def test_scores_are_those_of_counting_pixel_by_pixel(made, monkeypatch):
 
 def test_tokens_that_know_maps_give_them_and_noise_does_not(measured):
     rows, _ = measured
-    for head in ("refit", "kept"):
+    for head in ("refitted", "frozen"):
         assert value(rows, "baseline", head, "miou")["value"] > 0.7
-        assert value(rows, "baseline", head, "rmse")["value"] < 0.7 * value(rows, "noise", "refit", "rmse")["value"]
-    assert value(rows, "noise", "refit", "miou")["value"] < 0.4
+        assert value(rows, "baseline", head, "rmse")["value"] < 0.7 * value(rows, "noise", "refitted", "rmse")["value"]
+    assert value(rows, "noise", "refitted", "miou")["value"] < 0.4
 
 
-def test_what_a_turned_token_holds_a_refitted_head_finds_and_a_kept_one_does_not(measured):
+def test_what_a_turned_token_holds_a_refitted_head_finds_and_a_frozen_one_does_not(measured):
     rows, _ = measured
     for metric, worse in (("miou", -0.3), ("rmse", 0.5)):
-        plain, refit, kept = (
+        plain, refitted, frozen = (
             value(rows, condition, head, metric)["value"]
-            for condition, head in (("baseline", "refit"), ("turned", "refit"), ("turned", "kept"))
+            for condition, head in (("baseline", "refitted"), ("turned", "refitted"), ("turned", "frozen"))
         )
-        assert refit == pytest.approx(plain, abs=0.02)  # a linear layer undoes what is linear
-        assert (kept - plain) / worse > 1, metric
+        assert refitted == pytest.approx(plain, abs=0.02)  # a linear layer undoes what is linear
+        assert (frozen - plain) / worse > 1, metric
     for metric in ("miou", "pixel_accuracy", "rmse"):
-        kept, refit = (value(rows, "baseline", head, metric)["value"] for head in ("kept", "refit"))
-        assert kept == refit
+        frozen, refitted = (value(rows, "baseline", head, metric)["value"] for head in ("frozen", "refitted"))
+        assert frozen == refitted
 
 
 def test_rows_have_n_and_interval_and_say_why_a_condition_has_none(measured):
@@ -352,38 +345,17 @@ def test_rows_have_n_and_interval_and_say_why_a_condition_has_none(measured):
     assert len(rows[rows["intervention"] == "ttr-4"]) == 6
     _, test = halves()
     assert set(images["image_id"]) == {f"i{i:02d}" for i in test}
-    for (condition, readout), group in images[images["metric"] == "pixel_accuracy"].groupby(
-        ["intervention", "readout"]
-    ):
-        mine = rows[(rows["intervention"] == condition) & (rows["readout"] == readout)].set_index("metric")
-        assert group["value"].mean() == pytest.approx(mine.loc["pixel_accuracy", "value"])
+    for (condition, head), group in images[images["metric"] == "pixel_accuracy"].groupby(["intervention", "head"]):
+        assert group["value"].mean() == pytest.approx(value(rows, condition, head, "pixel_accuracy")["value"])
 
 
 def test_a_condition_has_the_same_numbers_alone_and_twice_the_same_bytes(made, measured):
-    alone, _ = run(made, step(("baseline", "turned")), "alone")
+    alone, _ = run(made, config(("baseline", "turned")), "alone")
     together = measured[0][measured[0]["intervention"].isin(["baseline", "turned"])]
     assert alone["value"].tolist() == together["value"].tolist()
     run(made, out="again")
-    for name in ("m.csv", "m.images.parquet"):
+    for name in ("rows.csv", "images.parquet"):
         assert (made[0] / "out" / name).read_bytes() == (made[0] / "again" / name).read_bytes()
-
-
-def test_what_the_step_leaves_is_compared_image_by_image(made, measured, tmp_path):
-    for readout in ("probe", "lost", "dense"):
-        path = tmp_path / readout / "tiny" / "m.images.parquet"
-        path.parent.mkdir(parents=True)
-        table = measured[1] if readout == "dense" else measured[1].iloc[:0]
-        table.to_parquet(path, index=False)
-    comparison = params.Comparison(question="?", a="m/turned", b="m/baseline")
-    statistics = params.Statistics(confidence=0.9, resamples=300)
-    cfg = CompareStep(seed=0, dataset="tiny", with_text=[], comparisons=[comparison], statistics=statistics)
-    compare.run(cfg, tmp_path, tmp_path / "out.csv")
-    rows = metrics.read(tmp_path / "out.csv").set_index(["readout", "metric"])
-    assert len(rows) == 6
-    assert rows.loc[("dense[kept]", "iou_difference"), "value"] < -0.2
-    assert rows.loc[("dense[kept]", "iou_difference"), "p"] < 0.02
-    assert rows.loc[("dense[kept]", "squared_error_difference"), "unit"] == "squared depth"
-    assert rows["note"].eq("sign flips").all()
 
 
 def test_values_that_are_not_finite_are_refused(made, tmp_path):

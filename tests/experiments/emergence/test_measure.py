@@ -1,38 +1,43 @@
+"""Rows of what a training left, against walks over the files."""
+
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from vit_registers import params
-from vit_registers.core import table as metrics
+from helpers.measuring import job_of, written
+from vit_registers.core import table
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
-from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.experiments.emergence import measure as training
-from vit_registers.experiments.token_statistics import measure as tokens
-from vit_registers.extraction import extract
-from vit_registers.pipeline import configs as steps
-from vit_registers.pipeline.configs import TrainingStep
-from vit_registers.training import loop as train
+from vit_registers.experiments.emergence import measure
+from vit_registers.experiments.emergence.params import Config
+from vit_registers.params import reading
+from vit_registers.params.statistics import Statistics
+from vit_registers.pipeline import experiment, steps
+from vit_registers.pipeline.paths import Paths
 
 ROOT = Path(__file__).parents[3]
-STEP = TrainingStep(seed=0, model="m", statistics=params.Statistics(confidence=0.95, resamples=200))
-EPOCHS, WATCHED = 3, 40
+CONFIG = Config(seed=0, model="m", statistics=Statistics(confidence=0.95, resamples=200))
+EPOCHS, MONITORED = 3, 40
+ONCE = {"training_share_above_last", "training_parameters", "training_epochs", "training_top1"}
+PEAKS = {"training_share_above_peak", "training_norm_ratio_peak"}
 
 
-def write_model(folder, cosines=("register_cosine", "cls_register_cosine"), norms=None, top1=0.75):
+def write_model(folder, cosines=measure.COSINES, norms=None, top1=0.75):
     """What a training of three epochs and two blocks leaves, made up."""
+    folder.mkdir(parents=True, exist_ok=True)
     norms = norms or [[epoch, layer, 10.0 * epoch + layer, 20.0, 30.0, 0.01] for epoch in (1, 2, 3) for layer in (0, 1)]
     names = ["epoch", "layer", "norm_median", "norm_p99", "norm_max", "share_above"]
     pd.DataFrame(norms, columns=names).to_csv(folder / "norms.csv", index=False)
     losses = [[step, 0.1, float(step)] for step in range(12)]
     pd.DataFrame(losses, columns=["step", "lr", "loss"]).to_csv(folder / "training.csv", index=False)
-    card = {"dataset": "shapes", "monitored": WATCHED, "test_top1": top1, "tested": 200}
-    write_json(folder / "model.json", {"parameters": 1234, "training": card})
+    training = {"dataset": "shapes", "monitored": MONITORED, "test_top1": top1, "tested": 200}
+    write_json(folder / "model.json", {"parameters": 1234, "training": training})
     rng = np.random.default_rng(0)
-    attention = {name: rng.random((EPOCHS, WATCHED), dtype=np.float32) for name in cosines}
+    attention = {name: rng.random((EPOCHS, MONITORED), dtype=np.float32) for name in cosines}
     attention["maps"] = rng.random((EPOCHS, 2, 3, 4, 4), dtype=np.float32)
     attention["focus"] = rng.random((EPOCHS, 3, 4, 4), dtype=np.float32)
     attention["images"] = rng.integers(256, size=(2, 32, 32, 3), dtype=np.uint8)
@@ -40,98 +45,103 @@ def write_model(folder, cosines=("register_cosine", "cls_register_cosine"), norm
     return attention
 
 
-def test_epochs_stand_where_conditions_do(tmp_path):
-    write_model(tmp_path)
-    training.run(STEP, tmp_path, tmp_path / "out")
-    table = metrics.read(tmp_path / "out/m.csv")
-    assert set(table["readout"]) == {"training", "emergence"}
-    table = table[table["readout"] == "training"]
-    of = table.set_index(["intervention", "metric", "layer"])["value"]
-    assert of["epoch 2", "norm_median", 1] == 21.0
-    assert of["epoch 3", "share_above", 0] == 0.01
-    loss = table[table["metric"] == "loss"].set_index("intervention")
-    assert loss["value"].to_dict() == {"epoch 1": 1.5, "epoch 2": 5.5, "epoch 3": 9.5}  # four steps each
-    assert set(table["n"][table["metric"] != "loss"]) == {WATCHED}
+def run(root, out="out"):
+    job = job_of("emergence", root, out, model="m")
+    measure.run(CONFIG, job)
+    return written(job, "emergence")
 
 
-def test_cosines_are_means_over_the_watched_images_with_their_interval(tmp_path):
-    attention = write_model(tmp_path)
-    training.run(STEP, tmp_path, tmp_path / "out")
-    table = metrics.read(tmp_path / "out/m.csv").set_index(["metric", "intervention"])
-    for metric in training.COSINES:
-        for epoch, values in enumerate(attention[metric]):
-            row = table.loc[metric, f"epoch {epoch + 1}"]
-            assert row["value"] == pytest.approx(sum(map(float, values)) / WATCHED)
+def test_epochs_and_blocks_are_axes(tmp_path):
+    write_model(tmp_path / "model")
+    rows = run(tmp_path)
+    assert set(rows["dataset"]) == {"shapes"}
+    assert rows["intervention"].isna().all()
+    of = rows.set_index(["metric", "epoch", "layer"])["value"]
+    assert of["training_norm_median", 2, 1] == 21.0
+    assert of["training_share_above", 3, 0] == 0.01
+    loss = rows[rows["metric"] == "training_loss"]
+    assert loss.set_index("epoch")["value"].to_dict() == {1: 1.5, 2: 5.5, 3: 9.5}
+    assert loss["n"].tolist() == [4, 4, 4]  # steps
+    assert set(rows["n"][~rows["metric"].isin(["training_loss", "training_top1"])]) == {MONITORED}
+    assert rows.loc[rows["metric"].isin(ONCE), ["epoch", "layer"]].isna().all(axis=None)
+    assert rows.loc[rows["metric"].isin(PEAKS), ["epoch", "layer"]].notna().all(axis=None)
+
+
+def test_cosines_are_means_over_the_monitored_images_with_their_interval(tmp_path):
+    attention = write_model(tmp_path / "model")
+    rows = run(tmp_path).set_index(["metric", "epoch"])
+    for name in measure.COSINES:
+        for epoch, values in enumerate(attention[name], start=1):
+            row = rows.loc[(f"training_{name}", epoch)]
+            assert row["value"] == pytest.approx(sum(map(float, values)) / MONITORED)
             assert row["low"] < row["value"] < row["high"]
             assert (row["layer"], row["unit"]) == (1, "cosine")
 
 
 def test_a_model_without_two_registers_has_no_row_about_pairs_of_them(tmp_path):
-    write_model(tmp_path, ("cls_register_cosine",))
-    training.run(STEP, tmp_path, tmp_path / "out")
-    table = metrics.read(tmp_path / "out/m.csv")
-    found = set(table["metric"][table["readout"] == "training"])
-    assert found == {*training.UNITS, "loss", "cls_register_cosine"}
+    write_model(tmp_path / "model", ("cls_register_cosine",))
+    assert "training_register_cosine" not in set(run(tmp_path)["metric"])
 
 
 def test_most_patches_above_three_medians_are_found_wherever_they_stood(tmp_path):
     """Against a walk over all epochs and blocks, ties included: the first epoch and block count."""
     rng = np.random.default_rng(1)
     for draw in range(50):
-        folder = tmp_path / str(draw)
-        folder.mkdir()
         shares, medians = rng.integers(3, size=(EPOCHS, 2)) / 100, rng.integers(1, 4, size=(EPOCHS, 2)) * 1.0
         norms = [[e + 1, b, medians[e, b], 9.0, 12.0, shares[e, b]] for e in range(EPOCHS) for b in (0, 1)]
-        write_model(folder, norms=norms)
-        training.run(STEP, folder, folder / "out")
-        table = metrics.read(folder / "out/m.csv")
-        assert set(table["intervention"][table["readout"] == "emergence"]) == {"training"}
-        of = table[table["readout"] == "emergence"].set_index("metric")
-        for metric, values in (("share_above_most", shares), ("ratio_most", 12.0 / medians)):
+        write_model(tmp_path / str(draw) / "model", norms=norms)
+        of = run(tmp_path / str(draw)).set_index("metric")
+        for metric, values in (("training_share_above_peak", shares), ("training_norm_ratio_peak", 12.0 / medians)):
             most, where = -1.0, (0, 0)
             for epoch in range(EPOCHS):
                 for block in (0, 1):
                     if values[epoch, block] > most:
                         most, where = values[epoch, block], (epoch + 1, block)
             assert of.loc[metric, "value"] == pytest.approx(most)
-            assert (of.loc[f"{metric}_epoch", "value"], of.loc[metric, "layer"]) == where
-        assert of.loc["share_last", "value"] == max(shares[-1])
-        assert (of.loc["parameters", "value"], of.loc["epochs", "value"]) == (1234, EPOCHS)
+            assert (of.loc[metric, "epoch"], of.loc[metric, "layer"]) == where
+        assert of.loc["training_share_above_last", "value"] == max(shares[-1])
+        assert of.loc["training_parameters", "value"] == 1234
+        assert of.loc["training_epochs", "value"] == EPOCHS
 
 
-def test_a_training_with_labels_tells_its_accuracy_and_one_without_does_not(tmp_path):
-    write_model(tmp_path)
-    training.run(STEP, tmp_path, tmp_path / "out")
-    row = metrics.read(tmp_path / "out/m.csv").set_index("metric").loc["top1"]
+def test_a_training_with_labels_has_an_accuracy_and_one_without_has_none(tmp_path):
+    write_model(tmp_path / "model")
+    row = run(tmp_path).set_index("metric").loc["training_top1"]
     assert (row["value"], row["n"]) == (0.75, 200)
     assert row["low"] < 0.75 < row["high"]
-    write_model(tmp_path, top1=None)
-    training.run(STEP, tmp_path, tmp_path / "out")
-    assert "top1" not in set(metrics.read(tmp_path / "out/m.csv")["metric"])
+    write_model(tmp_path / "model", top1=None)
+    assert "training_top1" not in set(run(tmp_path)["metric"])
 
 
 def test_maps_are_handed_on_as_they_were_kept(tmp_path):
-    attention = write_model(tmp_path)
+    attention = write_model(tmp_path / "model")
     for out in ("first", "second"):
-        training.run(STEP, tmp_path, tmp_path / out)
-    with np.load(tmp_path / "first/m.maps.npz") as maps:
+        run(tmp_path, out)
+    with np.load(tmp_path / "first/arrays.npz") as maps:
         assert set(maps.files) == {"images", "maps", "focus"}
         for name in maps.files:
             np.testing.assert_array_equal(maps[name], attention[name])
-    first, second = ((tmp_path / out / "m.maps.npz").read_bytes() for out in ("first", "second"))
+    first, second = ((tmp_path / out / "arrays.npz").read_bytes() for out in ("first", "second"))
     assert first == second
 
 
 @pytest.mark.parametrize("name", ["norms.csv", "training.csv", "attention.npz"])
-def test_a_model_that_lacks_what_was_watched_is_refused(tmp_path, name):
-    write_model(tmp_path)
-    (tmp_path / name).unlink()
+def test_a_model_that_lacks_what_was_monitored_is_refused(tmp_path, name):
+    write_model(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: no such file; train the model again"):
-        training.run(STEP, tmp_path, tmp_path / "out")
+        run(tmp_path)
 
 
-def test_the_last_epoch_is_what_the_tokens_readout_measures_of_the_finished_model(tmp_path):
+def test_only_trained_models_have_a_job():
+    models = {"a": SimpleNamespace(step="train"), "b": SimpleNamespace(step="fetch")}
+    where = experiment.measures()["emergence"][1].where
+    assert [name for name in models if where(SimpleNamespace(models=models), name)] == ["a"]
+
+
+def test_the_last_epoch_is_what_token_statistics_measure_of_the_finished_model(tmp_path):
     """On the same images, through another pass, another tap and half precision."""
+    measured = ("token_statistics", "emergence")
     change = {
         "datasets": {"shapes": {"train": 100, "test": 40, "size": 32}},
         "models": {"vit-r3": {"kind": "trained", "dataset": "shapes", "recipe": "small", "registers": 3}},
@@ -143,42 +153,43 @@ def test_the_last_epoch_is_what_the_tokens_readout_measures_of_the_finished_mode
             }
         },
         "extraction": {"dense_images": 30, "cls_blocks": 1},
-        "linear_evaluation": None,
+        "detection": {"images": 30},
+        "experiments": dict.fromkeys(set(experiment.found()) - set(measured)),
         "study": {
+            "name": "last-epoch",
             "runs": [{"dataset": "shapes", "models": ["vit-r3"], "interventions": []}],
             "detections": [],
             "comparisons": [],
         },
     }
-    study = params.parse(params.overlay(params.read_yaml(ROOT / "params.yaml"), change))
-    data, model, features = tmp_path / "data", tmp_path / "model", tmp_path / "features"
-    prepare.run(steps.prepare(study, "shapes"), data)
-    train.run(steps.model(study, "vit-r3"), data, model)
-    extract.run(steps.extract(study, "shapes", "vit-r3", ablated=False), data, model, features, None)
-    write_json(tmp_path / "registers.json", {"found": False, "threshold": 1e9})
-    cfg = steps.tokens(study, "shapes", "vit-r3")
-    tokens.run(cfg, data, features, tmp_path / "registers.json", tmp_path / "tokens")
-    training.run(steps.training(study, "vit-r3"), model, tmp_path / "training")
-    watched, measured = (metrics.read(tmp_path / name / "vit-r3.csv") for name in ("training", "tokens"))
-    watched = watched[watched["intervention"] == "epoch 2"].set_index("metric")
-    baseline = measured[measured["intervention"] == "baseline"]
+    params = reading.parse(reading.overlay(reading.read_yaml(ROOT / "params.yaml"), change))
+    at = Paths("last-epoch", tmp_path)
+    for name in ("prepare", "train", "extract", "detect", *measured):
+        step = steps.steps()[name]
+        for axes in step.jobs(params):
+            step.execute(step.config(params, **axes), at)
+    where = {"token_statistics": ("shapes", "vit-r3"), "emergence": ("vit-r3",)}
+    folders = {name: at.measure(name, *axes) for name, axes in where.items()}
+    tables = {name: table.read(folder / "rows.csv", experiment.axes()) for name, folder in folders.items()}
+    monitored = tables["emergence"][tables["emergence"]["epoch"] == 2].set_index("metric")
+    baseline = tables["token_statistics"]
+    baseline = baseline[baseline["intervention"] == "baseline"]
     last = baseline[baseline["layer"] == 1].set_index("metric")
-    for metric in training.COSINES:
-        for column in ("value", "low", "high"):
-            assert watched.loc[metric, column] == pytest.approx(last.loc[metric, column], abs=2e-4)
-        assert watched.loc[metric, "n"] == last.loc[metric, "n"] == 30
-    with np.load(tmp_path / "training/vit-r3.maps.npz") as mine, np.load(tmp_path / "tokens/vit-r3.maps.npz") as theirs:
-        np.testing.assert_allclose(mine["focus"][-1], theirs["baseline/focus"], rtol=2e-3)
-    slots = baseline[baseline["readout"] == "slots"].set_index("metric")
-    manifest = Manifest.load(data)  # the model sees its images whole, at their own size
+    for name in measure.COSINES:
+        mine, theirs = monitored.loc[f"training_{name}"], last.loc[name]
+        assert mine[["value", "low", "high"]].tolist() == pytest.approx(
+            theirs[["value", "low", "high"]].tolist(), abs=2e-4
+        )
+        assert mine["n"] == theirs["n"] == 30
+    with (
+        np.load(folders["emergence"] / "arrays.npz") as mine,
+        np.load(folders["token_statistics"] / "arrays.npz") as all_,
+    ):
+        np.testing.assert_allclose(mine["focus"][-1], all_["baseline/focus"], rtol=2e-3)
+    manifest = Manifest.load(at.dataset("shapes"))  # the model sees its images whole, at their own size
     inside = np.zeros((30, 32, 32))
     for image, row in enumerate(manifest.rows("test")[:30]):
         for x0, y0, x1, y1 in np.stack(manifest.table["boxes"].iloc[row]).astype(int):
             inside[image, y0:y1, x0:x1] = 1
-    assert slots.loc["object_area", "value"] == pytest.approx(inside.mean())
-    assert slots["n"].tolist() == [30] * len(slots)
-    assert slots["layer"].isna().all()
-    named = {"object_area", "object_spread", "object_spread_next_image", "winning"}
-    assert set(slots.index) == named | {f"object_attention[{token}]" for token in ("cls", "1", "2", "3")}
-    assert (slots["low"] <= slots["value"]).all()
-    assert (slots["value"] <= slots["high"]).all()
+    area = baseline[baseline["metric"] == "object_area"].iloc[0]
+    assert (area["value"], area["n"]) == (pytest.approx(inside.mean()), 30)

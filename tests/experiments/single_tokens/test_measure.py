@@ -6,18 +6,19 @@ import pytest
 import torch
 from PIL import Image
 
-from vit_registers import params
-from vit_registers.core import table as metrics
 from vit_registers.core.files import write_json
 from vit_registers.core.patches import patchify
 from vit_registers.core.seeds import generator
+from vit_registers.core.table import Rows
 from vit_registers.data import manifest
-from vit_registers.experiments.single_tokens import measure as information
-from vit_registers.experiments.single_tokens import probes as token_probes
+from vit_registers.experiments.job import Job
+from vit_registers.experiments.single_tokens import measure, probes
+from vit_registers.experiments.single_tokens.params import Config, SingleTokens
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
-from vit_registers.models.preprocess import Preprocess
-from vit_registers.pipeline.configs import InformationStep
+from vit_registers.models.preprocess import Preprocess, load_pixels
+from vit_registers.params.statistics import Statistics
+from vit_registers.pipeline import experiment
 
 GRID, SIDE, IMAGES, CLASSES = (3, 4), 2, 160, 4
 PATCHES = GRID[0] * GRID[1]
@@ -27,21 +28,28 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def step(**changes):
-    return InformationStep(
-        seed=0, dataset="tiny", model="m", outlier_layer=-1, information=params.Information(**{**SETTINGS, **changes}),
-        statistics=params.Statistics(confidence=0.9, resamples=400),
-    )  # fmt: skip
+CONFIG = Config(
+    seed=0, dataset="tiny", model="m", outlier_layer=-1, settings=SingleTokens(**SETTINGS),
+    statistics=Statistics(confidence=0.9, resamples=400),
+)  # fmt: skip
+LOCAL = (
+    "neighbour_cosine",
+    "position_top1",
+    "position_l1",
+    "position_l2",
+    "reconstruction_linear",
+    "reconstruction_mlp",
+)
 
 
-def cosines_of(high):
-    noise = np.random.default_rng(9).uniform(-0.1, 0.1, size=high.shape)
-    return (np.where(high, 0.8, 0.3) + noise).astype(np.float32)
+def cosines_of(outlier):
+    noise = np.random.default_rng(9).uniform(-0.1, 0.1, size=outlier.shape)
+    return (np.where(outlier, 0.8, 0.3) + noise).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Normal tokens hold position and pixels, high ones, one or two of most images, the class, as [CLS] does."""
+    """Normal tokens hold position and pixels, outliers, one or two of most images, the class, as [CLS] does."""
     root = tmp_path_factory.mktemp("information")
     rng = np.random.default_rng(0)
     (root / "data" / "images").mkdir(parents=True)
@@ -58,24 +66,24 @@ def made(tmp_path_factory):
         (GRID[0] * SIDE, GRID[1] * SIDE), (GRID[0] * SIDE, GRID[1] * SIDE), "bicubic", (0.5,) * 3, (0.5,) * 3
     )
     loaded = manifest.Manifest.load(root / "data")
-    pixels, _ = information.load_pixels(loaded, np.arange(IMAGES), preprocess)
+    pixels, _ = load_pixels(loaded, np.arange(IMAGES), preprocess)
     shown = patchify(preprocess.normalise(pixels), (SIDE, SIDE)).numpy()
-    high = np.zeros((IMAGES, PATCHES), dtype=bool)
+    outlier = np.zeros((IMAGES, PATCHES), dtype=bool)
     for i in range(IMAGES):
-        high[i, rng.permutation(PATCHES)[: rng.integers(0, 3)]] = True
+        outlier[i, rng.permutation(PATCHES)[: rng.integers(0, 3)]] = True
     place, of_class = np.eye(PATCHES), np.eye(CLASSES)[labels[:IMAGES]]
     local = np.concatenate([np.tile(place, (IMAGES, 1, 1)), shown], axis=2)
-    tokens = np.where(high[..., None], 0.0, local)
-    knows = np.where(high[..., None], of_class[:, None], 0.0)
+    tokens = np.where(outlier[..., None], 0.0, local)
+    knows = np.where(outlier[..., None], of_class[:, None], 0.0)
     tokens = np.concatenate([tokens, knows], axis=2) + 0.05 * rng.standard_normal((IMAGES, PATCHES, 12 + 12 + CLASSES))
     whole = np.zeros((IMAGES + 4, 28))
     whole[:IMAGES, -CLASSES:] = of_class
     norms = rng.uniform(1, 2, size=(IMAGES, 2, 1 + 2 + PATCHES)).astype(np.float32)
-    norms[:, -1, 3:][high] += 50.0
+    norms[:, -1, 3:][outlier] += 50.0
     arrays = {
         "patches": tokens.astype(np.float16),
         "norms": norms,
-        "neighbours": cosines_of(high),
+        "neighbours": cosines_of(outlier),
         "cls": whole.astype(np.float32),
         "registers": rng.standard_normal((IMAGES + 4, 2, 28)).astype(np.float32),
         "dense_rows": np.arange(IMAGES),
@@ -87,17 +95,32 @@ def made(tmp_path_factory):
     writer.write(arrays, {"all": np.arange(IMAGES + 4), "dense": np.arange(IMAGES)})
     layout = TokenLayout(1, 2, GRID).to_json()
     writer.finish({"layout": layout, "preprocess": preprocess.to_json(), "patch": [SIDE, SIDE], "depth": 2})
-    write_json(root / "found.json", {"found": True, "threshold": 20.0})
-    write_json(root / "none.json", {"found": False, "threshold": 1e9})
-    return root, high, norms
+    write_json(root / "found/tiny/m.json", {"found": True, "threshold": 20.0})
+    write_json(root / "none/tiny/m.json", {"found": False, "threshold": 1e9})
+    return root, outlier, norms
 
 
-def run(made, cfg, registers="found.json", out="out.csv"):
-    root = made[0]
-    information.run(cfg, root / "data", root / "features", root / registers, root / out)
-    table = metrics.read(root / out)
-    assert set(table["readout"]) == {"information"}
-    return table
+def run(made, registers="found", out="out"):
+    """Rows of the measure by the threshold of one of the detections."""
+    root, (_, declared) = made[0], experiment.measures()["single_tokens"]
+    rows = Rows("single_tokens", declared.metrics, declared.axes, dataset="tiny", model="m")
+    one = Job(rows, root / out, data=root / "data", features=root / "features", registers=root / registers)
+    measure.run(CONFIG, one)
+    one.write(images=False, arrays=False)
+    return one.rows.frame()
+
+
+def of_groups(table):
+    """Rows over all seeds that are no differences, by metric and group."""
+    return table[table["seed"].isna() & table["reference_group"].isna()].set_index(["metric", "group"])
+
+
+def differences(table):
+    """Rows of differences by metric."""
+    mine = table[table["reference_group"].notna()]
+    assert set(mine["group"]) == {"outlier"}
+    assert set(mine["reference_group"]) == {"normal"}
+    return mine.set_index("metric")
 
 
 def halves():
@@ -105,85 +128,97 @@ def halves():
     return np.sort(order[: IMAGES // 2]), np.sort(order[IMAGES // 2 :])
 
 
-def test_high_tokens_lack_what_is_local_and_know_the_class(made):
-    table = run(made, step())
-    value = table[table["seed"].isna()].set_index("metric")["value"]
-    assert value["high_are_artifacts"] == 1
-    assert value["high_share"] == pytest.approx(made[1].mean())
-    assert value["position_top1[normal]"] > 0.95
-    assert value["position_top1[high]"] < 0.3
-    assert value["position_l1[normal]"] < 0.2 < value["position_l1[high]"]
+def test_outlier_tokens_lack_what_is_local_and_know_the_class(made):
+    table = run(made)
+    assert table["intervention"].eq("baseline").all()
+    alone = table.set_index("metric")["value"]
+    assert alone["outliers_are_artifacts"] == 1
+    assert alone["outlier_patch_share"] == pytest.approx(made[1].mean())
+    value = of_groups(table)["value"]
+    assert value["position_top1", "normal"] > 0.95
+    assert value["position_top1", "outlier"] < 0.3
+    assert value["position_l1", "normal"] < 0.2 < value["position_l1", "outlier"]
     for kind in ("linear", "mlp"):
-        assert value[f"reconstruction_{kind}[normal]"] < 0.6 * value[f"reconstruction_{kind}[high]"]
-    assert value["class_top1[high]"] > 0.9
-    assert value["class_top1[cls]"] == 1.0
-    assert value["class_top1[normal]"] < 0.5
-    assert value["class_top1[register]"] < 0.5
-    p = table.set_index("metric")["p"]
-    for metric in ("neighbour_cosine", "position_top1", "reconstruction_linear", "class_top1"):
-        assert p[f"{metric}_difference"] < 0.01
-    assert value["class_top1_difference"] > 0.4
-    assert value["position_top1_difference"] < -0.6
+        assert value[f"reconstruction_{kind}", "normal"] < 0.6 * value[f"reconstruction_{kind}", "outlier"]
+    assert value["token_class_top1", "outlier"] > 0.9
+    assert value["token_class_top1", "cls"] == 1.0
+    assert value["token_class_top1", "normal"] < 0.5
+    assert value["token_class_top1", "registers"] < 0.5
+    difference = differences(table)
+    assert set(difference.index) == {*LOCAL, "token_class_top1"}
+    for metric in ("neighbour_cosine", "position_top1", "reconstruction_linear", "token_class_top1"):
+        assert difference.loc[metric, "p"] < 0.01
+    assert difference.loc["token_class_top1", "value"] > 0.4
+    assert difference.loc["position_top1", "value"] < -0.6
 
 
 def test_means_and_differences_are_those_of_a_loop_over_patches(made):
-    table = run(made, step()).set_index("metric")
-    high = made[1]
-    values = cosines_of(high)
+    table, outlier = run(made), made[1]
+    values = cosines_of(outlier)
     collected = {True: [], False: []}
-    differences = []
+    of_images = []
     for image in range(IMAGES):
         of = {True: [], False: []}
         for patch in range(PATCHES):
-            of[bool(high[image, patch])].append(float(values[image, patch]))
+            of[bool(outlier[image, patch])].append(float(values[image, patch]))
         collected = {kind: collected[kind] + of[kind] for kind in of}
         if of[True] and of[False]:
-            differences.append(np.mean(of[True]) - np.mean(of[False]))
-    for kind, name in ((True, "high"), (False, "normal")):
-        row = table.loc[f"neighbour_cosine[{name}]"]
+            of_images.append(np.mean(of[True]) - np.mean(of[False]))
+    rows = of_groups(table)
+    for kind, group in ((True, "outlier"), (False, "normal")):
+        row = rows.loc[("neighbour_cosine", group)]
         assert row["value"] == pytest.approx(np.mean(collected[kind]))
         assert row["low"] <= row["value"] <= row["high"]
-    row = table.loc["neighbour_cosine_difference"]
-    assert (row["value"], row["n"]) == (pytest.approx(np.mean(differences)), len(differences))
-    assert table.loc["neighbour_cosine[high]", "n"] == high.any(axis=1).sum()
+    row = differences(table).loc["neighbour_cosine"]
+    assert (row["value"], row["n"]) == (pytest.approx(np.mean(of_images)), len(of_images))
+    assert rows.loc[("neighbour_cosine", "outlier"), "n"] == outlier.any(axis=1).sum()
 
 
 def test_without_artifacts_the_highest_norms_stand_in(made):
-    table = run(made, step(), "none.json").set_index("metric")
-    assert table.loc["high_are_artifacts", "value"] == 0
+    value = run(made, "none").set_index("metric")["value"]
+    assert value["outliers_are_artifacts"] == 0
     limit = np.percentile(made[2][:, -1, 3:], 90.0)
-    assert table.loc["high_share", "value"] == pytest.approx((made[2][:, -1, 3:] > limit).mean())
+    assert value["outlier_patch_share"] == pytest.approx((made[2][:, -1, 3:] > limit).mean())
 
 
 def test_images_without_both_kinds_are_left_out_of_the_classes(made):
-    table = run(made, step())
+    table = run(made)
     both = made[1].any(axis=1)
     _, test = halves()
-    mine = table[table["metric"].str.startswith("class_top1[")]
+    mine = table[(table["metric"] == "token_class_top1") & table["reference_group"].isna()]
     assert set(mine["n"]) == {both[test].sum()}
     assert sorted(mine["seed"].dropna().unique()) == [0, 5]
-    for _, group in mine.groupby("metric"):
-        assert group["value"][group["seed"].isna()].item() == pytest.approx(
-            group["value"][group["seed"].notna()].mean()
-        )
-    for kind in ("cls", "high"):
-        draws = mine["value"][(mine["metric"] == f"class_top1[{kind}]") & mine["seed"].notna()]
-        spread = table["value"][table["metric"] == f"class_top1_std[{kind}]"].item()
+    assert set(mine["group"]) == {"cls", "registers", "outlier", "normal"}
+    for group, of_group in mine.groupby("group"):
+        draws = of_group["value"][of_group["seed"].notna()]
+        assert of_group["value"][of_group["seed"].isna()].item() == pytest.approx(draws.mean())
+        spread = table["value"][(table["metric"] == "token_class_top1_sd") & (table["group"] == group)].item()
         assert spread == pytest.approx(sum((v - draws.mean()) ** 2 / 2 for v in draws) ** 0.5)
 
 
-def test_too_few_high_patches_are_said_and_not_guessed(made):
+def test_too_few_outliers_are_said_and_not_guessed(made):
     root = made[0]
-    write_json(root / "rare.json", {"found": True, "threshold": float(np.sort(made[2][:, -1, 3:].ravel())[-2])})
-    table = run(made, step(), "rare.json").set_index("metric")
-    assert pd.isna(table.loc["class_top1[high]", "value"])
-    assert "images have high patches and others" in table.loc["class_top1[high]", "note"]
+    threshold = float(np.sort(made[2][:, -1, 3:].ravel())[-2])
+    write_json(root / "rare/tiny/m.json", {"found": True, "threshold": threshold})
+    rows = of_groups(run(made, "rare"))
+    assert pd.isna(rows.loc[("token_class_top1", "outlier"), "value"])
+    assert "images have outlier patches and others" in rows.loc[("token_class_top1", "outlier"), "note"]
+
+
+def test_no_outlier_at_all_is_said(made):
+    root = made[0]
+    write_json(root / "over/tiny/m.json", {"found": True, "threshold": 1e9})
+    table = run(made, "over")
+    absent = table[table["value"].isna() & table["metric"].isin(LOCAL)]
+    assert sorted(absent["metric"]) == sorted(LOCAL)
+    assert set(absent["note"]) == {"no outlier patches"}
+    assert table["reference_group"].isna().all()
 
 
 def test_the_same_params_write_the_same_bytes(made):
-    run(made, step(), out="one.csv")
-    run(made, step(), out="two.csv")
-    assert (made[0] / "one.csv").read_bytes() == (made[0] / "two.csv").read_bytes()
+    run(made, out="one")
+    run(made, out="two")
+    assert (made[0] / "one/rows.csv").read_bytes() == (made[0] / "two/rows.csv").read_bytes()
 
 
 def test_linear_pixels_are_least_squares():
@@ -196,5 +231,5 @@ def test_linear_pixels_are_least_squares():
     ones = np.ones((120, 1))
     weights = np.linalg.lstsq(np.hstack([x.reshape(120, 5).numpy(), ones]), y.reshape(120, 3).numpy(), rcond=None)[0]
     expected = np.hstack([z.reshape(24, 5).numpy(), ones[:24]]) @ weights
-    found = token_probes.linear_pixels(x, y, z).reshape(24, 3).numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    pixels = probes.linear_pixels(x, y, z).reshape(24, 3).numpy()
+    np.testing.assert_allclose(pixels, expected, atol=2e-3)

@@ -1,25 +1,29 @@
 """Classes told by their names, against OpenCLIP's own way from pixels and prompts to cosines."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import open_clip
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
-from vit_registers import params
-from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import derive
 from vit_registers.data.manifest import Manifest
-from vit_registers.experiments.zero_shot import measure as zero_shot
+from vit_registers.experiments.zero_shot import EXPERIMENT, measure
+from vit_registers.experiments.zero_shot.params import Config, ZeroShot
 from vit_registers.extraction import store
 from vit_registers.models import backbone, fetch
 from vit_registers.models import openclip_text as text
 from vit_registers.models.preprocess import load_pixels
-from vit_registers.pipeline import configs as steps
-from vit_registers.pipeline.configs import FetchConfig, ZeroShotStep
+from vit_registers.models.sources.openclip import OpenClipModel
+from vit_registers.models.sources.trained import TrainedModel
+from vit_registers.params.statistics import Statistics
+from vit_registers.pipeline.configs import FetchConfig
 
-SOURCE = params.OpenClipModel(kind="openclip", name="tiny-clip", pretrained=None)
+SOURCE = OpenClipModel(kind="openclip", name="tiny-clip", pretrained=None)
 # A real architecture of OpenCLIP, made small; its random embeddings are scaled up so that images differ.
 CONFIG = {
     "embed_dim": 12,
@@ -35,18 +39,17 @@ def tiny(monkeypatch):
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-clip", CONFIG)
 
 
-def step(conditions=("baseline", "append-2", "ttr-4"), templates=TEMPLATES):
-    return ZeroShotStep(
-        seed=0, dataset="tiny", model="m", conditions=list(conditions), device="cpu", source=SOURCE,
-        zero_shot=params.ZeroShot(templates=templates), statistics=params.Statistics(confidence=0.9, resamples=300),
-    )  # fmt: skip
+def config(conditions=("baseline", "append-2", "ttr-4"), **changes):
+    values = {"seed": 0, "dataset": "tiny", "model": "m", "conditions": list(conditions), "device": "cpu"}
+    settings, statistics = ZeroShot(templates=TEMPLATES), Statistics(confidence=0.9, resamples=300)
+    return Config(**{**values, "source": SOURCE, "settings": settings, "statistics": statistics, **changes})
 
 
 @pytest.fixture
 def made(study):
-    """The model's card, and [CLS] as the pass through timm's module leaves it; in ``append-2`` that of other images."""
-    fetch.run(FetchConfig(seed=0, name="m", source=SOURCE), study.root / "m")
-    loaded = backbone.load(study.root / "m")
+    """The model, and [CLS] as the pass through timm's module leaves it; in ``append-2`` that of other images."""
+    fetch.run(FetchConfig(seed=0, name="m", source=SOURCE), study.root / "model")
+    loaded = backbone.load(study.root / "model")
     data = Manifest.load(study.data)
     pixels, _ = load_pixels(data, np.arange(len(study.table)), loaded.preprocess)
     with torch.inference_mode():
@@ -58,11 +61,17 @@ def made(study):
     return study
 
 
-def run(study, cfg=None, out="out"):
-    zero_shot.run(cfg or step(), study.data, study.root / "m", study.features, study.root / out)
-    return metrics.read(study.root / out / "m.zero_shot.csv"), pd.read_parquet(
-        study.root / out / "m.zero_shot.images.parquet"
-    )
+@pytest.fixture
+def run(made, job):
+    """Function that measures: its rows, and the values by image."""
+
+    def run(cfg=None, out="out"):
+        one = job("zero_shot", out)
+        measure.run(cfg or config(), one)
+        one.write(images=True, arrays=False)
+        return one.rows.frame(), pd.read_parquet(one.out / "images.parquet")
+
+    return run
 
 
 def end_to_end(study, templates):
@@ -71,7 +80,7 @@ def end_to_end(study, templates):
         torch.manual_seed(derive(0, "weights", "m"))
         model = open_clip.create_model("tiny-clip", pretrained=None).eval()
     tokenizer, data = open_clip.get_tokenizer("tiny-clip"), Manifest.load(study.data)
-    preprocess = backbone.load(study.root / "m").preprocess
+    preprocess = backbone.load(study.root / "model").preprocess
     pixels, labels = load_pixels(data, data.rows("test"), preprocess)
     cosines = []
     with torch.inference_mode():
@@ -86,27 +95,27 @@ def end_to_end(study, templates):
     return torch.stack(cosines, dim=1), labels
 
 
-def test_the_way_through_cached_features_is_that_of_openclip_from_end_to_end(made):
+def test_the_way_through_cached_features_is_that_of_openclip_from_end_to_end(made, run):
     cosines, labels = end_to_end(made, TEMPLATES)
     clip = SOURCE.both_towers("m", derive(0, "weights", "m"))
     with torch.inference_mode():
         tokenizer = open_clip.get_tokenizer("tiny-clip")
-        classes = text.class_embeddings(clip, tokenizer, ["a", "b", "c"], step().zero_shot.templates)
+        classes = text.class_embeddings(clip, tokenizer, ["a", "b", "c"], TEMPLATES)
         cls = torch.from_numpy(store.Features.open(made.folder("baseline")).array("cls")[made.rows("test")])
         ours = text.image_embeddings(clip, cls, "m") @ classes.T
-        found = zero_shot.probabilities(clip, cls, classes, "m")
+        found = measure.probabilities(clip, cls, classes, "m")
     assert torch.allclose(ours, cosines, atol=1e-5)
     assert cosines.std() > 1e-3
     assert torch.allclose(found, (cosines.double() / 0.07).softmax(1), atol=1e-4)  # CLIP starts at a temperature of .07
-    rows, images = run(made)
-    told = cosines.argmax(1)
-    top1 = rows[(rows["intervention"] == "baseline") & (rows["metric"] == "top1")].iloc[0]
-    assert top1["value"] == pytest.approx(float((told == labels).double().mean()))
-    assert (top1["n"], top1["readout"]) == (30, "zero_shot")
+    rows, images = run()
+    predicted = cosines.argmax(1)
+    top1 = rows[(rows["intervention"] == "baseline") & (rows["metric"] == "zero_shot_top1")].iloc[0]
+    assert top1["value"] == pytest.approx(float((predicted == labels).double().mean()))
+    assert (top1["n"], top1["unit"]) == (30, "share")
     assert top1["low"] <= top1["value"] <= top1["high"]
     mine = images[images["intervention"] == "baseline"].set_index("image_id")["value"]
     ids = made.table["image_id"][made.rows("test")]
-    assert mine.loc[ids].tolist() == (told == labels).double().tolist()
+    assert mine.loc[ids].tolist() == (predicted == labels).double().tolist()
 
 
 def test_openclips_own_zero_shot_classifier_gives_the_same_classes():
@@ -125,30 +134,31 @@ def test_prompts():
     assert text.prompts(["{x} of a {}"], "polar_bear") == ["{x} of a polar bear"]
 
 
-def test_every_condition_has_its_numbers_or_says_why_not(made):
-    rows, images = run(made)
+def test_every_condition_has_its_numbers_or_says_why_not(run):
+    rows, images = run()
     assert rows.loc[rows["intervention"] == "ttr-4", "note"].tolist() == [REASON]
     measured = rows[rows["value"].notna()]
     assert set(measured["intervention"]) == {"baseline", "append-2"}
     assert measured["low"].notna().all()
+    assert set(measured["metric"]) == {metric.name for metric in EXPERIMENT.measures[0].metrics}
     assert set(images["intervention"]) == {"baseline", "append-2"}
     plain, other = (images.loc[images["intervention"] == name, "value"].tolist() for name in ("baseline", "append-2"))
     assert plain != other
 
 
-def test_same_params_same_bytes(made):
-    run(made, out="a")
-    run(made, out="b")
-    for name in ("m.zero_shot.csv", "m.zero_shot.images.parquet"):
+def test_same_params_same_bytes(made, run):
+    run(out="a")
+    run(out="b")
+    for name in ("rows.csv", "images.parquet"):
         assert (made.root / "a" / name).read_bytes() == (made.root / "b" / name).read_bytes()
 
 
-def test_a_text_tower_that_does_not_belong_to_the_features_is_refused(made):
+def test_a_text_tower_that_does_not_belong_to_the_features_is_refused(made, run):
     with pytest.raises(InputError, match=r"model\.safetensors: not the weights that OpenCLIP gives for this model now"):
-        zero_shot.run(step().model_copy(update={"seed": 1}), made.data, made.root / "m", made.features, made.root)
-    (made.root / "m/model.safetensors").unlink()
+        run(config(seed=1))
+    (made.root / "model/model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors: no such file"):
-        run(made)
+        run()
 
 
 def test_a_tower_that_does_not_take_cls_is_refused():
@@ -158,8 +168,29 @@ def test_a_tower_that_does_not_take_cls_is_refused():
         text.image_embeddings(clip, torch.zeros(1, 64), "m")
 
 
-def test_a_model_without_a_text_tower_has_no_such_step():
-    study = params.load("params.yaml")
-    assert study.text_pairs() == []
-    with pytest.raises(InputError, match=r"models\.vit-r0: kind 'trained' has no text tower"):
-        steps.zero_shot(study, "shapes", "vit-r0")
+def test_images_are_found_where_only_test_images_were_passed(made, run, monkeypatch):
+    whole, _ = run(out="whole")
+    test = made.rows("test")
+    cls = np.array(store.Features.open(made.folder("append-2")).array("cls"))[test]
+    made.write_features("append-2", {"cls": cls}, test)
+    monkeypatch.setattr(
+        store.Features, "rows", property(lambda cached: test if cached.folder.name == "append-2" else np.arange(90))
+    )
+    part, _ = run(out="part")
+    pd.testing.assert_frame_equal(part, whole)
+
+
+def test_a_model_without_a_text_tower_has_no_such_job():
+    trained = TrainedModel(kind="trained", dataset="shapes", recipe="small", registers=0)
+    study = SimpleNamespace(models={"clip": SOURCE, "vit-r0": trained})
+    where = EXPERIMENT.measures[0].where
+    assert where(study, "clip")
+    assert not where(study, "vit-r0")
+    with pytest.raises(InputError, match=r"models\.vit-r0: has no text tower; zero-shot needs an openclip model"):
+        Config.pick(study, ZeroShot(templates="simple"), dataset="shapes", model="vit-r0")
+
+
+@pytest.mark.parametrize("templates", ["imagenet", [], ["a photo of it"]])
+def test_prompts_that_are_none_are_refused(templates):
+    with pytest.raises(ValidationError, match="expected openai, simple, or a list of prompts"):
+        ZeroShot(templates=templates)

@@ -1,64 +1,52 @@
-"""The step that probes cached features: linear heads and nearest neighbours, condition beside condition."""
+"""The class of an image by heads on cached features: linear probe, nearest neighbours, linear evaluation.
+
+All conditions of a model are measured side by side: their heads start from the same weights and see the same batches,
+so that what differs between conditions is the features. Heads are refitted to each condition, and those that were
+fitted to the model as it is are frozen and tried on every condition, as a head that was trained before the model was
+changed would meet it.
+"""
 
 import logging
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import replacing
 from vit_registers.core.seeds import derive, generator
-from vit_registers.core.stats import Bootstrap, Floats
-from vit_registers.core.table import Metric
+from vit_registers.core.stats import bootstrap
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest, stratified
-from vit_registers.experiments.classification import knn
-from vit_registers.experiments.classification import linear_evaluation as linear_eval
-from vit_registers.experiments.classification import linear_probe as heads
-from vit_registers.experiments.classification.scores import Scored, over_seeds, score
-from vit_registers.extraction.store import Features, condition_folder
-from vit_registers.params import LinearEvaluation
-from vit_registers.pipeline.configs import ProbeStep
+from vit_registers.experiments.classification import features, knn, linear_evaluation, linear_probe
+from vit_registers.experiments.classification.linear_evaluation import Input, Winner
+from vit_registers.experiments.classification.params import Config, LinearEvaluation
+from vit_registers.experiments.classification.scores import add_rows, over_seeds, score
+from vit_registers.experiments.job import Job
+from vit_registers.extraction.store import Features
+from vit_registers.params.study import BASELINE
 
 log = logging.getLogger(__name__)
 
-BASELINE = "baseline"
-THREADS = 1  # as in extraction: results must not depend on --cores
-
-
-def feature(cached: Features, name: str) -> Tensor | None:
-    """Features (n, d) of a name of params, all images in manifest order; None where the condition has no such token."""
-    parts = []
-    for part in name.split("+"):
-        if part not in cached.index["arrays"]:
-            return None
-        array = torch.from_numpy(np.array(cached.array(part)))
-        if not array.isfinite().all():
-            raise InputError(
-                f"{cached.folder / part}.npy: holds values that are not finite; set extraction.precision to fp32 "
-                "or look at the model's weights"
-            )
-        parts.append(array.mean(1) if array.ndim == 3 else array)  # several appended tokens: their mean
-    return torch.cat(parts, dim=1)
+TEST_ONLY = "only test images were passed"
+Cached = Mapping[str, Features]  # by condition
+ByCondition = dict[str, Tensor]
 
 
 class Split:
-    """Training, validation and test rows; validation is a stratified share of the training split, one for all arms."""
+    """Rows of the manifest to train on, to validate on (a stratified share of the training split) and to test on."""
 
-    def __init__(self, manifest: Manifest, cfg: ProbeStep) -> None:
-        """Draw the validation rows from a generator named by the data set."""
+    def __init__(self, manifest: Manifest, cfg: Config) -> None:
+        """Draw the validation rows, the same for all conditions, from a generator named by the data set."""
         train = manifest.rows("train")
         labels = manifest.table["label"].to_numpy()
         draw = generator(cfg.seed, "validation", cfg.dataset)
-        held = stratified(
-            labels[train], cfg.probe.validation_share, draw, manifest.classes, f"data set '{manifest.name}'"
-        )
-        self.train, self.validation, self.test = train[~held], train[held], manifest.rows("test")
+        share = cfg.settings.probe.validation_share
+        held_out = stratified(labels[train], share, draw, manifest.classes, f"data set '{manifest.name}'")
+        self.train, self.validation, self.test = train[~held_out], train[held_out], manifest.rows("test")
+        self.fitted = np.concatenate([self.train, self.validation])
         self.labels = torch.from_numpy(labels.copy())
         self.classes = len(manifest.classes)
 
@@ -67,153 +55,139 @@ class Split:
         return self.labels[torch.from_numpy(rows)]
 
 
-def run(cfg: ProbeStep, data: Path, features: Path, out: Path) -> None:
-    """Write <model>.csv and <model>.images.parquet (right or wrong per test image) below ``out``."""
-    torch.set_num_threads(THREADS)
-    manifest = Manifest.load(data)
+class Results:
+    """Scores of test images, as they come, to rows and values by image."""
+
+    def __init__(self, cfg: Config, job: Job, manifest: Manifest, split: Split) -> None:
+        self.job, self.targets = job, split.labels_of(split.test)
+        self.ids = manifest.table["image_id"].to_numpy()[split.test]
+        self.bootstrap = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(split.test))
+
+    def add(self, scores: Tensor, condition: str, head: str, feature: str | None = None, **axes: Any) -> None:
+        """Scores (m, classes) of one head."""
+        found = score(scores, self.targets, self.bootstrap)
+        add_rows(self.job.rows, found, self.bootstrap, intervention=condition, feature=feature, head=head, **axes)
+        self.job.by_image("top1", self.ids, found.right, condition, feature=feature, head=head)
+
+    def add_seeds(self, scores: Tensor, seeds: list[int], condition: str, head: str, feature: str) -> None:
+        """Scores (seeds, m, classes) of heads that differ in their seed: a row for each, and for their mean."""
+        axes = {"intervention": condition, "feature": feature, "head": head}
+        found = [score(of_seed, self.targets, self.bootstrap) for of_seed in scores]
+        for seed, one in zip(seeds, found, strict=True):
+            add_rows(self.job.rows, one, self.bootstrap, seed=seed, **axes)
+            self.job.by_image("top1", self.ids, one.right, condition, feature=feature, head=head, seed=seed)
+        add_rows(self.job.rows, over_seeds(found), self.bootstrap, **axes)
+
+
+@threads()
+def run(cfg: Config, job: Job) -> None:
+    """Fill the rows of all heads under every condition, and whether each test image was classified right."""
+    manifest = job.manifest()
     split = Split(manifest, cfg)
-    test = len(split.test)
-    draw = generator(cfg.seed, "bootstrap", cfg.dataset, test)
-    bootstrap = Bootstrap(test, cfg.statistics.resamples, cfg.statistics.confidence, draw)
-    rows: list[Metric] = []
-    images: list[pd.DataFrame] = []
-    ids = manifest.table["image_id"].to_numpy()[split.test]
-    truth = split.labels_of(split.test)
-    opened = {name: Features.open(condition_folder(features, cfg.dataset, cfg.model, name)) for name in cfg.conditions}
-    for name, cached in opened.items():
-        if cached.status != "complete":
-            rows.append(Metric(cfg.model, cfg.dataset, name, "probe", "none", None, "", 0, note=cached.reason))
-    complete = {name: cached for name, cached in opened.items() if cached.status == "complete"}
-    for kind in cfg.probe.features:
-        found = {name: feature(cached, kind) for name, cached in complete.items()}
-        arms = {name: x for name, x in found.items() if x is not None}
-        if not arms:
-            continue
-        for readout, by_arm in _linear(cfg, split, kind, arms).items():
-            for name, logits in by_arm.items():
-                scored = [score(logit, truth, bootstrap) for logit in logits]
-                for seed, one in zip(cfg.probe.seeds, scored, strict=True):
-                    rows += _rows(cfg, bootstrap, name, f"{readout}[{kind}]", one, seed)
-                    images.append(_per_image(ids, name, f"{readout}[{kind}]", seed, one.right))
-                rows += _rows(cfg, bootstrap, name, f"{readout}[{kind}]", over_seeds(scored), None)
-        train = np.concatenate([split.train, split.validation])
-        for name, x in arms.items():
-            votes = knn.scores(
-                x[train], split.labels_of(train), x[split.test], split.classes, cfg.knn.k, cfg.knn.temperature
-            )
-            one = score(votes, truth, bootstrap)
-            rows += _rows(cfg, bootstrap, name, f"knn[{kind}]", one, None)
-            images.append(_per_image(ids, name, f"knn[{kind}]", None, one.right))
-        log.info("%s: %s of %d conditions", cfg.model, kind, len(arms))
-    if cfg.linear_evaluation is not None:
-        for name, winner in _linear_evaluation(cfg, cfg.linear_evaluation, split, complete).items():
-            one = score(winner.scores.double().softmax(1), truth, bootstrap)
-            note = f"{winner.input}, learning rate {winner.lr:g}, chosen on held-out training images"
-            rows += _rows(cfg, bootstrap, name, "linear_evaluation", one, None, note)
-            images.append(_per_image(ids, name, "linear_evaluation", None, one.right))
-    if not images:
-        wanted = ", ".join(cfg.probe.features)
-        raise InputError(f"probe.features: no condition of '{cfg.model}' has {wanted}; add one it has, such as cls")
-    metrics.write(metrics.frame(rows), out / f"{cfg.model}.csv")
-    with replacing(out / f"{cfg.model}.images.parquet") as temporary:
-        pd.concat(images, ignore_index=True).to_parquet(temporary, index=False)
+    results = Results(cfg, job, manifest, split)
+    complete = {}
+    for name, cached in job.conditions(cfg.dataset, cfg.model, cfg.conditions):
+        if cached.status == "complete":
+            complete[name] = cached
+        else:
+            job.rows.absent(["top1"], cached.reason, intervention=name)
+    for feature in cfg.settings.probe.features:
+        _of_feature(cfg, split, results, feature, complete)
+    if cfg.settings.linear_evaluation is not None:
+        _linear_evaluation(cfg, cfg.settings.linear_evaluation, split, results, complete)
+    if not job.images:
+        wanted = ", ".join(cfg.settings.probe.features)
+        raise InputError(
+            f"experiments.classification.probe.features: no condition of '{cfg.model}' has {wanted}; add one it has, "
+            "such as cls"
+        )
 
 
-def _linear(cfg: ProbeStep, split: Split, kind: str, arms: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Test probabilities (seeds, m, classes) of each arm by readout; all arms and seeds train as one batch of heads.
+def _of_feature(cfg: Config, split: Split, results: Results, feature: str, complete: Cached) -> None:
+    """Linear probe and nearest neighbours on one feature of all conditions that have it."""
+    given = {name: x for name, cached in complete.items() if (x := features.read(cached, feature)) is not None}
+    test = {name: x[complete[name].places(split.test)] for name, x in given.items()}
+    fitted = {name: x for name, x in given.items() if features.has(complete[name], split.fitted)}
+    for name in (name for name in given if name not in fitted):
+        for head in ("refitted", "knn"):
+            results.job.rows.absent(["top1"], TEST_ONLY, intervention=name, feature=feature, head=head)
+    if not fitted:
+        return
+    for head, by_condition in _linear(cfg, split, feature, fitted, test).items():
+        for name, scores in by_condition.items():
+            results.add_seeds(scores, cfg.settings.probe.seeds, name, head, feature)
+    labels, settings = split.labels_of(split.fitted), cfg.settings.knn
+    for name, x in fitted.items():
+        votes = knn.scores(x[split.fitted], labels, test[name], split.classes, settings.k, settings.temperature)
+        results.add(votes, name, "knn", feature)
+    log.info("%s: %s of %d conditions", cfg.model, feature, len(given))
 
-    Arms of one seed start from the same weights and see the same batches: what differs between them is the features.
-    ``probe``: heads fitted to the arm's own features. ``kept``: those fitted to the baseline's, on every arm's
-    features, as a head that was fine-tuned before the model was changed would see them.
+
+def _linear(cfg: Config, split: Split, feature: str, fitted: ByCondition, test: ByCondition) -> dict[str, ByCondition]:
+    """Test probabilities (seeds, m, classes) by head (refitted, frozen) and condition.
+
+    Heads are refitted to the conditions ``fitted``, features (n, d) of all images, side by side with all seeds. Those
+    of the model as it is are tried on all of ``test``, features (m, d) of the test images.
     """
-    width = next(iter(arms.values())).shape[1]
+    settings = cfg.settings.probe
+    width = next(iter(fitted.values())).shape[1]
     starts, orders = [], []
-    for seed in cfg.probe.seeds:
-        draw = torch.Generator().manual_seed(derive(cfg.seed, "probe", cfg.dataset, kind, seed))
-        starts.append(heads.initial(width, split.classes, draw))
-        orders.append(torch.stack([torch.randperm(len(split.train), generator=draw) for _ in range(cfg.probe.epochs)]))
+    for seed in settings.seeds:
+        draw = torch.Generator().manual_seed(derive(cfg.seed, "probe", cfg.dataset, feature, seed))
+        starts.append(linear_probe.initial(width, split.classes, draw))
+        orders.append(torch.stack([torch.randperm(len(split.train), generator=draw) for _ in range(settings.epochs)]))
 
     def stacked(rows: NDArray[np.int64]) -> Tensor:
-        return torch.stack([x[torch.from_numpy(rows)] for x in arms.values()])
+        return torch.stack([x[torch.from_numpy(rows)] for x in fitted.values()])
 
-    trained = heads.train(
+    trained = linear_probe.train(
         stacked(split.train),
         split.labels_of(split.train),
         stacked(split.validation),
         split.labels_of(split.validation),
         (torch.stack([weight for weight, _ in starts]), torch.stack([bias for _, bias in starts])),
         torch.stack(orders),
-        cfg.probe,
+        settings,
     )
-    test = stacked(split.test)
-    found = {"probe": dict(zip(arms, trained.logits(test).double().softmax(3), strict=True))}
-    if BASELINE in arms and len(arms) > 1:
-        kept = trained.of(list(arms).index(BASELINE)).logits(test).double().softmax(3)
-        found["kept"] = dict(zip(arms, kept, strict=True))
+    refitted = trained.logits(torch.stack([test[name] for name in fitted])).double().softmax(3)
+    found = {"refitted": dict(zip(fitted, refitted, strict=True))}
+    if BASELINE in fitted and len(test) > 1:
+        heads = trained.frozen(list(fitted).index(BASELINE), len(test))
+        frozen = heads.logits(torch.stack(list(test.values()))).double().softmax(3)
+        found["frozen"] = dict(zip(test, frozen, strict=True))
     return found
 
 
 def _linear_evaluation(
-    cfg: ProbeStep, settings: LinearEvaluation, split: Split, complete: dict[str, Features]
-) -> dict[str, linear_eval.Winner]:
-    """The winning head of every condition that has [CLS]."""
-    arms = {name: cached for name, cached in complete.items() if "cls" in cached.index["arrays"]}
-    if not arms:
+    cfg: Config, settings: LinearEvaluation, split: Split, results: Results, complete: Cached
+) -> None:
+    """The head that DINOv2's linear evaluation chooses, for every condition that has [CLS]."""
+    fitted = {}
+    for name, cached in complete.items():
+        if "cls" not in cached.index["arrays"]:
+            continue
+        if features.has(cached, split.fitted):
+            fitted[name] = cached
+        else:
+            results.job.rows.absent(["top1"], TEST_ONLY, intervention=name, head="linear_evaluation")
+    for name, winner in _winners(cfg, settings, split, fitted).items():
+        chosen: dict[str, Any] = {"blocks": winner.input.blocks, "with_mean_patch": winner.input.with_mean_patch}
+        results.add(winner.scores.double().softmax(1), name, "linear_evaluation", lr=winner.lr, **chosen)
+
+
+def _winners(cfg: Config, settings: LinearEvaluation, split: Split, fitted: Cached) -> dict[str, Winner]:
+    """The winning head of every condition."""
+    if not fitted:
         return {}
-    inputs: dict[str, Tensor] = {}
+    inputs: dict[Input, Tensor] = {}
     for blocks in settings.blocks:
-        cls = torch.stack([_cls_of(cached, blocks) for cached in arms.values()])  # (arms, n, blocks * d)
-        means = torch.stack([torch.from_numpy(np.array(cached.array("patch_mean"))) for cached in arms.values()])
-        name = "[CLS]" if blocks == 1 else f"[CLS] of {blocks} blocks"
-        inputs |= {name: cls, f"{name} with mean patch": torch.cat([cls, means], dim=2)}
-    seeds = {
-        name: torch.Generator().manual_seed(derive(cfg.seed, "linear evaluation", cfg.dataset, name)) for name in inputs
+        cls = torch.stack([features.cls_of_blocks(cached, blocks) for cached in fitted.values()])
+        means = torch.stack([torch.from_numpy(np.array(cached.array("patch_mean"))) for cached in fitted.values()])
+        inputs |= {Input(blocks, False): cls, Input(blocks, True): torch.cat([cls, means], dim=2)}
+    draws = {
+        one: torch.Generator().manual_seed(derive(cfg.seed, "linear evaluation", cfg.dataset, one.name))
+        for one in inputs
     }
     parts = [torch.from_numpy(rows) for rows in (split.train, split.validation, split.test)]
-    winners = linear_eval.choose(inputs, split.labels, parts, seeds, split.classes, settings)
-    return dict(zip(arms, winners, strict=True))
-
-
-def _cls_of(cached: Features, blocks: int) -> Tensor:
-    """[CLS] after the final norm of the last ``blocks`` blocks, side by side: (n, blocks * d)."""
-    if blocks == 1:
-        return torch.from_numpy(np.array(cached.array("cls")))
-    return torch.from_numpy(np.array(cached.array("cls_blocks")[:, -blocks:])).flatten(1)
-
-
-def _rows(
-    cfg: ProbeStep,
-    bootstrap: Bootstrap,
-    condition: str,
-    readout: str,
-    scored: Scored,
-    seed: int | None,
-    note: str | None = None,
-) -> list[Metric]:
-    """A row per metric with its percentile interval."""
-    rows = []
-    for metric, value in scored.means.items():
-        low, high = (float(edge) for edge in np.quantile(scored.resampled[metric], bootstrap.tails))
-        rows.append(
-            Metric(
-                cfg.model,
-                cfg.dataset,
-                condition,
-                readout,
-                metric,
-                value,
-                "fraction",
-                len(scored.right),
-                seed=seed,
-                low=low,
-                high=high,
-                note=note,
-            )
-        )
-    return rows
-
-
-def _per_image(ids: NDArray[Any], condition: str, readout: str, seed: int | None, right: Floats) -> pd.DataFrame:
-    """The contract of compare.py: one value per image, condition, readout, metric and seed."""
-    table = pd.DataFrame({"image_id": ids, "intervention": condition, "readout": readout, "metric": "top1"})
-    return table.assign(seed=pd.array([seed] * len(table), dtype="Int64"), value=right)
+    winners = linear_evaluation.choose(inputs, split.labels, parts, draws, split.classes, settings)
+    return dict(zip(fitted, winners, strict=True))

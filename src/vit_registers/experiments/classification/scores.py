@@ -1,6 +1,7 @@
 """What class probabilities are worth: accuracies, macro means and areas, in all images and in every resample."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,24 +9,27 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 
 from vit_registers.core.stats import Bootstrap, Floats
+from vit_registers.core.table import Rows
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Means over images and over each bootstrap resample (resamples,) by metric; images (m,) whose top-1 is right."""
+    """Means over images and over each bootstrap resample (resamples,) by metric; ``right`` (m,): 1 for the images that
+    are classified right.
+    """
 
     means: dict[str, float]
     resampled: dict[str, Floats]
     right: Floats
 
 
-def score(scores: Tensor, truth: Tensor, bootstrap: Bootstrap) -> Scored:
+def score(scores: Tensor, targets: Tensor, bootstrap: Bootstrap) -> Scored:
     """Top-1, top-3, macro F1, precision, recall and one-vs-rest AUC of class probabilities (m, classes).
 
-    Equal scores go to the lower class. Macro: the mean over classes that occur as truth or prediction; the AUC over
-    classes of which there are images and others.
+    ``targets`` (m,). Equal scores go to the lower class. Macro: the mean over classes that occur as target or
+    prediction; the AUC over classes of which there are images and others.
     """
-    labels = truth.numpy()
+    labels = targets.numpy()
     order = scores.argsort(dim=1, descending=True, stable=True).numpy()
     hits = {"top1": order[:, 0] == labels, "top3": (order[:, :3] == labels[:, None]).any(axis=1)}
     values = {metric: float(hit.mean()) for metric, hit in hits.items()}
@@ -40,14 +44,21 @@ def score(scores: Tensor, truth: Tensor, bootstrap: Bootstrap) -> Scored:
     return Scored(values, resampled, hits["top1"].astype(float))
 
 
+def add_rows(rows: Rows, scored: Scored, bootstrap: Bootstrap, prefix: str = "", **axes: Any) -> None:
+    """A row for each metric, its name behind ``prefix``, with its percentile interval."""
+    for metric, value in scored.means.items():
+        low, high = (float(edge) for edge in np.quantile(scored.resampled[metric], bootstrap.tails))
+        rows.add(f"{prefix}{metric}", value, len(scored.right), low=low, high=high, **axes)
+
+
 def resampled_macro(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, bootstrap: Bootstrap
+    targets: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, bootstrap: Bootstrap
 ) -> dict[str, Floats]:
     """Macro precision, recall and F1 in each resample (resamples,); a share of nothing is 0, as scikit-learn has it."""
     one_hot = np.eye(classes)
-    both = bootstrap.means(one_hot[truth] * one_hot[predicted])
-    true, claimed = bootstrap.means(one_hot[truth]), bootstrap.means(one_hot[predicted])
-    number = ((true + claimed) > 0).sum(axis=1)
+    both = bootstrap.means(one_hot[targets] * one_hot[predicted])
+    target, prediction = bootstrap.means(one_hot[targets]), bootstrap.means(one_hot[predicted])
+    number = ((target + prediction) > 0).sum(axis=1)
 
     def mean(numerator: Floats, denominator: Floats) -> Floats:
         shares = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
@@ -55,22 +66,22 @@ def resampled_macro(
         return total
 
     return {
-        "macro_precision": mean(both, claimed),
-        "macro_recall": mean(both, true),
-        "macro_f1": mean(2.0 * both, true + claimed),
+        "macro_precision": mean(both, prediction),
+        "macro_recall": mean(both, target),
+        "macro_f1": mean(2.0 * both, target + prediction),
     }
 
 
-def macro_auc(truth: NDArray[np.int64], scores: Floats) -> tuple[float | None, Floats]:
+def macro_auc(targets: NDArray[np.int64], scores: Floats) -> tuple[float | None, Floats]:
     """One-vs-rest area under the ROC curve, mean over classes, and what each image adds to it (m,), of mean 0.
 
     An image's part comes from its placement values, the shares of the other side that it beats (DeLong et al. 1988):
     the area in a resample is the area plus the mean of its images' parts, to first order. None where no
     class has images and others.
     """
-    areas, influence, n = [], np.zeros(len(truth)), len(truth)
+    areas, influence, n = [], np.zeros(len(targets)), len(targets)
     for label in range(scores.shape[1]):
-        mine, score = truth == label, scores[:, label].astype(float)
+        mine, score = targets == label, scores[:, label].astype(float)
         if not mine.any() or mine.all():
             continue
         placed = np.empty(n)

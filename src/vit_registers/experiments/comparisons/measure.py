@@ -1,78 +1,108 @@
-"""The step that compares conditions image by image: every difference with an interval and a paired test."""
+"""Conditions compared image by image: every difference with an interval and a paired test."""
 
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
-from vit_registers.core.stats import Bootstrap, mcnemar_exact, sign_flip
-from vit_registers.core.table import Metric
-from vit_registers.pipeline.configs import CompareStep
-
-SOURCES = ("probe", "lost", "dense")
-UNITS = {"squared_error": "squared depth"}  # of what an image gives; else a share
+from vit_registers.core.stats import Bootstrap, bootstrap, mcnemar_exact, sign_flip
+from vit_registers.experiments.comparisons.params import Condition, Config, Pair
+from vit_registers.experiments.job import Job
 
 
-def run(cfg: CompareStep, readouts: Path, out: Path) -> None:
-    """Write a row for each comparison, readout and metric that both sides have, from <readout>/<data set>/*.parquet."""
-    sides = {side.split("/")[0] for comparison in cfg.comparisons for side in (comparison.a, comparison.b)}
-    tables = {model: _values(cfg, readouts, model) for model in sorted(sides)}
-    rows: list[Metric] = []
+class Measured(NamedTuple):
+    """What has values by image: a metric, of a feature and by a head where it goes by these."""
+
+    metric: str
+    feature: str | None
+    head: str | None
+
+    @property
+    def test(self) -> str:
+        """Name of its sign-flip test: ``probe[cls]``, ``knn[cls]``, ``dense[refit]``, ``lost``.
+
+        It decides the draws: another name changes the last digits of every p-value.
+        """
+        if self.feature:
+            heads = {"refitted": "probe", "frozen": "kept"}
+            return f"{heads.get(self.head or '', self.head)}[{self.feature}]"
+        heads = {"refitted": "dense[refit]", "frozen": "dense[kept]"}
+        return heads.get(self.head or "", self.head or "")
+
+
+ByImage = dict[Measured, pd.DataFrame]  # images x seeds, images sorted by id
+
+
+def run(cfg: Config, job: Job) -> None:
+    """Fill a row for each comparison and everything that both sides have values by image of."""
+    models = sorted({side.model for pair in cfg.pairs for side in (pair.a, pair.b)})
+    tables = {model: _values(cfg, job, model) for model in models}
     resamples: dict[int, Bootstrap] = {}
-    for comparison in cfg.comparisons:
-        a, b = (_side(tables, side) for side in (comparison.a, comparison.b))
-        measured = sorted(set(a) & set(b))
-        if not measured:
-            missing = [side for side, found in ((comparison.a, a), (comparison.b, b)) if not found]
-            rows.append(_absent(cfg, comparison.a, comparison.b, missing))
-        for readout, metric in measured:
-            left, right = a[readout, metric], b[readout, metric]
+    for pair in cfg.pairs:
+        a, b = _of(tables, pair.a), _of(tables, pair.b)
+        if not set(a) & set(b):
+            missing = [str(side) for side, found in ((pair.a, a), (pair.b, b)) if not found]
+            reason = f"not measured: {' and '.join(missing)}" if missing else "nothing was measured of both"
+            job.rows.absent(["difference"], reason, **_axes(pair))
+        for measured in (each for each in a if each in b):
+            left, right = a[measured], b[measured]
             if not left.index.equals(right.index):
-                raise InputError(f"{comparison.a} and {comparison.b}: {readout} was measured on different images")
+                raise InputError(f"{pair.a} and {pair.b}: {measured.metric} was measured on different images")
             n = len(left)
             if n not in resamples:
-                draw = generator(cfg.seed, "bootstrap", cfg.dataset, n)
-                resamples[n] = Bootstrap(n, cfg.statistics.resamples, cfg.statistics.confidence, draw)
-            rows.append(_difference(cfg, comparison.a, comparison.b, readout, metric, left, right, resamples[n]))
-    metrics.write(metrics.frame(rows), out)
+                resamples[n] = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, n)
+            _difference(cfg, job, pair, measured, left, right, resamples[n])
 
 
-def _values(cfg: CompareStep, readouts: Path, model: str) -> pd.DataFrame:
-    """What every image gave in each readout of a model."""
-    paths = [readouts / name / cfg.dataset / f"{model}.images.parquet" for name in SOURCES]
-    if model in cfg.with_text:
-        paths.append(readouts / "probe" / cfg.dataset / f"{model}.zero_shot.images.parquet")
-    for path in paths:
+def _values(cfg: Config, job: Job, model: str) -> pd.DataFrame:
+    """What every image gave in each measure of a model."""
+    found = []
+    for measure in (name for name, models in cfg.sources.items() if model in models):
+        path = job.measures / measure / cfg.dataset / model / "images.parquet"
         if not path.is_file():
-            raise InputError(f"{path}: no such file; run the readouts of '{model}' on '{cfg.dataset}' first")
-    return pd.concat([pd.read_parquet(path) for path in paths])
+            command = measure.replace("_", "-")
+            raise InputError(f"{path}: no such file; run `vit-registers {command} {cfg.dataset} {model}` first")
+        found.append(pd.read_parquet(path))
+    found = [table for table in found if len(table)]
+    return pd.concat(found) if found else pd.DataFrame(columns=["intervention"])
 
 
-def _side(tables: dict[str, pd.DataFrame], side: str) -> dict[tuple[str, str], pd.DataFrame]:
-    """(readout, metric) -> images x seeds of one condition, images sorted by id."""
-    model, condition = side.split("/")
-    mine = tables[model][tables[model]["intervention"] == condition]
+def _of(tables: dict[str, pd.DataFrame], condition: Condition) -> ByImage:
+    """All that was measured of one condition, in a fixed order."""
+    mine = tables[condition.model]
+    mine = mine[mine["intervention"] == condition.intervention]
+    if mine.empty:
+        return {}
+    found: ByImage = {}
+    for key, group in mine.groupby(["metric", "feature", "head"], dropna=False):
+        metric, feature, head = (part if isinstance(part, str) else None for part in key)  # type: ignore[attr-defined]
+        assert metric is not None
+        seeds = group.assign(seed=group["seed"].fillna(-1))
+        found[Measured(metric, feature, head)] = seeds.pivot_table(index="image_id", columns="seed", values="value")
+    return found
+
+
+def _axes(pair: Pair) -> dict[str, Any]:
+    """Where a difference stands in the table."""
     return {
-        (str(readout), str(metric)): group.assign(seed=group["seed"].fillna(-1)).pivot_table(
-            index="image_id", columns="seed", values="value"
-        )
-        for (readout, metric), group in mine.groupby(["readout", "metric"])
+        "model": pair.a.model,
+        "intervention": pair.a.intervention,
+        "reference_model": pair.b.model,
+        "reference_intervention": pair.b.intervention,
     }
 
 
 def _difference(
-    cfg: CompareStep,
-    a: str,
-    b: str,
-    readout: str,
-    metric: str,
+    cfg: Config,
+    job: Job,
+    pair: Pair,
+    measured: Measured,
     left: pd.DataFrame,
     right: pd.DataFrame,
-    bootstrap: Bootstrap,
-) -> Metric:
+    resampled: Bootstrap,
+) -> None:
     """Exact McNemar where an image has one 0/1 outcome; sign flips where it has a number, or several (their mean)."""
     difference = (left.mean(axis=1) - right.mean(axis=1)).to_numpy()
     single = left.shape[1] == 1 and right.shape[1] == 1
@@ -80,29 +110,18 @@ def _difference(
     if outcomes:
         p = mcnemar_exact(left.to_numpy()[:, 0] > 0.5, right.to_numpy()[:, 0] > 0.5)
     else:
-        draw = generator(cfg.seed, "sign flips", cfg.dataset, a, b, readout, metric)
+        draw = generator(cfg.seed, "sign flips", cfg.dataset, str(pair.a), str(pair.b), measured.test, measured.metric)
         p = sign_flip(difference, cfg.statistics.resamples, draw)
-    low, high = bootstrap.interval(difference)
-    model, condition = a.split("/")
-    return Metric(
-        model,
-        cfg.dataset,
-        condition,
-        readout,
-        f"{metric}_difference",
+    low, high = resampled.interval(difference)
+    job.rows.add(
+        measured.metric,
         float(np.round(difference.mean(), 12)) + 0.0,  # sums of opposite signs leave -1e-19
-        UNITS.get(metric, "fraction"),
         len(difference),
         low=low,
         high=high,
-        reference=b,
         p=p,
         note="exact McNemar" if outcomes else "sign flips" if single else "sign flips of the mean over seeds",
+        feature=measured.feature,
+        head=measured.head,
+        **_axes(pair),
     )
-
-
-def _absent(cfg: CompareStep, a: str, b: str, missing: list[str]) -> Metric:
-    """A comparison of which one side has no values; why it has none is noted in that condition's own rows."""
-    model, condition = a.split("/")
-    note = f"not measured: {' and '.join(missing)}"
-    return Metric(model, cfg.dataset, condition, "none", "difference", None, "", 0, reference=b, note=note)

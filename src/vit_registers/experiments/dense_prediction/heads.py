@@ -2,9 +2,9 @@
 
 As DINOv2 evaluates (Oquab et al. 2024; darcet2024): one linear layer on every patch token, whose map is upsampled
 bilinearly to the image. Segmentation is trained with the cross-entropy of upsampled logits, on whitened channels
-where DINOv2 standardises them by a BatchNorm: what a linear layer can say is the same, and a tenth of the steps get
-there. Depth is the ridge regression of each patch's mean depth (DINOv2 sorts depths into bins instead). Both problems
-are convex: what the heads reach says what the tokens hold, not where they started.
+where DINOv2 standardises them by a BatchNorm: a linear layer can express the same, and needs a tenth of the steps.
+Depth is the ridge regression of each patch's mean depth (DINOv2 sorts depths into bins instead). Both problems are
+convex: the result depends on what the tokens hold, not on where the heads start.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from vit_registers.core.linalg import ridge
 from vit_registers.core.patches import patchify
 from vit_registers.core.schedules import cosine
 from vit_registers.data.transforms import Size
+from vit_registers.experiments.dense_prediction.params import DensePrediction
 from vit_registers.experiments.dense_prediction.targets import FARTHEST
-from vit_registers.params import Dense
 
 CHUNK = 64  # images at a time where sums over tokens are taken
 
@@ -77,10 +77,10 @@ class DepthHead:
         return tokens.float() @ self.weight[:-1] + self.weight[-1]
 
 
-def whitening(tokens: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def whitening(tokens: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
     """Mean (d,) of tokens (n, p, d), and the symmetric matrix (d, d) that decorrelates their channels to variance 1.
 
-    ``ridge`` of the mean variance is added to every variance: directions that hardly vary are not blown up.
+    ``penalty`` of the mean variance is added to every variance: directions that hardly vary are not blown up.
     """
     count, width = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
     mean, moments = torch.zeros(width, dtype=torch.double), torch.zeros(width, width, dtype=torch.double)
@@ -90,17 +90,17 @@ def whitening(tokens: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
         centred = (part.double() - mean).flatten(0, 1)
         moments += centred.T @ centred / count
     variances, directions = torch.linalg.eigh(moments)
-    scaled = directions / (variances.clamp(min=0.0) + ridge * variances.mean()).sqrt()
+    scaled = directions / (variances.clamp(min=0.0) + penalty * variances.mean()).sqrt()
     return mean.float(), (scaled @ directions.T).float()
 
 
 def fit_segmentation(
-    tokens: Tensor, classes: NDArray[np.int16], count: int, grid: Size, cfg: Dense, draw: torch.Generator
+    tokens: Tensor, classes: NDArray[np.int16], count: int, grid: Size, cfg: DensePrediction, draw: torch.Generator
 ) -> SegmentationHead:
     """A head of ``count`` classes for tokens (n, p, d) of images whose pixels show ``classes`` (n, h, w).
 
-    AdamW with a cosine to zero; one pixel of ``cfg.every`` in each row and column has its say in the loss. The head
-    starts from knowing how frequent each class is, and nothing of the tokens.
+    AdamW with a cosine to zero; one pixel of ``cfg.every`` in each row and column counts in the loss. The head starts
+    from the frequencies of the classes (bias), with zero weights.
     """
     upsampling = Upsampling.between(grid, (classes.shape[1], classes.shape[2]), cfg.every)
     first = cfg.every // 2
@@ -132,7 +132,7 @@ def patch_depth(depth: NDArray[np.uint16], grid: Size) -> tuple[Tensor, Tensor]:
     return pixels.double().sum(2) / (FARTHEST * known.clamp(min=1)), known
 
 
-def fit_depth(tokens: Tensor, depth: NDArray[np.uint16], grid: Size, cfg: Dense) -> DepthHead:
+def fit_depth(tokens: Tensor, depth: NDArray[np.uint16], grid: Size, cfg: DensePrediction) -> DepthHead:
     """Ridge regression of a patch's mean depth on its token (n, p, d); patches weigh by their pixels of known depth."""
     width = tokens.shape[2] + 1
     products, targets = torch.zeros(width, width, dtype=torch.double), torch.zeros(width, dtype=torch.double)

@@ -1,4 +1,4 @@
-"""What every pixel of an image shows and how far away it is, on the pixels that a model sees."""
+"""Targets of dense prediction: the class and the depth of every pixel that a model sees."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ FARTHEST = 65535  # of a 16-bit depth map, which counts as 1; 0: not known
 
 
 @dataclass(frozen=True)
-class Truth:
+class Targets:
     """Of some images at a model's input: ``classes`` (n, h, w), 0 for background, and ``depth`` (n, h, w) as stored.
 
     Either is None where the data set has none.
@@ -30,9 +30,9 @@ class Truth:
 
 
 def at_input(values: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """A map the way of the pixels: resized until it covers ``resize``, centre crop; each pixel takes its nearest.
+    """A map transformed as the image is: resized until it covers ``resize``, centre crop; each pixel takes its nearest.
 
-    In between there is no class, and no depth at an edge.
+    Nearest, as there is no class between two, and no depth between those on the two sides of an edge.
     """
     height, width = covering(values.height, values.width, preprocess.resize)
     if (height, width) != (values.height, values.width):
@@ -41,8 +41,8 @@ def at_input(values: Image.Image, preprocess: Preprocess) -> Image.Image:
     return placed
 
 
-def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) -> Truth:
-    """Truth of some rows; :class:`InputError` where some images have a map and others lack it.
+def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) -> Targets:
+    """Targets of some rows; :class:`InputError` where some images have a map and others lack it.
 
     A mask is a PNG of 0 and 255: the pixels of 255 are of the image's class. Maps of several classes in one image are
     refused, as 255 would mean another thing there.
@@ -54,7 +54,7 @@ def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) ->
         classes = np.stack([mask * np.int16(label + 1) for mask, label in zip(masks, labels, strict=True)])
     if _has(manifest, rows, "depth"):
         depth = np.stack([_depth(manifest.file(row, "depth"), _size(manifest, row), preprocess) for row in rows])
-    return Truth(classes, depth)
+    return Targets(classes, depth)
 
 
 def _has(manifest: Manifest, rows: NDArray[np.int64], column: str) -> bool:
@@ -64,7 +64,7 @@ def _has(manifest: Manifest, rows: NDArray[np.int64], column: str) -> bool:
     if len(without) and len(without) < len(rows):
         image = manifest.table["image_id"].iloc[int(without[0])]
         raise InputError(
-            f"data set '{manifest.name}': image '{image}' has no {column} while others have; dense evaluation needs "
+            f"data set '{manifest.name}': image '{image}' has no {column} while others have; dense prediction needs "
             "one on every image of the dense split, or on none: then it is not scored"
         )
     return not len(without)

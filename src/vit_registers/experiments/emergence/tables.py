@@ -1,18 +1,22 @@
 """Tables of whether artifacts arose while models were trained: each training as a whole, and by epoch and block."""
 
 from dataclasses import replace
+from typing import Any
 
-from vit_registers.views.study import Condition, Estimate, Study, trained
+import pandas as pd
+
+from vit_registers.pipeline import experiment
+from vit_registers.views.study import Estimate, Study, estimate
 from vit_registers.views.table import Cell, Column, Table
 
 EMPTY = "no model of this study was trained by the pipeline"
-UNITS = {"share_above": "share of patches", "norm_median": "L2 norm", "norm_p99": "L2 norm", "norm_max": "L2 norm"}
+PEAKS = ("norm_ratio_peak", "share_above_peak")
 
 
-def _datasets(study: Study) -> dict[str, str]:
-    """The data set of every training that was watched."""
-    rows = study.rows[study.rows["readout"] == "emergence"]
-    return dict(zip(rows["model"].astype(str), rows["dataset"].astype(str), strict=True))
+def monitored(study: Study, metric: str) -> dict[str, pd.DataFrame]:
+    """Rows of a metric of every training that has some, by model, in the order of register counts."""
+    found = {model: study.metric_rows(metric, model=model) for model in study.trained}
+    return {model: rows for model, rows in found.items() if len(rows)}
 
 
 def emergence(study: Study) -> Table:
@@ -23,65 +27,62 @@ def emergence(study: Study) -> Table:
     largest, most = "Largest norm over the median", "Patches above three medians"
     columns = [
         Column("model_label", "Training"),
-        Column("parameters", "Parameters", "r"),
-        Column("epochs", "Epochs", "r"),
+        Column("parameters", "Parameters", alignment="r"),
+        Column("epochs", "Epochs", alignment="r"),
         Column("top1", "Top-1 (%)"),
-        Column("ratio_most", "Most", "r", group=largest),
-        Column("ratio_most_epoch", "Epoch", "r", group=largest),
-        Column("ratio_most_block", "Block", "r", group=largest),
-        Column("share_above_most", "Most (%)", "r", decimals=3, group=most),
-        Column("share_above_most_epoch", "Epoch", "r", group=most),
-        Column("share_above_most_block", "Block", "r", group=most),
-        Column("share_last", "At the end (%)", "r", decimals=3, group=most),
+        Column("norm_ratio_peak", "Most", alignment="r", group=largest),
+        Column("norm_ratio_peak_epoch", "Epoch", alignment="r", group=largest),
+        Column("norm_ratio_peak_layer", "Block", alignment="r", group=largest),
+        Column("share_above_peak", "Most (%)", alignment="r", decimals=3, group=most),
+        Column("share_above_peak_epoch", "Epoch", alignment="r", group=most),
+        Column("share_above_peak_layer", "Block", alignment="r", group=most),
+        Column("share_above_last", "At the end (%)", alignment="r", decimals=3, group=most),
     ]
     table = Table(columns, ("dataset", "model"), empty=EMPTY)
-    datasets = _datasets(study)
-    for model in (name for name in trained(study) if name in datasets):
-        condition = Condition(datasets[model], model, "training")
-        row: dict[str, Cell] = {"dataset": condition.dataset, "model": model, "model_label": study.models[model]}
-        row["top1"] = study.estimate(condition, "emergence", "top1")
-        for metric in ("parameters", "epochs"):
-            row[metric] = _whole(study, condition, metric)
-        for metric in ("ratio_most", "share_above_most", "share_last"):
-            row[metric] = replace(study.estimate(condition, "emergence", metric), n=None)
-        row |= _where(study, condition, "ratio_most")
-        if study.estimate(condition, "emergence", "share_above_most").value:
-            row |= _where(study, condition, "share_above_most")
+    for model, epochs in monitored(study, "training_epochs").items():
+        row: dict[str, Cell] = {"dataset": str(epochs["dataset"].iloc[0]), "model": model}
+        row |= {"model_label": study.models[model], "epochs": int(epochs["value"].iloc[0])}
+        row["parameters"] = int(study.metric_rows("training_parameters", model=model)["value"].iloc[0])
+        top1 = study.metric_rows("training_top1", model=model)
+        row["top1"] = estimate(top1.iloc[0]) if len(top1) else None
+        last = study.metric_rows("training_share_above_last", model=model)
+        row["share_above_last"] = replace(estimate(last.iloc[0]), n=None)
+        for name in PEAKS:
+            row |= _peak(study.metric_rows(f"training_{name}", model=model).iloc[0], name)
         table.add(row)
     return table
 
 
-def _whole(study: Study, condition: Condition, metric: str) -> int:
-    """A number that counts something."""
-    return int(study.estimate(condition, "emergence", metric).value)  # type: ignore[arg-type]  # every training has it
-
-
-def _where(study: Study, condition: Condition, peak: str) -> dict[str, Cell]:
-    """Epoch and block that a peak was found at."""
-    block = int(study.series(condition, "emergence", peak).index[0])
-    return {f"{peak}_epoch": _whole(study, condition, f"{peak}_epoch"), f"{peak}_block": block}
+def _peak(peak: "pd.Series[Any]", name: str) -> dict[str, Cell]:
+    """A peak with its epoch and block, which it has none of where nothing ever stood out."""
+    row: dict[str, Cell] = {name: replace(estimate(peak), n=None)}
+    if peak["value"]:
+        row |= {f"{name}_epoch": int(peak["epoch"]), f"{name}_layer": int(peak["layer"])}
+    return row
 
 
 def emergence_grid(study: Study) -> Table:
     """The same by epoch and block: share of patches above three medians, and norms."""
+    metrics = ["training_share_above", "training_norm_median", "training_norm_p99", "training_norm_max"]
     columns = [
         Column("model_label", "Training"),
-        Column("epoch", "Epoch", "r"),
-        Column("block", "Block", "r"),
-        Column("share_above", "Above three medians (%)", "r", decimals=3),
-        Column("norm_median", "Median norm", "r"),
-        Column("norm_p99", "99th pct.", "r"),
-        Column("norm_max", "Largest", "r"),
+        Column("epoch", "Epoch", alignment="r"),
+        Column("layer", "Block", alignment="r"),
+        Column("share_above", "Above three medians (%)", alignment="r", decimals=3),
+        Column("norm_median", "Median norm", alignment="r"),
+        Column("norm_p99", "99th pct.", alignment="r"),
+        Column("norm_max", "Largest", alignment="r"),
     ]
     table = Table(columns, ("dataset", "model"), empty=EMPTY)
-    rows = study.rows[(study.rows["readout"] == "training") & study.rows["metric"].isin(list(UNITS))]
-    wide = rows.assign(epoch=rows["intervention"].str.removeprefix("epoch ").astype(int)).pivot(
-        index=["model", "epoch", "layer"], columns="metric", values="value"
-    )
-    datasets = _datasets(study)
-    for model in (name for name in trained(study) if name in datasets):
-        for (epoch, block), values in wide.loc[model].sort_index().iterrows():  # type: ignore[misc]
-            row: dict[str, Cell] = {"dataset": datasets[model], "model": model, "model_label": study.models[model]}
-            row |= {"epoch": int(epoch), "block": int(block)}
-            table.add(row | {metric: Estimate(float(values[metric]), unit=unit) for metric, unit in UNITS.items()})
+    for model in monitored(study, metrics[0]):
+        rows = study.rows[(study.rows["model"] == model) & study.rows["metric"].isin(metrics)]
+        dataset = str(rows["dataset"].iloc[0])
+        wide = rows.pivot_table(index=["epoch", "layer"], columns="metric", values="value", aggfunc="first")
+        for (epoch, layer), values in wide.sort_index().iterrows():  # type: ignore[misc,has-type]
+            row: dict[str, Cell] = {"dataset": dataset, "model": model, "model_label": study.models[model]}
+            row |= {"epoch": int(epoch), "layer": int(layer)}  # type: ignore[has-type]
+            for metric in metrics:
+                cell = Estimate(float(values[metric]), of=experiment.metrics()[metric][1])
+                row[metric.removeprefix("training_")] = cell
+            table.add(row)
     return table

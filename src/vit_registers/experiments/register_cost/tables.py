@@ -2,34 +2,42 @@
 
 from dataclasses import replace
 
-from vit_registers.views.study import Condition, Study
+import pandas as pd
+
+from vit_registers.views.study import Study, estimate
 from vit_registers.views.table import Cell, Column, Table
+
+METRICS = {
+    "architecture_parameters": Column("parameters", "Parameters", alignment="r"),
+    "architecture_parameters_increase": Column("parameters_increase", "Increase (%)", alignment="r", decimals=3),
+    "flops": Column("flops", "GFLOP", alignment="r"),
+    "flops_increase": Column("flops_increase", "Increase (%)", alignment="r", decimals=2),
+}
+
+
+def _architectures(study: Study) -> list[str]:
+    """Architectures from that of the fewest parameters to that of the most."""
+    plain = study.metric_rows("architecture_parameters", registers=0)
+    return list(plain.sort_values(["value", "architecture"])["architecture"])
 
 
 def register_cost(study: Study) -> Table:
     """Parameters and operations of one image, by architecture and number of registers; counted, not measured."""
-    columns = [
-        Column("architecture", "Architecture"),
-        Column("input", "Input", "r"),
-        Column("registers", "Registers", "r"),
-        Column("parameters", "Parameters", "r"),
-        Column("parameters_increase", "Increase (%)", "r", decimals=3),
-        Column("flops", "GFLOP", "r"),
-        Column("flops_increase", "Increase (%)", "r", decimals=2),
-    ]
+    head = [Column("architecture", "Architecture"), Column("input", "Input", alignment="r")]
+    columns = [*head, Column("registers", "Registers", alignment="r"), *METRICS.values()]
     table = Table(columns, empty="nothing was counted")
-    rows = study.rows[study.rows["readout"] == "cost"]
-    seen: set[tuple[str, str]] = set()
-    for model in dict.fromkeys(study.cfg.costs):
-        mine = rows[rows["model"] == model]
-        counts = sorted(set(mine["intervention"].str.removesuffix(" registers").astype(int)))
-        for number in counts:
-            condition = Condition(str(mine["dataset"].iloc[0]), model, f"{number} registers")
-            first = (model, condition.dataset) not in seen
-            seen.add((model, condition.dataset))
-            row: dict[str, Cell] = {"architecture": model if first else "", "registers": number}
-            row["input"] = condition.dataset if first else ""
-            for column in columns[3:]:
-                row[column.key] = replace(study.estimate(condition, "cost", column.key), n=None)
-            table.add(row, rule=first)
+    for architecture in _architectures(study):
+        mine = study.rows[study.rows["architecture"] == architecture]
+        for i, registers in enumerate(sorted(set(mine["registers"]))):
+            rows = mine[mine["registers"] == registers]
+            row: dict[str, Cell] = {"architecture": "", "input": "", "registers": int(registers)}
+            if i == 0:
+                row |= {"architecture": architecture, "input": _size(rows.iloc[0])}
+            for metric, column in METRICS.items():
+                row[column.key] = replace(estimate(rows[rows["metric"] == metric].iloc[0]), n=None)
+            table.add(row, rule=i == 0)
     return table
+
+
+def _size(row: "pd.Series[int]") -> str:
+    return f"{row['image_height']}x{row['image_width']}"

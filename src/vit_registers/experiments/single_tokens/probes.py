@@ -1,4 +1,4 @@
-"""Probes of single tokens: what a patch token says of its place, of its pixels, and of the class of its image."""
+"""Probes of single tokens: of the position of a patch, of its pixels, and of the class of its image."""
 
 import torch
 from numpy.typing import NDArray
@@ -8,12 +8,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from vit_registers.core.linalg import ridge
-from vit_registers.params import Information
+from vit_registers.experiments.single_tokens.params import SingleTokens
 
 RIDGE = 1e-3  # of the mean squared feature: so small that it only settles what the tokens leave open
 
 
-def _fit(module: nn.Module, x: Tensor, y: Tensor, loss: nn.Module, cfg: Information, draw: torch.Generator) -> None:
+def _fit(module: nn.Module, x: Tensor, y: Tensor, loss: nn.Module, cfg: SingleTokens, draw: torch.Generator) -> None:
     """AdamW at a constant rate over ``epochs`` of shuffled batches."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     for _ in range(cfg.epochs):
@@ -23,7 +23,7 @@ def _fit(module: nn.Module, x: Tensor, y: Tensor, loss: nn.Module, cfg: Informat
             optimizer.step()
 
 
-def _started(module: nn.Module, draw: torch.Generator) -> nn.Module:
+def _initialised(module: nn.Module, draw: torch.Generator) -> nn.Module:
     """Weights as ``torch.nn.Linear`` draws them, from a generator of one's own."""
     with torch.no_grad():
         for layer in (each for each in module.modules() if isinstance(each, nn.Linear)):
@@ -33,10 +33,10 @@ def _started(module: nn.Module, draw: torch.Generator) -> nn.Module:
     return module
 
 
-def positions(train: Tensor, test: Tensor, cfg: Information, draw: torch.Generator) -> Tensor:
-    """Where a linear classifier puts each token: train (n, p, d), test (m, p, d) -> patch index (m, p) (darcet2024)."""
+def positions(train: Tensor, test: Tensor, cfg: SingleTokens, draw: torch.Generator) -> Tensor:
+    """Patch index (m, p) that a linear classifier reads from each token, of train (n, p, d) and test (m, p, d)."""
     n, patches, width = train.shape
-    head = _started(nn.Linear(width, patches), draw)
+    head = _initialised(nn.Linear(width, patches), draw)
     _fit(head, train.flatten(0, 1), torch.arange(patches).repeat(n), nn.CrossEntropyLoss(), cfg, draw)
     with torch.inference_mode():
         return head(test).argmax(-1)
@@ -49,17 +49,18 @@ def linear_pixels(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:
     return (ones(test) @ ridge(x.T @ x, x.T @ y, RIDGE, constant=True)).float()
 
 
-def mlp_pixels(train: Tensor, targets: Tensor, test: Tensor, cfg: Information, draw: torch.Generator) -> Tensor:
+def mlp_pixels(train: Tensor, targets: Tensor, test: Tensor, cfg: SingleTokens, draw: torch.Generator) -> Tensor:
     """The same by an MLP of one hidden layer (bach2025)."""
     width, size = train.shape[-1], targets.shape[-1]
-    module = _started(nn.Sequential(nn.Linear(width, cfg.hidden), nn.GELU(), nn.Linear(cfg.hidden, size)), draw)
+    module = _initialised(nn.Sequential(nn.Linear(width, cfg.hidden), nn.GELU(), nn.Linear(cfg.hidden, size)), draw)
     _fit(module, train.flatten(0, 1), targets.flatten(0, 1), nn.MSELoss(), cfg, draw)
     with torch.inference_mode():
-        found: Tensor = module(test)
-    return found
+        pixels: Tensor = module(test)
+    return pixels
 
 
 def classes(train: NDArray, labels: NDArray, test: NDArray) -> NDArray:  # type: ignore[type-arg]
     """Classes (m,) by logistic regression on standardised tokens: train (n, d), labels (n,), test (m, d)."""
-    found: NDArray = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, labels).predict(test)  # type: ignore[type-arg]
-    return found
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    predicted: NDArray = classifier.fit(train, labels).predict(test)  # type: ignore[type-arg]
+    return predicted

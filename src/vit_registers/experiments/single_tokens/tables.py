@@ -1,13 +1,14 @@
-"""Tables of what single tokens know: high-norm patches against ordinary ones."""
+"""Tables of what single tokens know: outlier patches against normal ones."""
 
 from dataclasses import replace
+from typing import Any
 
-from vit_registers.views.rows import KEYS, MODEL, row_of
+from vit_registers.views.columns import KEYS, MODEL, row_of
 from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Column, Table
 
-HIGH = Column("kind", "High")
-KINDS = ("cls", "register", "high", "normal")
+OUTLIERS = Column("outliers", "Outliers")
+KINDS = {"cls": "[CLS]", "registers": "Register", "outlier": "Outlier", "normal": "Normal"}
 LOCAL = {
     "neighbour_cosine": "cosine to neighbours",
     "position_top1": "position, top-1 (%)",
@@ -15,58 +16,55 @@ LOCAL = {
     "reconstruction_linear": "pixels, linear, error",
     "reconstruction_mlp": "pixels, MLP, error",
 }
+DIFFERENCE: dict[str, Any] = {"group": "outlier", "reference_group": "normal"}
 
 
-def _kind(study: Study, condition: Condition) -> str:
-    """What the high patches of a model are."""
-    return "artifacts" if study.estimate(condition, "information", "high_are_artifacts").value else "top norms"
+def _outliers(study: Study, condition: Condition) -> str:
+    """What the outlier patches of a model are."""
+    return "artifacts" if study.estimate(condition, "outliers_are_artifacts").value else "top norms"
 
 
 def local_information(study: Study) -> Table:
-    """Neighbours, position and pixels of high-norm and of normal patches of every model as it is."""
+    """Neighbours, position and pixels of outlier and of normal patches of every model as it is."""
     columns = [
         MODEL,
         Column("measure", "Of a patch"),
-        HIGH,
+        OUTLIERS,
         Column("normal", "Normal patches"),
-        Column("high", "High ones"),
-        Column("difference", "High less normal", signed=True, p=True),
+        Column("outlier", "Outlier patches"),
+        Column("difference", "Outlier less normal", signed=True, p=True),
     ]
-    table = Table(columns, KEYS[:2], long=True, heading=MODEL.key)
+    table = Table(columns, KEYS[:2], heading=MODEL.key)
     for condition in study.baselines:
-        rows = study.measured_rows(condition)
         first = True
         for metric, label in LOCAL.items():
-            if not rows["metric"].str.startswith(f"{metric}[").any():
+            if study.rows_of(condition, metric).empty:
                 continue  # neighbours are kept where extraction says so
-            row = row_of(study, condition, (), first) | {"kind": _kind(study, condition)}
-            row["measure"] = label
-            for kind in ("normal", "high"):
-                cell = study.estimate(condition, "information", f"{metric}[{kind}]")
-                row[kind] = replace(cell, n=None)  # that of the difference says it: images with both kinds
-            row["difference"] = study.estimate(condition, "information", f"{metric}_difference", reference="normal")
+            row = row_of(study, condition, (), first) | {"outliers": _outliers(study, condition), "measure": label}
+            for group in ("normal", "outlier"):
+                cell = study.estimate(condition, metric, group=group)
+                row[group] = replace(cell, n=None)  # that of the difference says it: images with both kinds
+            row["difference"] = study.estimate(condition, metric, **DIFFERENCE)
             table.add(row, rule=first)
             first = False
     return table
 
 
 def token_classification(study: Study) -> Table:
-    """Class of the image from one token of each kind, and whether a high-norm patch knows more than a normal one."""
+    """Class of the image from one token of each kind, and whether an outlier patch knows more than a normal one."""
     columns = [
         MODEL,
-        HIGH,
-        Column("class_top1[cls]", "[CLS] (%)"),
-        Column("class_top1[register]", "Register (%)"),
-        Column("class_top1[high]", "High (%)"),
-        Column("class_top1[normal]", "Normal (%)"),
-        *(Column(f"class_top1_std[{kind}]", f"{kind}, sd of draws (points)", printed=False) for kind in KINDS),
-        Column("class_top1_difference", "High less normal (points)", signed=True, p=True),
+        OUTLIERS,
+        *(Column(kind, f"{title} (%)", "token_class_top1", {"group": kind}) for kind, title in KINDS.items()),
+        *(
+            Column(
+                f"{kind}_sd", f"{title}, sd of draws (points)", "token_class_top1_sd", {"group": kind}, printed=False
+            )
+            for kind, title in KINDS.items()
+        ),
+        Column("difference", "Outlier less normal (points)", "token_class_top1", DIFFERENCE, signed=True, p=True),
     ]
     table = Table(columns, KEYS[:2])
     for condition in study.baselines:
-        row = row_of(study, condition, ()) | {"kind": _kind(study, condition)}
-        for column in columns[2:]:
-            reference = "normal" if column.key == "class_top1_difference" else None
-            row[column.key] = study.estimate(condition, "information", column.key, reference=reference)
-        table.add(row)
+        table.add(row_of(study, condition, columns) | {"outliers": _outliers(study, condition)})
     return table

@@ -1,16 +1,12 @@
-"""The step that accounts for energy and carbon of trainings (Appendix E of bach2025).
+"""Energy and carbon of trainings (Appendix E of bach2025).
 
-Hours are those that the trainings took here, so this is the one readout that is not the same again on one machine.
+Hours are those that the trainings took here, so this is the one measure that does not repeat itself on one machine.
 Beside them stands the arithmetic of published tables: what their own factors give, and what they list.
 """
 
-from pathlib import Path
-
-from vit_registers.core import table as metrics
 from vit_registers.core.files import read_json
-from vit_registers.core.table import Metric
-from vit_registers.params import PublishedEnergy
-from vit_registers.pipeline.configs import EnergyStep
+from vit_registers.experiments.job import Job
+from vit_registers.experiments.training_energy.params import Config, PublishedEnergy
 
 
 def kwh(processors: int, hours: float, watts: float, pue: float) -> float:
@@ -18,44 +14,39 @@ def kwh(processors: int, hours: float, watts: float, pue: float) -> float:
     return processors * hours * watts / 1000.0 * pue
 
 
-def run(cfg: EnergyStep, models: Path, out: Path) -> None:
-    """Write rows of the tidy table to ``out`` from the time.json of every training below ``models``."""
-    assumed, rows = cfg.energy, []
+def run(cfg: Config, job: Job) -> None:
+    """Fill rows of every training, from the time that it took, and of every published table."""
+    assumed = cfg.settings
     for name in cfg.models:
-        took = read_json(models / name / "time.json")
-        card = read_json(models / name / "model.json")["training"]
+        took = read_json(job.models / name / "time.json")
+        training = read_json(job.models / name / "model.json")["training"]
         hours = took["seconds"] / 3600.0
         energy = kwh(took["processes"], hours, assumed.watts, assumed.pue)
         values = {
-            "hours": (hours, "h"),
-            "processor_hours": (took["processes"] * hours, "h"),
-            "energy": (energy, "kWh"),
-            "carbon": (energy * assumed.kg_per_kwh, "kg CO2 equivalent"),
+            "training_hours": hours,
+            "processor_hours": took["processes"] * hours,
+            "energy": energy,
+            "carbon": energy * assumed.kg_per_kwh,
         }
-        rows += [
-            Metric(name, card["dataset"], "training", "energy", metric, value, unit, card["steps"])
-            for metric, (value, unit) in values.items()
-        ]
-    for name, listed in assumed.published.items():
-        rows += _published(name, listed)
-    metrics.write(metrics.frame(rows), out)
+        for metric, value in values.items():
+            dataset, steps = training["dataset"], training["steps"]
+            job.rows.add(metric, value, steps, dataset=dataset, model=name, group="measured")
+    for paper, listed in assumed.published.items():
+        for metric, value in _published(listed).items():
+            job.rows.add(metric, value, 1, paper=paper, group="published")
 
 
-def _published(name: str, listed: PublishedEnergy) -> list[Metric]:
-    """What the factors of a published table give, what it lists, and what the listed numbers imply."""
+def _published(listed: PublishedEnergy) -> dict[str, float]:
+    """What the factors of a published table give, what it lists, and what the listed numbers imply, by metric."""
     energy = kwh(listed.processors, listed.hours, listed.watts, listed.pue)
-    values = {
-        "hours": (listed.hours, "h"),
-        "processor_hours": (listed.processors * listed.hours, "h"),
-        "energy": (energy, "kWh"),
-        "energy_listed": (listed.kwh, "kWh"),
-        "energy_error": (listed.kwh / energy - 1.0, "fraction"),
-        "pue_implied": (listed.pue * listed.kwh / energy, "ratio"),
-        "carbon_listed": (listed.kg, "kg CO2 equivalent"),
-        "intensity_implied": (listed.kg / energy, "kg per kWh"),
-        "intensity_implied_by_listed": (listed.kg / listed.kwh, "kg per kWh"),
+    return {
+        "training_hours": listed.hours,
+        "processor_hours": listed.processors * listed.hours,
+        "energy": energy,
+        "energy_listed": listed.kwh,
+        "energy_error": listed.kwh / energy - 1.0,
+        "pue_implied": listed.pue * listed.kwh / energy,
+        "carbon_listed": listed.kg,
+        "intensity_implied": listed.kg / energy,
+        "intensity_implied_by_listed": listed.kg / listed.kwh,
     }
-    return [
-        Metric(name, "as published", "training", "energy", metric, value, unit, 1)
-        for metric, (value, unit) in values.items()
-    ]

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from vit_registers.experiments.classification import linear_evaluation as linear_eval
-from vit_registers.params import LinearEvaluation
+from vit_registers.experiments.classification import linear_evaluation
+from vit_registers.experiments.classification.linear_evaluation import Input
+from vit_registers.experiments.classification.params import LinearEvaluation
 
-N, D, CLASSES, ARMS = 50, 5, 3, 2  # batches of 16: the last of an epoch has 2
+N, D, CLASSES, CONDITIONS = 50, 5, 3, 2  # batches of 16: the last of an epoch has 2
 RATES = [1e-3, 0.05, 1.0]
 
 
@@ -21,7 +22,7 @@ def settings(**changes):
 def problem():
     draw = torch.Generator().manual_seed(0)
     y = torch.randint(CLASSES, (N,), generator=draw)
-    x = torch.randn(ARMS, N, D, generator=draw) + torch.randn(CLASSES, D, generator=draw)[y]
+    x = torch.randn(CONDITIONS, N, D, generator=draw) + torch.randn(CLASSES, D, generator=draw)[y]
     start = 0.01 * torch.randn(D, CLASSES, generator=draw)
     orders = torch.stack([torch.randperm(N, generator=draw) for _ in range(4)])
     return x, y, start, orders
@@ -50,39 +51,39 @@ def alone(x, y, start, orders, rate, cfg):
 def test_heads_trained_together_are_heads_trained_one_by_one(problem):
     x, y, start, orders = problem
     cfg = settings()
-    together = linear_eval.train(x, y, start, orders, cfg)
-    assert together.shape == (ARMS, len(RATES), D + 1, CLASSES)
-    for arm in range(ARMS):
+    together = linear_evaluation.train(x, y, start, orders, cfg)
+    assert together.shape == (CONDITIONS, len(RATES), D + 1, CLASSES)
+    for condition in range(CONDITIONS):
         for number, rate in enumerate(RATES):
-            head = alone(x[arm], y, start, orders, rate, cfg)
-            torch.testing.assert_close(together[arm, number, :D], head.weight.T, atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(together[arm, number, D], head.bias, atol=1e-5, rtol=1e-5)
-            scores = x[arm] @ together[arm, number, :D] + together[arm, number, D]
-            loss, expected = (nn.functional.cross_entropy(s, y) for s in (scores, head(x[arm])))
+            head = alone(x[condition], y, start, orders, rate, cfg)
+            torch.testing.assert_close(together[condition, number, :D], head.weight.T, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(together[condition, number, D], head.bias, atol=1e-5, rtol=1e-5)
+            scores = x[condition] @ together[condition, number, :D] + together[condition, number, D]
+            loss, expected = (nn.functional.cross_entropy(s, y) for s in (scores, head(x[condition])))
             assert abs(float(loss) - expected.item()) < 1e-5
-            assert (scores.argmax(1) == y).double().mean() == (head(x[arm]).argmax(1) == y).double().mean()
+            assert (scores.argmax(1) == y).double().mean() == (head(x[condition]).argmax(1) == y).double().mean()
 
 
 def winners(inputs, y, cfg, parts):
-    seeds = {name: torch.Generator().manual_seed(i) for i, name in enumerate(inputs)}
-    return linear_eval.choose(inputs, y, parts, seeds, CLASSES, cfg)
+    draws = {one: torch.Generator().manual_seed(i) for i, one in enumerate(inputs)}
+    return linear_evaluation.choose(inputs, y, parts, draws, CLASSES, cfg)
 
 
 def test_the_winner_is_the_best_of_all_on_the_held_out_images_and_never_sees_the_test_labels(problem):
     x, y, _, _ = problem
     parts = [torch.arange(0, 30), torch.arange(30, 42), torch.arange(42, 50)]
-    inputs, cfg = {"noise": torch.randn(ARMS, N, 2), "good": x}, settings()
+    inputs, cfg = {Input(4, False): torch.randn(CONDITIONS, N, 2), Input(1, True): x}, settings()
     found = winners(inputs, y, cfg, parts)
-    for arm, winner in enumerate(found):
+    for condition, winner in enumerate(found):
         accuracies = {}
         for i, (name, of_input) in enumerate(inputs.items()):
             draw = torch.Generator().manual_seed(i)
             start = 0.01 * torch.randn(of_input.shape[2], CLASSES, generator=draw)
             orders = torch.stack([torch.randperm(30, generator=draw) for _ in range(cfg.epochs)])
-            heads = linear_eval.train(of_input[:, parts[0]], y[parts[0]], start, orders, cfg)
+            heads = linear_evaluation.train(of_input[:, parts[0]], y[parts[0]], start, orders, cfg)
             for number, rate in enumerate(RATES):
                 width = of_input.shape[2]
-                scores = of_input[arm] @ heads[arm, number, :width] + heads[arm, number, width]
+                scores = of_input[condition] @ heads[condition, number, :width] + heads[condition, number, width]
                 hits = (scores.argmax(1) == y).double()
                 accuracies[name, rate] = (float(hits[parts[1]].mean()), scores[parts[2]])
         best = max(accuracy for accuracy, _ in accuracies.values())
@@ -98,7 +99,12 @@ def test_the_winner_is_the_best_of_all_on_the_held_out_images_and_never_sees_the
 def test_a_condition_is_chosen_for_by_itself(problem):
     x, y, _, _ = problem
     parts = [torch.arange(0, 30), torch.arange(30, 42), torch.arange(42, 50)]
-    both = winners({"a": x}, y, settings(), parts)
-    first = winners({"a": x[:1]}, y, settings(), parts)
+    both = winners({Input(1, False): x}, y, settings(), parts)
+    first = winners({Input(1, False): x[:1]}, y, settings(), parts)
     assert (first[0].lr, first[0].accuracy) == (both[0].lr, both[0].accuracy)
     torch.testing.assert_close(first[0].scores, both[0].scores)
+
+
+def test_random_draws_are_named_by_the_input_in_words():
+    assert Input(1, False).name == "[CLS]"
+    assert Input(4, True).name == "[CLS] of 4 blocks with mean patch"
