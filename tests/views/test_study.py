@@ -31,7 +31,7 @@ def measured(params: Params) -> Measured:
             for layer in range(6):
                 made.add("norm_median", 10.0 + layer, **axes, layer=layer)
             for seed in (None, 0, 1):
-                made.add("accuracy", 0.9 if seed is None else 0.8 + seed / 10, **axes, seed=seed, **PROBE)
+                made.add("top1", 0.9 if seed is None else 0.8 + seed / 10, **axes, seed=seed, **PROBE)
     return made
 
 
@@ -126,11 +126,11 @@ def test_a_condition_that_does_not_apply_is_not_measured_and_says_why(study: Stu
 
 
 def test_estimate_is_the_row_over_all_seeds(study: Study) -> None:
-    cell = study.estimate(at("planted"), "accuracy", **PROBE)
+    cell = study.estimate(at("planted"), "top1", **PROBE)
     assert (cell.value, cell.low, cell.high, cell.n) == (0.9, pytest.approx(0.89), pytest.approx(0.91), 100)
-    one = study.estimate(at("planted"), "accuracy", seed=1, **PROBE)
+    one = study.estimate(at("planted"), "top1", seed=1, **PROBE)
     assert one.value == pytest.approx(0.9)
-    assert study.estimate(at("planted"), "accuracy", seed=0, **PROBE).value == pytest.approx(0.8)
+    assert study.estimate(at("planted"), "top1", seed=0, **PROBE).value == pytest.approx(0.8)
 
 
 def test_estimate_by_layer_is_that_of_the_last_unless_one_is_named(study: Study) -> None:
@@ -143,9 +143,9 @@ def test_estimate_by_layer_is_that_of_the_last_unless_one_is_named(study: Study)
 def test_several_seeds_without_a_row_over_all_are_refused(extended: Params) -> None:
     made = Measured()
     for seed in (0, 1):
-        made.add("accuracy", 1.0, dataset="shapes", model="planted", intervention="baseline", seed=seed, **PROBE)
-    with pytest.raises(ValueError, match=r"2 rows of accuracy at .*; name the axis that tells them apart"):
-        study_of(extended, made).estimate(at("planted"), "accuracy")
+        made.add("top1", 1.0, dataset="shapes", model="planted", intervention="baseline", seed=seed, **PROBE)
+    with pytest.raises(ValueError, match=r"2 rows of top1 at .*; name the axis that tells them apart"):
+        study_of(extended, made).estimate(at("planted"), "top1")
 
 
 def test_differences_are_found_by_reference_and_never_taken_for_the_metric(extended: Params) -> None:
