@@ -164,10 +164,10 @@ def benchmark_of(name, *axes):
 
 
 def command_of(step):
-    """The command of a step, for its wildcards."""
-    options = " ".join(f"--{axis} {{wildcards.{axis}}}" for axis in step.axes)
-    shared = f" --processes {STUDY.processes}" if step.name == "train" else ""
-    return f"vit-registers {step.name.replace('_', '-')} {options}{shared} --params {AT.params} 2> {{log}}"
+    """The command of a job. (What a rule's shell says is only read when the job runs: by then the loop is over.)"""
+    return lambda wildcards: " ".join(
+        [step.name.replace("_", "-"), *(f"--{axis} {wildcards[axis]}" for axis in step.axes)]
+    )
 
 
 # Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
@@ -186,7 +186,7 @@ def explain_success():
 
 def explain_error():
     """Repeat the steps' own error lines last, where a person looks first."""
-    for path in sorted(Path("logs").rglob("*.log")):
+    for path in sorted(Path("logs", AT.study).rglob("*.log")):
         if path.stat().st_mtime >= STARTED:
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("error: "):
