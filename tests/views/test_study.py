@@ -41,7 +41,7 @@ PROBE = {"feature": "cls", "head": "refitted"}
 def absent(axes: dict[str, str]) -> list[dict[str, Any]]:
     found, declared = experiment.measures()["object_discovery"]
     rows = table.Rows(found.name, declared.metrics, declared.axes)
-    rows.absent("corloc", REASON, **axes, **LOST)
+    rows.absent(["corloc"], REASON, **axes, **LOST)
     return rows.rows
 
 
