@@ -156,11 +156,11 @@ def jobs_of(step):
 
 
 def log_of(name, *axes):
-    return "/".join(["logs", AT.study, name, *axes]) + ".log"
+    return str(Path("logs", AT.study, name, *axes)) + ".log"
 
 
 def benchmark_of(name, *axes):
-    return "/".join(["logs", AT.study, "benchmarks", name, *axes]) + ".tsv"
+    return str(Path("logs", AT.study, "benchmarks", name, *axes)) + ".tsv"
 
 
 def command_of(step):
@@ -168,6 +168,22 @@ def command_of(step):
     return lambda wildcards: " ".join(
         [step.name.replace("_", "-"), *(f"--{axis} {wildcards[axis]}" for axis in step.axes)]
     )
+
+
+# What a view is made of.
+
+
+def rows_of(view):
+    return [str(path) for path in steps.row_files(STUDY, AT, view)]
+
+
+def arrays_of(view):
+    return [str(path) for path in steps.array_files(STUDY, AT, view)]
+
+
+def view_code(found, view, engine):
+    """Digest of the code of one view, and of the engine that writes it."""
+    return [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
 
 
 # Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
