@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
+from vit_registers.params.readouts import Statistics
 
 from vit_registers.data import manifest
 from vit_registers.extraction import extract
@@ -16,7 +17,6 @@ from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
 from vit_registers.params.passes import Detection, Extraction
-from vit_registers.params.readouts import Statistics
 from vit_registers.pipeline.configs import DetectConfig, ExtractConfig
 
 ARCHITECTURE = {

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from vit_registers.params.readouts import Statistics
 
 from vit_registers.core import table as metrics
 from vit_registers.core.errors import InputError
@@ -14,7 +15,6 @@ from vit_registers.core.files import read_json
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.extraction.store import Features
-from vit_registers.params.readouts import Statistics
 from vit_registers.registers import detect
 
 PLANTED = [[1, 3], [1, 40]]
