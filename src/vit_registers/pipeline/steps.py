@@ -366,6 +366,10 @@ def _measure_outputs(measure: Measure) -> Callable[..., list[Path]]:
     return lambda params, at, **axes: [at.measure(measure.name, *axes.values()) / name for name in names]
 
 
+def _measure_resources(measure: Measure) -> Callable[[Params], Resources]:
+    return lambda params: measure.resources
+
+
 @cache
 def measuring() -> tuple[Step, ...]:
     """A step for every measure, in the order of the report."""
@@ -381,7 +385,7 @@ def measuring() -> tuple[Step, ...]:
             inputs=_measure_inputs(found, measure),
             outputs=_measure_outputs(measure),
             call=_measure_call(measure),
-            resources=lambda params, resources=measure.resources: resources,
+            resources=_measure_resources(measure),
         )
         for name, (found, measure) in experiment.measures().items()
     )
