@@ -56,13 +56,13 @@ def _command(step: Step) -> Callable[..., None]:
 
 def _train(
     model: Annotated[str, typer.Option(help="Name under `models` in params.")],
-    processes: Annotated[int, typer.Option(min=1, help="That share the training; as many as GPUs.")] = 1,
     params: ParamsFiles = None,
 ) -> None:
+    study, at = _load(params)
+    processes = study.processes  # that share the training
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]])
-    study, at = _load(params)
     step = steps()["train"]
     step.execute(step.config(study, model=model), at)
 

@@ -10,7 +10,8 @@ from torchvision import transforms
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
-from vit_registers.models import backbone, fetch, openclip_towers
+from vit_registers.models import backbone, fetch
+from vit_registers.models.openclip import towers as openclip_towers
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.sources.openclip import OpenClipModel
 from vit_registers.models.sources.timm_hub import TimmModel

@@ -115,7 +115,7 @@ def figure(study: Study, arrays: Arrays) -> Figure:
     return drawn
 ''',
     "methods.tex.j2": "Brightness was multiplied by << settings.factor | setting >>.\n",
-    "results.tex.j2": "How bright << study.baselines | length >> models found them: Table~\\ref{tab:brightness_table}.\n",
+    "results.tex.j2": "What << study.baselines | length >> models see: Table~\\ref{tab:brightness_table}.\n",
 }
 
 

@@ -156,18 +156,34 @@ def jobs_of(step):
 
 
 def log_of(name, *axes):
-    return "/".join(["logs", AT.study, name, *axes]) + ".log"
+    return str(Path("logs", AT.study, name, *axes)) + ".log"
 
 
 def benchmark_of(name, *axes):
-    return "/".join(["logs", AT.study, "benchmarks", name, *axes]) + ".tsv"
+    return str(Path("logs", AT.study, "benchmarks", name, *axes)) + ".tsv"
 
 
 def command_of(step):
-    """The command of a step, for its wildcards."""
-    options = " ".join(f"--{axis} {{wildcards.{axis}}}" for axis in step.axes)
-    shared = f" --processes {STUDY.processes}" if step.name == "train" else ""
-    return f"vit-registers {step.name.replace('_', '-')} {options}{shared} --params {AT.params} 2> {{log}}"
+    """The command of a job. (What a rule's shell says is only read when the job runs: by then the loop is over.)"""
+    return lambda wildcards: " ".join(
+        [step.name.replace("_", "-"), *(f"--{axis} {wildcards[axis]}" for axis in step.axes)]
+    )
+
+
+# What a view is made of.
+
+
+def rows_of(view):
+    return [str(path) for path in steps.row_files(STUDY, AT, view)]
+
+
+def arrays_of(view):
+    return [str(path) for path in steps.array_files(STUDY, AT, view)]
+
+
+def view_code(found, view, engine):
+    """Digest of the code of one view, and of the engine that writes it."""
+    return [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
 
 
 # Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
@@ -186,7 +202,7 @@ def explain_success():
 
 def explain_error():
     """Repeat the steps' own error lines last, where a person looks first."""
-    for path in sorted(Path("logs").rglob("*.log")):
+    for path in sorted(Path("logs", AT.study).rglob("*.log")):
         if path.stat().st_mtime >= STARTED:
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("error: "):

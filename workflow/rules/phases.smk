@@ -18,6 +18,8 @@ rule provenance:
         PHASES["tables"],
         PHASES["figures"],
         PHASES["report"] if TEX else PHASES["report_text"],
+    log:
+        log_of("provenance"),
     localrule: True
     run:
         provenance.record(AT)

@@ -22,8 +22,12 @@ rule report_text:
     params:
         cfg=canonical(STUDY.model_dump(mode="json")),
         code=digest.code("vit_registers.report.text:run", STUDY),
-        captions=[caption(STUDY, *each[name]) for each in (experiment.tables(), experiment.figures()) for name in each
-                  if name in TABLES + FIGURES],
+        captions=[
+            caption(STUDY, *each[name])
+            for each in (experiment.tables(), experiment.figures())
+            for name in each
+            if name in TABLES + FIGURES
+        ],
     shell:
         f"vit-registers report-text --params {AT.params} 2> {{log}}"
 

@@ -28,7 +28,8 @@ for step in steps.steps().values():
         params:
             cfg=config_of(step),
             code=code_of(step),
+            command=command_of(step),
         shell:
-            command_of(step)
+            f"vit-registers {{params.command}} --params {AT.params} 2> {{log}}"
 
     PHASES.setdefault(step.phase, []).extend(jobs_of(step))

@@ -6,19 +6,6 @@ FIGURES = steps.shown(STUDY, experiment.figures())
 PLAN = canonical(plan(STUDY).model_dump(mode="json"))
 
 
-def rows_of(view):
-    return [str(path) for path in steps.row_files(STUDY, AT, view)]
-
-
-def arrays_of(view):
-    return [str(path) for path in steps.array_files(STUDY, AT, view)]
-
-
-def view_code(found, view, engine):
-    """Digest of the code of one view, and of the engine that writes it."""
-    return [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
-
-
 # A table for each measure, so that a view depends on the rows that it shows and no others.
 rule collect:
     input:

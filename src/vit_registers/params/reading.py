@@ -48,12 +48,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """One YAML file as a mapping, or :class:`InputError` with file and line."""
+    """One YAML or JSON file as a mapping, or :class:`InputError` with file and line."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, _Loader)
+        with open(path, encoding="utf-8") as file:  # JSON's 1e-05 is a number, which YAML 1.1 reads as text
+            content = json.load(file) if str(path).endswith(".json") else yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such params file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""

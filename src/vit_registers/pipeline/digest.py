@@ -351,7 +351,8 @@ def _reached(function: str, classes: tuple[tuple[str, str], ...]) -> _Walk:
     walk = _Walk()
     walk.add(target)
     for each in classes:
-        if each[0].split(".")[0] == PACKAGE:
+        # (params' class of all experiments is made when it is asked for, and stands in no module)
+        if each[0].split(".")[0] == PACKAGE and each[1] in _module(each[0]).symbols:
             walk.add(each)
     walk.run()
     return walk

@@ -154,7 +154,6 @@ def test_the_last_epoch_is_what_token_statistics_measure_of_the_finished_model(t
         },
         "extraction": {"dense_images": 30, "cls_blocks": 1},
         "detection": {"images": 30},
-        "experiments": dict.fromkeys(set(experiment.found()) - set(measured)),
         "study": {
             "name": "last-epoch",
             "runs": [{"dataset": "shapes", "models": ["vit-r3"], "interventions": []}],
@@ -162,7 +161,9 @@ def test_the_last_epoch_is_what_token_statistics_measure_of_the_finished_model(t
             "comparisons": [],
         },
     }
-    params = reading.parse(reading.overlay(reading.read_yaml(ROOT / "params.yaml"), change))
+    content = reading.read_yaml(ROOT / "params.yaml")
+    content["experiments"] = {name: {} for name in measured}
+    params = reading.parse(reading.overlay(content, change))
     at = Paths("last-epoch", tmp_path)
     for name in ("prepare", "train", "extract", "detect", *measured):
         step = steps.steps()[name]

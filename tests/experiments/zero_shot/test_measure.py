@@ -16,7 +16,7 @@ from vit_registers.experiments.zero_shot import EXPERIMENT, measure
 from vit_registers.experiments.zero_shot.params import Config, ZeroShot
 from vit_registers.extraction import store
 from vit_registers.models import backbone, fetch
-from vit_registers.models import openclip_text as text
+from vit_registers.models.openclip import text
 from vit_registers.models.preprocess import load_pixels
 from vit_registers.models.sources.openclip import OpenClipModel
 from vit_registers.models.sources.trained import TrainedModel

@@ -57,8 +57,8 @@ EXPERIMENT = Experiment(
             shows=("corloc_of_choice",),
             caption="LOST under the setting chosen for each model: block, projection, what is done to similarities, "
             "and what is added to them. Chosen on: CorLoc on the images to choose on, which flatters; others: the rest "
-            "of {{ dense_images }}; default there: the setting of all conditions on the same images; gain: their paired "
-            "difference. {{ estimates }}",
+            "of {{ dense_images }}; default there: the setting of all conditions on the same images; gain: their "
+            "paired difference. {{ estimates }}",
             size="footnotesize",
         ),
         Table(

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vit_registers.experiments.object_discovery.lost import FOUR_CONNECTED, tight
+from vit_registers.core.boxes import tight
+from vit_registers.experiments.object_discovery.lost import FOUR_CONNECTED
 
 Bools = NDArray[np.bool_]
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +152,7 @@ def run(cfg: Config, job: Job) -> None:
         job.keep({"boxes": found, **_pictures(views, shown, steps, found)}, condition)
 
 
-def _share(cfg: Config, job: Job, metric: str, hits: np.ndarray, **axes: str) -> None:
+def _share(cfg: Config, job: Job, metric: str, hits: np.ndarray, **axes: Any) -> None:
     low, high = wilson(int(hits.sum()), len(hits), cfg.statistics.confidence)
     job.rows.add(metric, float(hits.mean()), len(hits), low=low, high=high, **axes)
 

@@ -161,13 +161,13 @@ def _fill(cfg: SweepConfig, job: Job, wanted: list[Setting], plain: int, hits: N
     for i, setting in enumerate(wanted):
         _share(cfg, job, "corloc_at_setting", hits[choice, i], **setting.axes)
     best = wanted[chosen]
-    for group, images, setting in (("chosen", rest, chosen), ("chosen on", choice, chosen), ("default", rest, plain)):
-        _share(cfg, job, "corloc_of_choice", hits[images, setting], group=group, **wanted[setting].axes)
+    for group, images, at in (("chosen", rest, chosen), ("chosen on", choice, chosen), ("default", rest, plain)):
+        _share(cfg, job, "corloc_of_choice", hits[images, at], group=group, **wanted[at].axes)
     a, b = hits[rest, chosen], hits[rest, plain]
     draw = generator(cfg.seed, "bootstrap", cfg.dataset, len(rest))
     bootstrap = Bootstrap(len(rest), cfg.statistics.resamples, cfg.statistics.confidence, draw)
     low, high = bootstrap.interval(a.astype(float) - b)
-    gain = {"low": low, "high": high, "p": mcnemar_exact(a, b), "reference_group": "default"}
+    gain: dict[str, Any] = {"low": low, "high": high, "p": mcnemar_exact(a, b), "reference_group": "default"}
     value = float(a.mean() - b.mean())
     job.rows.add("corloc_of_choice", value, len(rest), intervention=BASELINE, group="chosen", **gain)
     log.info("%s: %s, CorLoc %.3f on the other images, %.3f by default", cfg.model, best, a.mean(), b.mean())

@@ -55,10 +55,14 @@ def token_classification(study: Study) -> Table:
     columns = [
         MODEL,
         OUTLIERS,
-        *(Column(kind, f"{title} (%)", "token_class_top1", {"group": kind}) for kind, title in KINDS.items()),
+        *(Column(f"top1_{kind}", f"{title} (%)", "token_class_top1", {"group": kind}) for kind, title in KINDS.items()),
         *(
             Column(
-                f"{kind}_sd", f"{title}, sd of draws (points)", "token_class_top1_sd", {"group": kind}, printed=False
+                f"top1_{kind}_sd",
+                f"{title}, sd of draws (points)",
+                "token_class_top1_sd",
+                {"group": kind},
+                printed=False,
             )
             for kind, title in KINDS.items()
         ),

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vit_registers.experiments.token_statistics.figures_layers import TARGETS, grid, measured, sections, title
+from vit_registers.experiments.token_statistics.figures_layers import TARGETS, measured, sections, title
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
+from vit_registers.views.panels import grid
 from vit_registers.views.study import Condition, Study
 
 TOKENS = {kind: TARGETS[kind] for kind in ("patches", "registers", "appended")}

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,15 +12,10 @@ from matplotlib.patches import Patch
 
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
+from vit_registers.views.panels import NORM_STATISTICS, grid
 from vit_registers.views.study import Condition, Study
 
-_Dashes = Literal["-", "--", ":"]
-HIGHEST = 7.4  # inches of all rows of panels together
-STATISTICS: dict[str, tuple[str, _Dashes, str]] = {  # name, line, marker
-    "norm_median": ("median", "-", "o"),
-    "norm_p99": ("99th percentile", "--", "s"),
-    "norm_max": ("largest of an image, mean", ":", "^"),
-}
+MARKERS = {"norm_median": "o", "norm_p99": "s", "norm_max": "^"}
 TARGETS = {
     "patches": ("patches", style.PATCHES),
     "registers": ("registers", style.REGISTERS),
@@ -48,28 +42,6 @@ def sections(study: Study) -> list[list[Condition]]:
     controls = {(c.dataset, c.model) for c in moved}
     others = [c for c in study.without_artifacts if (c.dataset, c.model) not in controls]
     return [section for section in (others, moved) if section]
-
-
-def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the text with panels in sections on rows of their own of ``height`` inches.
-
-    Rows are lower where there are too many for a page.
-    """
-    columns = min(most, max(counts))
-    rows = [math.ceil(count / columns) for count in counts]
-    height = min(height, HIGHEST / sum(rows))
-    figure = Figure(figsize=(style.WIDTH, sum(rows) * height + 0.35), layout="constrained")
-    axes = figure.subplots(sum(rows), columns, squeeze=False, sharex=sharex, sharey=True)
-    panels: list[Axes] = []
-    for section, count in enumerate(counts):
-        flat = list(axes[sum(rows[:section]) : sum(rows[: section + 1])].flat)
-        for i, panel in enumerate(flat):
-            if i >= count:
-                panel.remove()
-                continue
-            panel.tick_params(labelbottom=i + columns >= count, labelleft=i % columns == 0)
-            panels.append(panel)
-    return figure, panels
 
 
 def title(study: Study, condition: Condition) -> str:
@@ -121,7 +93,7 @@ def norms_by_layer(study: Study, arrays: Arrays) -> Figure:
             # the control is drawn broad and pale, so that a line that falls on it leaves it to be seen
             control_line = color == style.CONTROL
             look = {"linewidth": 3.2, "alpha": 0.35, "zorder": 1} if control_line else {"zorder": 2}
-            for metric, (_, dashes, _) in STATISTICS.items():
+            for metric, (_, dashes) in NORM_STATISTICS.items():
                 series = study.series(condition, metric)
                 panel.plot(series.index, series.to_numpy(), dashes, color=color, **look)
             _blocks(panel, list(study.series(condition, "norm_median").index))
@@ -131,7 +103,9 @@ def norms_by_layer(study: Study, arrays: Arrays) -> Figure:
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), handlelength=1.4)
     axes[0].set_ylabel("L2 norm of patch tokens")
-    handles = [Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes, _ in STATISTICS.values()]
+    handles = [
+        Line2D([], [], color="#444444", linestyle=dashes, label=text) for text, dashes in NORM_STATISTICS.values()
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
@@ -185,9 +159,9 @@ def norms_by_size(study: Study, arrays: Arrays) -> Figure:
     for (size, condition), color in zip(shown, style.ordered(len(shown)), strict=True):
         layer = study.estimate(condition, "outlier_layer").value
         at = int(layer) if layer is not None else None
-        norms = [study.estimate(condition, metric, layer=at).value for metric in STATISTICS]
+        norms = [study.estimate(condition, metric, layer=at).value for metric in NORM_STATISTICS]
         axes.plot([size] * len(norms), [value or float("nan") for value in norms], color=color, linewidth=0.8)
-        for (_, _, marker), value in zip(STATISTICS.values(), norms, strict=True):
+        for marker, value in zip(MARKERS.values(), norms, strict=True):
             axes.plot([size], [value or float("nan")], marker, color=color, markersize=4)
         label = f"{study.model_label(condition)} ({size / 1e6:.3g} M)"
         models.append(Line2D([], [], color=color, marker="o", markersize=4, linewidth=0.8, label=label))
@@ -195,7 +169,7 @@ def norms_by_size(study: Study, arrays: Arrays) -> Figure:
     axes.margins(x=0.15, y=0.15)
     style.plain_log(axes.xaxis, (1.0, 2.0, 5.0))
     style.plain_log(axes.yaxis, (1.0, 2.0, 3.0, 5.0, 7.0))
-    looks = [(text, marker) for text, _, marker in STATISTICS.values()]
+    looks = [(text, MARKERS[metric]) for metric, (text, _) in NORM_STATISTICS.items()]
     kinds = [Line2D([], [], color="#444444", marker=m, markersize=4, linestyle="", label=text) for text, m in looks]
     figure.legend(handles=[*kinds, *models], loc="outside right upper")
     return figure

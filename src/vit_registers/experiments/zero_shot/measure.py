@@ -21,8 +21,8 @@ from vit_registers.core.threads import threads
 from vit_registers.experiments.classification.scores import add_rows, score
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.zero_shot.params import Config
-from vit_registers.models import openclip_text, openclip_towers
 from vit_registers.models.backbone import pick_device, reason
+from vit_registers.models.openclip import text, towers
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run(cfg: Config, job: Job) -> None:
     clip = cfg.source.both_towers(cfg.model, derive(cfg.seed, "weights", cfg.model))
     _refuse_other_weights(clip, job.model)
     with torch.inference_mode():
-        classes = openclip_text.class_embeddings(
+        classes = text.class_embeddings(
             clip.to(pick_device(cfg.device)), _tokenizer(cfg), manifest.classes, cfg.settings.templates
         )
     log.info("%s: %d classes", cfg.model, len(classes))
@@ -55,7 +55,7 @@ def run(cfg: Config, job: Job) -> None:
 def probabilities(clip: Any, cls: Tensor, classes: Tensor, name: str) -> Tensor:
     """Probabilities (n, classes) of [CLS] (n, d): softmax of cosines times CLIP's own scale, highest where they are."""
     with torch.inference_mode():
-        cosines = openclip_text.image_embeddings(clip, cls, name) @ classes.T
+        cosines = text.image_embeddings(clip, cls, name) @ classes.T
         return (cosines.double() * clip.logit_scale.exp().double().cpu()).softmax(1)
 
 
@@ -64,7 +64,7 @@ def _refuse_other_weights(clip: Any, model: Path) -> None:
     path = model / "model.safetensors"
     if not path.is_file():
         raise InputError(f"{path}: no such file; make the model again")
-    kept, ours = load_file(path), openclip_towers.convert(clip.visual.state_dict())
+    kept, ours = load_file(path), towers.convert(clip.visual.state_dict())
     if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
         raise InputError(
             f"{path}: not the weights that OpenCLIP gives for this model now; make the model again, or restore them"

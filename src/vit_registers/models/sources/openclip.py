@@ -23,15 +23,15 @@ class OpenClipModel(FetchedModel):
 
     def load(self, name: str, seed: int) -> Loaded:
         """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, from ``seed``."""
-        from vit_registers.models import openclip_towers
+        from vit_registers.models.openclip import towers
 
-        return openclip_towers.load(self.name, self.pretrained, seed, f"models.{name}")
+        return towers.load(self.name, self.pretrained, seed, f"models.{name}")
 
     def both_towers(self, name: str, seed: int) -> Any:
         """OpenCLIP's whole model, the text tower too, with the weights of :meth:`load` with the same arguments."""
-        from vit_registers.models import openclip_towers
+        from vit_registers.models.openclip import towers
 
-        return openclip_towers.both_towers(self.name, self.pretrained, seed, f"models.{name}")
+        return towers.both_towers(self.name, self.pretrained, seed, f"models.{name}")
 
     def origin(self) -> list[str]:
         """Name, and whose weights."""

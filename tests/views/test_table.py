@@ -1,12 +1,22 @@
+"""A table as CSV and as LaTeX."""
+
 import io
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from vit_registers.core.prose import count, escape
+from vit_registers.core.table import Format, Metric
 from vit_registers.views.latex_text import estimate, number, probability
 from vit_registers.views.study import Estimate
 from vit_registers.views.table import Column, Table
+
+SHARE = Metric("share_of_images", "share", "a share", better="higher", format="percent")
+
+
+def share(*values: Any, **more: Any) -> Estimate:
+    return Estimate(*values, of=SHARE, **more)
 
 
 def test_escape_leaves_no_character_that_tex_acts_on() -> None:
@@ -19,46 +29,42 @@ def test_escape_leaves_no_character_that_tex_acts_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "expected"),
+    ("value", "format_", "expected"),
     [
-        (0.3904, "share of images", "$39.0$"),
-        (-0.19, "share of images", "$-19.0$"),
-        (1.0, "overlap of top k", "$100.0$"),
-        (17.96, "L2 norm", "$18.0$"),
-        (178.4, "L2 norm", "$178$"),
-        (0.0, "L2 norm", "$0.00$"),
-        (1234.5, "L2 norm", "$1{,}234$"),
-        (2.0, "block", "$2$"),
-        (0.0000123, "score ratio", r"$1.23 \times 10^{-5}$"),
+        (0.3904, "percent", "$39.0$"),
+        (-0.19, "percent", "$-19.0$"),
+        (1.0, "percent", "$100.0$"),
+        (17.96, "number", "$18.0$"),
+        (178.4, "number", "$178$"),
+        (0.0, "number", "$0.00$"),
+        (1234.5, "number", "$1{,}234$"),
+        (2.0, "whole", "$2$"),
+        (0.0000123, "number", r"$1.23 \times 10^{-5}$"),
     ],
 )
-def test_number(value: float, unit: str, expected: str) -> None:
-    assert number(value, unit) == expected
+def test_number(value: float, format_: Format, expected: str) -> None:
+    assert number(value, format_) == expected
 
 
 def test_signed_numbers_and_more_decimals() -> None:
-    assert number(0.012, "share", signed=True) == "$+1.2$"
-    assert number(-0.0004, "share", signed=True) == number(0.0, "share", signed=True) == "$0.0$"
-    assert number(0.00034, "share", decimals=2) == "$0.03$"
+    assert number(0.012, "percent", signed=True) == "$+1.2$"
+    assert number(-0.0004, "percent", signed=True) == number(0.0, "percent", signed=True) == "$0.0$"
+    assert number(0.00034, "percent", decimals=2) == "$0.03$"
     assert count(1234567) == "1{,}234{,}567"
     assert probability(0.0004) == "$<$0.001"
     assert probability(0.04) == "0.040"
 
 
 def test_estimate_with_interval_without_and_absent() -> None:
-    assert estimate(Estimate(0.5, 0.4, 0.6, 10, "share")) == "$50.0$ [$40.0$, $60.0$]"
-    assert estimate(Estimate(0.5, unit="share")) == "$50.0$"
+    assert estimate(share(0.5, 0.4, 0.6, 10)) == "$50.0$ [$40.0$, $60.0$]"
+    assert estimate(share(0.5)) == "$50.0$"
     assert estimate(Estimate(None)) == "--"
 
 
 def _table() -> Table:
     table = Table([Column("name", "Name"), Column("a", "A"), Column("b", "B", p=True)], keys=("model",))
-    table.add(
-        {"model": "m", "name": "M_1", "a": Estimate(0.25, 0.2, 0.3, 1000, "share"), "b": Estimate(0.1, n=50, p=0.2)}
-    )
-    table.add(
-        {"model": "k", "name": "K", "a": Estimate(0.5, 0.4, 0.6, 1000, "share"), "b": Estimate(0.2, n=60)}, rule=True
-    )
+    table.add({"model": "m", "name": "M_1", "a": share(0.25, 0.2, 0.3, 1000), "b": Estimate(0.1, n=50, p=0.2)})
+    table.add({"model": "k", "name": "K", "a": share(0.5, 0.4, 0.6, 1000), "b": Estimate(0.2, n=60)}, rule=True)
     return table
 
 
@@ -170,3 +176,11 @@ def test_a_long_table_without_rows_keeps_its_caption() -> None:
 def test_the_heading_is_a_column_of_the_csv() -> None:
     table = Table([Column("model", "Model"), Column("a", "A")], rows=[{"model": "M", "a": 1.0}], heading="model")
     assert list(table.frame()) == ["model", "a"]
+
+
+def test_an_arrow_says_where_a_column_improves() -> None:
+    worse = Metric("error", "share", "an error", better="lower")
+    columns = [Column("a", "A"), Column("b", "B"), Column("c", "C")]
+    rows = [{"a": share(0.5), "b": Estimate(1.0, of=worse), "c": Estimate(1.0, of=Metric("norm", "L2 norm", "a norm"))}]
+    head = Table(columns, rows=rows).latex().splitlines()[2]
+    assert head == r"A\,$\uparrow$ & B\,$\downarrow$ & C \\"

@@ -1,26 +1,29 @@
+"""Params from files: what is valid, what is refused and in which words, and which job gets what."""
+
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
-from vit_registers import params
+from helpers.studies import ROOT, STUDIES, load, only
 from vit_registers.core.errors import InputError
-from vit_registers.pipeline import configs as steps
+from vit_registers.params import reading
+from vit_registers.params.study import Params
+from vit_registers.pipeline import configs
+from vit_registers.pipeline.steps import steps
 
-ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "params.yaml"
 
 
-def changed(text: str) -> params.Params:
-    return params.parse(params.overlay(params.read_yaml(EMBEDDED), yaml.safe_load(text)))
+def changed(text: str) -> Params:
+    return load("embedded", yaml.safe_load(text))
 
 
-def test_embedded_params_and_every_overlay_are_valid():
-    study = params.load(EMBEDDED)
-    assert study.models_used()[:2] == ["vit-r0", "vit-r1"]
-    for extra in (ROOT / "params").glob("*.yaml"):
-        params.load(EMBEDDED, [extra])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_repository_is_valid_and_has_a_folder_of_its_own(name):
+    study = load(name)
+    assert study.study.name == name
+    assert len(study.models_used()) == len(set(study.models_used()))
 
 
 @pytest.mark.parametrize(
@@ -28,50 +31,65 @@ def test_embedded_params_and_every_overlay_are_valid():
     [("vit-r99", "study.trainings: unknown model 'vit-r99'"), ("planted", "study.trainings: 'planted' is not trained")],
 )
 def test_what_cannot_be_trained_is_refused_as_a_training(name, said):
-    content = params.overlay(params.read_yaml(EMBEDDED), {"study": {"trainings": [name]}})
     with pytest.raises(InputError, match=said):
-        params.parse(content)
+        load("embedded", {"study": {"trainings": [name]}})
 
 
 def test_models_that_are_only_trained_are_made_after_those_of_the_runs():
-    study = params.read_yaml(EMBEDDED)["study"] | {"trainings": ["vit-tiny", "vit-r2"]}
-    study |= {"runs": [{"dataset": "shapes", "models": ["planted"], "interventions": []}]}
-    study |= {"detections": [], "comparisons": []}
-    parsed = params.parse(params.read_yaml(EMBEDDED) | {"study": study})
+    runs = [{"dataset": "shapes", "models": ["planted"], "interventions": []}]
+    parsed = load("embedded", only({"trainings": ["vit-tiny", "vit-r2"], "runs": runs}))
     assert parsed.models_used() == ["vit-r0", "tagged", "planted", "vit-tiny", "vit-r2"]
     assert parsed.pairs() == [("shapes", "planted")]
 
 
 def test_the_overlay_of_bach2025_is_the_published_run():
     """Table 3 of the paper, and the registers, data sets and seeds of its text."""
-    study = params.load(EMBEDDED, [ROOT / "params/bach2025.yaml"])
+    study = load("bach2025")
     trained = {name: study.models[name] for name in study.models_used() if study.models[name].kind == "trained"}
     assert [model.registers for model in trained.values()] == [0, 2, 4, 8, 16]
     assert {model.dataset for model in trained.values()} == {"imagenet"}
     assert study.seed == 0
-    recipe = steps.model(study, "deit3-r4").recipe
+    recipe = configs.train(study, "deit3-r4").recipe
     assert recipe.architecture.name == "deit3_small_patch16_224"
     published = {"epochs": 800, "batch_size": 256, "lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 5}
     published |= {"warmup_lr": 1e-6, "drop_path": 0.05, "mixup": 0.8, "cutmix": 1.0, "color_jitter": 0.3}
     assert published.items() <= recipe.model_dump().items()
     assert (recipe.micro_batches, recipe.repeats) == (4, 3)
     assert study.detection.threshold_rule == "percentile"
-    assert (study.detection.threshold, study.information.high_percentile) == (98, 98)
+    assert (study.detection.threshold, study.settings("single_tokens").high_percentile) == (98, 98)
     assert {run.dataset for run in study.study.runs} == {"imagenette", "voc07"}
-    assert len(study.information.seeds) == 3
+    assert len(study.settings("single_tokens").seeds) == 3
+
+
+PROBE = "experiments: {classification: {probe: {%s}}}"
 
 
 @pytest.mark.parametrize(
     ("change", "key", "expected"),
     [
-        ("probe: {lrr: 1}", "probe.lrr", "unknown key"),
-        ("probe: {lr: 1e-2}", "probe.lr", "write 1.0e-02"),
-        ("probe: {lr: -1.0}", "probe.lr", "greater than 0"),
-        ("probe: {epochs: 2.5}", "probe.epochs", "integer"),
-        ("dense: {train_share: 1.0}", "dense.train_share", "less than 1"),
-        ("zero_shot: {templates: all}", "zero_shot.templates", "expected openai, simple, or a list"),
-        ("zero_shot: {templates: [a photo]}", "zero_shot.templates", "with {} in each, got ['a photo']"),
-        ("lost: {centre: 1}", "lost.centre", "boolean"),
+        ("experiments: {clasification: {}}", "experiments.clasification", "unknown key"),
+        ("extraction: {cls_blocks: 1}", "experiments.classification.linear_evaluation.blocks", "raise it"),
+        ("study: {name: a/b}", "study.name", "pattern"),
+        (PROBE % "lrr: 1", "experiments.classification.probe.lrr", "unknown key"),
+        (PROBE % "lr: 1e-2", "experiments.classification.probe.lr", "write 1.0e-02"),
+        (PROBE % "lr: -1.0", "experiments.classification.probe.lr", "greater than 0"),
+        (PROBE % "epochs: 2.5", "experiments.classification.probe.epochs", "integer"),
+        (
+            "experiments: {dense_prediction: {train_share: 1.0}}",
+            "experiments.dense_prediction.train_share",
+            "less than 1",
+        ),
+        (
+            "experiments: {zero_shot: {templates: all}}",
+            "experiments.zero_shot.templates",
+            "expected openai, simple, or a list",
+        ),
+        (
+            "experiments: {zero_shot: {templates: [a photo]}}",
+            "experiments.zero_shot.templates",
+            "with {} in each, got ['a photo']",
+        ),
+        ("experiments: {object_discovery: {lost: {centre: 1}}}", "experiments.object_discovery.lost.centre", "boolean"),
         ("seed: zero", "seed", "integer"),
         ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
         ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
@@ -119,14 +137,14 @@ def test_wrong_params_are_refused_in_one_line_naming_key_and_expectation(change,
 
 
 def test_a_missing_key_is_named():
-    content = params.read_yaml(EMBEDDED)
-    del content["probe"]["lr"]
-    with pytest.raises(InputError, match=r"^params\.yaml: probe\.lr: missing"):
-        params.parse(content)
+    content = reading.read_yaml(EMBEDDED)
+    del content["experiments"]["classification"]["probe"]["lr"]
+    with pytest.raises(InputError, match=r"^params\.yaml: experiments\.classification\.probe\.lr: missing"):
+        reading.parse(content)
 
 
 def test_the_search_changes_one_thing_at_a_time():
-    study = params.load(EMBEDDED, [ROOT / "params/emergence.yaml"])
+    study = load("emergence")
     recipes = {name: recipe.model_dump() for name, recipe in study.recipes.items()}
     changed = {
         "supervised": ["short", "long", "layerscale", "decay-0", "decay-30", "plain"],
@@ -147,27 +165,27 @@ def test_the_search_changes_one_thing_at_a_time():
 def test_a_key_given_twice_is_refused_unless_an_anchor_brought_it(tmp_path):
     (tmp_path / "p.yaml").write_text("seed: 1\nseed: 2\n")
     with pytest.raises(InputError, match="line 2: key 'seed' is given twice"):
-        params.read_yaml(tmp_path / "p.yaml")
+        reading.read_yaml(tmp_path / "p.yaml")
     (tmp_path / "p.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
-    assert params.read_yaml(tmp_path / "p.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+    assert reading.read_yaml(tmp_path / "p.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
     (tmp_path / "p.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 3, y: 4}\n")
     with pytest.raises(InputError, match="line 2: key 'y' is given twice"):
-        params.read_yaml(tmp_path / "p.yaml")
+        reading.read_yaml(tmp_path / "p.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
 def test_files_that_hold_no_mapping_are_refused(tmp_path, text):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(InputError, match=r"p\.yaml: "):
-        params.read_yaml(tmp_path / "p.yaml")
+        reading.read_yaml(tmp_path / "p.yaml")
 
 
 def test_paths_that_are_not_there_are_refused_before_anything_runs():
     study = changed("datasets: {shapes: {kind: folder, path: /no/such/disk}}".replace("shapes", "mine"))
-    params.check_paths(study)  # no run uses it
+    reading.check_paths(study)  # no run uses it
     study = changed("{datasets: {mine: {kind: folder, path: /no/such/disk}}, models: {vit-r0: {dataset: mine}}}")
     with pytest.raises(InputError, match=r"datasets\.mine\.path: no such path '/no/such/disk'"):
-        params.check_paths(study)
+        reading.check_paths(study)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +200,11 @@ def test_paths_that_are_not_there_are_refused_before_anything_runs():
 def test_every_path_of_a_data_set_of_objects_is_looked_for(source, key):
     study = changed(f"{{datasets: {{mine: {source}}}, models: {{vit-r0: {{dataset: mine}}}}}}")
     with pytest.raises(InputError, match=rf"datasets\.mine\.{key}: no such path '/no/such/disk'"):
-        params.check_paths(study)
+        reading.check_paths(study)
 
 
 def test_the_archive_of_cifar_is_not_looked_for_as_a_clone_with_prepared_data_needs_none():
-    params.check_paths(changed("{datasets: {c: {kind: cifar10, path: /no/such}}, models: {vit-r0: {dataset: c}}}"))
+    reading.check_paths(changed("{datasets: {c: {kind: cifar10, path: /no/such}}, models: {vit-r0: {dataset: c}}}"))
 
 
 def test_snakemake_and_dvc_read_the_same_numbers():
@@ -194,74 +212,89 @@ def test_snakemake_and_dvc_read_the_same_numbers():
     from ruamel.yaml import YAML
 
     for path in [EMBEDDED, *(ROOT / "params").glob("*.yaml")]:
-        ours = params.read_yaml(path)
+        ours = reading.read_yaml(path)
         theirs = YAML(typ="safe").load(path.read_text())
         assert json.dumps(ours, sort_keys=True) == json.dumps(theirs, sort_keys=True), path
 
 
-def test_a_slice_changes_with_its_own_params_only():
-    before = params.load(EMBEDDED)
-    after = changed("probe: {lr: 2.0e-3}")
-    for dataset, model in before.pairs():
-        assert steps.probe(before, dataset, model) != steps.probe(after, dataset, model)
-        for same in (steps.lost, steps.tokens, steps.detect):
-            assert same(before, dataset, model) == same(after, dataset, model)
-        assert steps.model(before, model) == steps.model(after, model)
+def test_the_params_that_a_study_writes_for_its_jobs_are_read_as_they_were(tmp_path):
+    """JSON writes 1e-05, which YAML 1.1 would read as text."""
+    study = load("embedded")
+    (tmp_path / "params.json").write_text(json.dumps(study.model_dump(mode="json")))
+    assert reading.load([tmp_path / "params.json"]) == study
+    (tmp_path / "params.json").write_text('{"seed": 1,\n}')
+    with pytest.raises(InputError, match=r"params\.json: line 2: not valid JSON"):
+        reading.load([tmp_path / "params.json"])
 
 
-def test_slices_survive_their_own_json():
-    study = params.load(EMBEDDED)
-    for part in (
-        steps.prepare(study, "shapes"),
-        steps.model(study, "vit-r4"),
-        steps.model(study, "planted"),
-        steps.model(study, "planted-48-plain"),
-        steps.model(study, "vit-tiny"),
-        steps.extract(study, "shapes", "planted", ablated=True),
-        steps.detect(study, "shapes", "planted"),
-        steps.probe(study, "shapes", "planted"),
-        steps.lost(study, "shapes", "planted"),
-        steps.compare(study, "shapes"),
-        steps.view(study),
-        steps.report(study),
-    ):
-        assert type(part).model_validate_json(part.model_dump_json()) == part
+def jobs(study):
+    return {
+        (name, *axes.values()): step.config(study, **axes)
+        for name, step in steps().items()
+        for axes in step.jobs(study)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        (PROBE % "lr: 2.0e-3", {"classification"}),
+        ("experiments: {single_tokens: {hidden: 7}}", {"single_tokens"}),
+        ("experiments: {object_discovery: {sweep: {layers: [-1]}}}", {"lost_settings"}),
+        ("detection: {bootstrap: 7}", {"detect"}),
+        ("extraction: {dense_images: 77}", {"extract", "ablate", "lost_settings"}),
+        ("recipes: {small: {epochs: 1}}", {"train"}),
+        ("models: {vit-r4: {registers: 3}}", {"train"}),
+        ("plantings: {background: {images: 7}}", {"plant"}),
+        ("study: {title: Another}", set()),
+        ("processes: 4", set()),
+        ("gallery: {images: 3}", {"object_discovery", "token_statistics"}),
+    ],
+)
+def test_a_change_reaches_the_jobs_whose_own_params_have_it(change, redone):
+    before, after = jobs(load("embedded")), jobs(changed(change))
+    assert before.keys() == after.keys()
+    assert {key[0] for key in before if before[key] != after[key]} == redone
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_configs_survive_their_own_json(name):
+    for key, config in jobs(load(name)).items():
+        assert type(config).model_validate_json(config.model_dump_json()) == config, key
 
 
 def test_an_override_reaches_only_its_model():
     study = changed("detection_overrides: {planted: {threshold: 5.0}}")
-    assert steps.detect(study, "shapes", "planted").detection.threshold == 5.0
-    assert steps.detect(study, "shapes", "tagged").detection.threshold == 3.0
+    assert configs.detect(study, "shapes", "planted").detection.threshold == 5.0
+    assert configs.detect(study, "shapes", "tagged").detection.threshold == 3.0
 
 
 def test_bases_come_before_what_is_made_from_them():
-    used = params.load(EMBEDDED).models_used()
-    assert used.index("vit-r0") < used.index("tagged") < used.index("planted") < used.index("planted-48")
+    used = load("embedded").models_used()
+    assert used.index("vit-r0") < used.index("tagged") < used.index("planted") < used.index("planted-48-plain")
 
 
 def test_a_resized_model_brings_its_base_and_the_training_of_that():
-    runs = (
-        "study: {runs: [{dataset: shapes, models: [planted-48], interventions: []}], detections: [], comparisons: []}"
-    )
-    study = changed(runs)
+    study = load("embedded", only({"runs": [{"dataset": "shapes", "models": ["planted-48"], "interventions": []}]}))
     assert study.models_used() == ["vit-r0", "tagged", "planted", "planted-48"]
     assert study.training_dataset("planted-48") == "shapes"
     study = changed("{models: {big: {kind: timm, name: x}, small: {kind: resized, base: big, image_size: [32, 48]}}}")
-    assert steps.model(study, "small").source.size == (32, 48)
+    assert configs.resize(study, "small").source.size == (32, 48)
     with pytest.raises(InputError, match="not trained by this pipeline"):
         study.training_dataset("small")
 
 
 def test_another_architecture_is_laid_over_the_recipe_and_changes_its_own_training_only():
-    study = params.load(EMBEDDED)
+    study = load("embedded")
     recipe = study.recipes["small"]
-    tiny = steps.model(study, "vit-tiny").recipe
+    tiny = configs.train(study, "vit-tiny").recipe
     shape = tiny.architecture
     assert (shape.width, shape.depth, shape.heads) == (64, 4, 1)
     assert (shape.image_size, shape.patch_size) == (recipe.architecture.image_size, recipe.architecture.patch_size)
-    assert steps.model(study, "vit-narrow").recipe.architecture.heads == recipe.architecture.heads  # not given
+    assert configs.train(study, "vit-narrow").recipe.architecture.heads == recipe.architecture.heads  # not given
     assert tiny.model_copy(update={"architecture": recipe.architecture}) == recipe
-    assert steps.model(study, "vit-r0").recipe == recipe
+    assert configs.train(study, "vit-r0").recipe == recipe
     after = changed("models: {vit-tiny: {architecture: {width: 32}}}")
-    assert steps.model(after, "vit-tiny").recipe.architecture.width == 32
-    assert all(steps.model(after, m) == steps.model(study, m) for m in study.models_used() if m != "vit-tiny")
+    assert configs.train(after, "vit-tiny").recipe.architecture.width == 32
+    trained = [m for m in study.models_used() if study.models[m].step == "train" and m != "vit-tiny"]
+    assert all(configs.train(after, m) == configs.train(study, m) for m in trained)

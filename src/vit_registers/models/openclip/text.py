@@ -39,7 +39,7 @@ def class_embeddings(model: Any, tokenizer: Any, classes: Sequence[str], templat
 def image_embeddings(model: Any, cls: Tensor, name: str) -> Tensor:
     """Unit vectors (n, e) of [CLS] after the final norm (n, d): what the tower's projection to the text space gives.
 
-    The conversion to timm leaves the projection out (:mod:`vit_registers.models.openclip_towers`).
+    The conversion to timm leaves the projection out (:mod:`vit_registers.models.openclip.towers`).
     """
     tower = model.visual
     if tower.pool_type != "tok":

@@ -1,17 +1,18 @@
 """The figure of register counts."""
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 
+from vit_registers.experiments.register_count.tables import CORLOC, KNN, TOP1_CLS
 from vit_registers.views import style
-from vit_registers.views.study import Condition, Estimate, Study, counted, registers
+from vit_registers.views.arrays import Arrays
+from vit_registers.views.study import Estimate, Study
+from vit_registers.views.table import Column
 
-READOUTS = {
-    ("probe[cls]", "top1"): "linear probe, top-1 (%)",
-    ("knn[cls]", "top1"): "nearest neighbours, top-1 (%)",
-    ("lost", "corloc"): "LOST, CorLoc (%)",
-}
+PANELS: list[tuple[Column, str]] = [
+    (TOP1_CLS, "linear probe, top-1 (%)"),
+    (KNN, "nearest neighbours, top-1 (%)"),
+    (CORLOC, "LOST, CorLoc (%)"),
+]
 
 
 def _bars(estimate: Estimate) -> tuple[float, float, float]:
@@ -22,20 +23,22 @@ def _bars(estimate: Estimate) -> tuple[float, float, float]:
     return value, value - low, high - value
 
 
-def register_count(study: Study, readouts: Path) -> Figure:
+def register_count(study: Study, arrays: Arrays) -> Figure:
     """Accuracy and CorLoc, with intervals over images, by the number of registers a model was trained with."""
-    conditions = counted(study)
+    conditions = study.by_count
     if not conditions:
         return style.message("no model of this study was trained with a chosen number of registers")
-    counts = sorted({registers(study, c) for c in conditions})
+    registers = study.plan.registers
+    counts = sorted({registers[c.model] for c in conditions})
     figure = Figure(figsize=(style.WIDTH, 2.1), layout="constrained")
-    axes = figure.subplots(1, len(READOUTS))
+    axes = figure.subplots(1, len(PANELS))
     colors = dict(zip(study.datasets, style.categories(len(study.datasets)), strict=True))
-    for panel, ((readout, metric), label) in zip(axes, READOUTS.items(), strict=True):
+    for panel, (column, label) in zip(axes, PANELS, strict=True):
+        assert column.metric is not None
         for dataset in study.datasets:
             of_dataset = [c for c in conditions if c.dataset == dataset]
-            measured: list[tuple[Condition, Estimate]] = [(c, study.estimate(c, readout, metric)) for c in of_dataset]
-            points = [(counts.index(registers(study, c)), *_bars(e)) for c, e in measured if e.value is not None]
+            measured = [(c, study.estimate(c, column.metric, **dict(column.where))) for c in of_dataset]
+            points = [(counts.index(registers[c.model]), *_bars(e)) for c, e in measured if e.value is not None]
             if points:
                 x, y, below, above = zip(*points, strict=True)
                 panel.errorbar(
