@@ -9,6 +9,7 @@ in a process of its own for each contender, as the most it held beyond what it h
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -22,7 +23,6 @@ import numpy as np
 import timm
 import torch
 from torch import Tensor
-from vit_registers.core.allocator import keep_freed_memory
 
 from benchmarks.pairs import compare
 from vit_registers.forward.readers.attention import AttentionRows
@@ -53,6 +53,8 @@ CPU_CASES = {
 }
 CUDA_CASES = {"L/14@518": Case("vit_large_patch14_reg4_dinov2", 518, 32)}
 CASES = CPU_CASES | CUDA_CASES
+# What jobs start with (workflow/rules/common.smk): glibc keeps what is freed. It reads this when a process begins.
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 CONTENDERS = ("default", "all", "obvious", "obvious, one by one")
 Work = Callable[[], object]
 
@@ -243,15 +245,16 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="default: fp32 and bf16")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--default-allocator", action="store_true", help="without allocator.keep_freed_memory")
+    parser.add_argument("--default-allocator", action="store_true", help="glibc's own way with freed memory")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.default_allocator:
-        keep_freed_memory()
     if options.memory:
         label, contender, precision, batches = json.loads(options.memory)
         print(memory(CASES[label], contender, precision, batches))
         return
+    if not options.default_allocator and not ALLOCATOR.items() <= os.environ.items():
+        again = [sys.executable, "-m", "benchmarks.extraction", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, **ALLOCATOR})
     cases = options.case or list(CUDA_CASES if options.device == "cuda" else CPU_CASES)
     precisions = options.precision or (["bf16"] if options.device == "cuda" else ["fp32", "bf16"])
     print(f"{machine(options.device)}; {options.rounds} rounds\n", flush=True)

@@ -152,11 +152,11 @@ from pathlib import Path
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.params.reading import overlay, parse, read_yaml
-from vit_registers.pipeline import slices
+from vit_registers.pipeline import configs
 content = overlay(read_yaml(sys.argv[1]), {"datasets": {"grey": {"kind": "plain", "number": 3}}})
 study = parse(content)
 print(study.datasets["grey"].sentence("grey"))
-step = slices.prepare(study, "grey")
+step = configs.prepare(study, "grey")
 step = type(step).model_validate_json(step.model_dump_json())  # as a job gets it
 prepare.run(step, Path(sys.argv[2]))
 print(len(Manifest.load(sys.argv[2]).table))

@@ -2,7 +2,6 @@
 
 import copy
 import fcntl
-import json
 import logging
 import shutil
 import subprocess
@@ -299,7 +298,9 @@ def test_a_second_run_does_nothing(workshop, monkeypatch):
     workshop.run()
     workshop.run("vit", CONDITIONS)
     after = times(workshop.features)
-    assert {path.name for path in before if after.get(path) != before[path]} == {"ablated.json"}
+    # Only what says that they are whole, beside the folders, is written anew.
+    stamps = {workshop.features / kind / "tiny" / "vit.json" for kind in ("baseline", "ablated")}
+    assert {path for path in before if after.get(path) != before[path]} == stamps
     assert after.keys() == before.keys()
 
 
@@ -383,6 +384,7 @@ print(kills, halves)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_anywhere_and_resumed_gives_the_same_bytes(workshop):
     """A real SIGKILL before every 97th line that the store runs, over two conditions and one that does not apply."""
     registers = workshop.root / "registers.json"
@@ -470,7 +472,7 @@ def test_only_the_condition_that_changed_is_run_again(workshop):
     before = times(workshop.features)
     workshop.run("vit", {**CONDITIONS, "append": Append(tokens=3)})
     changed = {path.parent.name for path, time in times(workshop.features).items() if before.get(path) != time}
-    assert changed == {"append", "vit"}  # "vit" holds ablated.json
+    assert changed == {"append", "tiny"}  # "tiny" holds vit.json, which lists the conditions
 
 
 @pytest.mark.parametrize(
@@ -508,7 +510,7 @@ def test_other_weights_models_images_or_preprocessing_are_another_result(worksho
     write_model(workshop.root / "models" / "vit", 0, seed=1, resize=(32, 32), heads=4)  # another model of them
     run()
     Image.new("RGB", (40, 40)).save(workshop.data / "images" / "00.png")
-    table = pd.read_parquet(workshop.data / "manifest.parquet")
+    table = Manifest.load(workshop.data).table
     table["width"] = [40, *table["width"][1:]]
     manifest.write(workshop.data, table, ["a", "b"], "tiny", ".", "made by the test", "MIT")
     run()
@@ -554,11 +556,28 @@ def test_random_neurons_are_drawn_for_each_condition(workshop):
     assert one != two
 
 
-def test_ablated_json_lists_the_conditions_with_their_digests(workshop):
+def listed(workshop, kind="ablated"):
+    """The conditions that the file beside a pair's folder lists, with their checksums."""
+    return read_json(workshop.features / kind / "tiny" / "vit.json")
+
+
+def test_beside_a_pairs_folder_its_conditions_are_listed_with_their_digests(workshop):
     workshop.run("vit", CONDITIONS)
-    listed = json.loads((workshop.features / "ablated" / "tiny" / "vit" / "ablated.json").read_text())
-    assert listed == {"conditions": {name: sha256(workshop.folder(name) / "index.json") for name in CONDITIONS}}
+    digests = {name: sha256(workshop.folder(name) / "index.json") for name in CONDITIONS}
+    assert listed(workshop) == {"conditions": digests}
     assert not (workshop.features / "baseline").exists()
+    workshop.run("vit")
+    assert listed(workshop, "baseline") == {"conditions": {"baseline": sha256(workshop.folder() / "index.json")}}
+    assert listed(workshop) == {"conditions": digests}
+
+
+def test_conditions_are_listed_once_all_of_them_are_whole(workshop, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "finish", lambda self, index: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            workshop.run("vit", {"zero": CONDITIONS["zero"], "append": CONDITIONS["append"]})
+    assert workshop.folder("zero").is_dir()
+    assert not (workshop.features / "ablated" / "tiny" / "vit.json").exists()
 
 
 def test_a_condition_that_does_not_apply_is_a_folder_that_says_why(workshop):
@@ -588,15 +607,13 @@ def test_conditions_of_an_older_study_are_pruned(workshop):
     workshop.run("vit", CONDITIONS)
     workshop.run("vit", {"zero": CONDITIONS["zero"]})
     parent = workshop.features / "ablated" / "tiny" / "vit"
-    assert {path.name for path in parent.iterdir()} == {"zero", "ablated.json"}
-    assert list(json.loads((parent / "ablated.json").read_text())["conditions"]) == ["zero"]
+    assert {path.name for path in parent.iterdir()} == {"zero"}
+    assert list(listed(workshop)["conditions"]) == ["zero"]
 
 
 def test_a_study_without_conditions_leaves_an_empty_list(workshop):
     workshop.run("vit", {})
-    assert json.loads((workshop.features / "ablated" / "tiny" / "vit" / "ablated.json").read_text()) == {
-        "conditions": {}
-    }
+    assert listed(workshop) == {"conditions": {}}
 
 
 # --- conditions of which no head is refitted -------------------------------------------------------------------------
@@ -653,7 +670,7 @@ def test_what_passes_fewer_images_is_no_matter_of_other_conditions(workshop):
     before = times(workshop.features)
     workshop.run("vit", CONDITIONS, frozen_only=["append", "of-another-run"])
     changed = {path.parent.name for path, time in times(workshop.features).items() if before.get(path) != time}
-    assert changed == {"append", "vit"}  # "vit" holds ablated.json
+    assert changed == {"append", "tiny"}  # "tiny" holds vit.json, which lists the conditions
     workshop.run("vit", CONDITIONS)
     assert Features.open(workshop.folder("append")).rows.tolist() == list(range(16))
 

@@ -80,7 +80,7 @@ class Unpickled:
 def broken(kind, module, path):
     state = module.state_dict()
     if kind == "code":
-        path.write_bytes(pickle.dumps({"model": Unpickled()}))
+        path.write_bytes(pickle.dumps({"model": Unpickled()}, protocol=2))  # as torch.save does
     elif kind == "text":
         path.write_text("not weights at all")
     elif kind == "list":

@@ -100,14 +100,20 @@ def test_a_planted_model_is_called_its_key_in_words(name, label):
     assert params.models[name].label(name, params) == label
 
 
-def test_trainings_by_several_recipes_are_called_their_keys():
+@pytest.mark.parametrize(
+    ("model", "labels"),
+    [("vit-r4", ["vit-r0", "vit-r4"]), ("vit-r1", ["ViT without registers", "ViT with 4 registers"])],
+    ids=["a model of the study", "one that no run has"],
+)
+def test_trainings_of_a_study_by_several_recipes_are_called_their_keys(model, labels):
     change = {
         "recipes": {"other": read_yaml(ROOT / "params.yaml")["recipes"]["small"]},
-        "models": {"vit-r1": {"recipe": "other"}},
+        "models": {model: {"recipe": "other"}},
     }
     params = parse(overlay(read_yaml(ROOT / "params.yaml"), change))
-    assert params.models["vit-r1"].label("vit-r1", params) == "vit-r1"
-    assert params.models["vit-r4"].label("vit-r4", params) == "vit-r4"
+    assert {"vit-r0", "vit-r4"} < set(params.models_used())
+    assert "vit-r1" not in params.models_used()
+    assert [params.models[name].label(name, params) for name in ("vit-r0", "vit-r4")] == labels
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.studies import STUDIES, load, only
+from vit_registers.params.bases import DatasetSource
+from vit_registers.params.kinds import kinds
 from vit_registers.pipeline import digest, steps
 
 LOST = "vit_registers.experiments.object_discovery.measure:run"
@@ -140,14 +143,35 @@ def test_only_the_kind_that_is_used_counts():
     assert len({plain, one, other}) == 3
 
 
-@pytest.mark.parametrize("step", steps.steps())
-def test_every_step_reaches_its_function_and_the_libraries_that_it_computes_with(step):
-    walk = digest._Walk()
-    module, _, function = steps.steps()[step].run.partition(":")
-    walk.add(digest._resolve(module, function))
-    walk.run()
-    assert function in {name for name, _ in walk.said}
-    assert walk.libraries & digest.DISTRIBUTIONS.keys()
+CLIP = {"kind": "openclip", "name": "ViT-B-16", "pretrained": "openai"}
+
+
+@pytest.fixture(scope="module")
+def declared():
+    """Params of every study of the repository, and of one with a model that knows classes by their names."""
+    run = {"dataset": "shapes", "models": ["clip"], "interventions": []}
+    return [*map(load, STUDIES), load("embedded", {"models": {"clip": CLIP}, **only({"runs": [run]})})]
+
+
+@pytest.mark.parametrize("name", steps.steps())
+def test_every_step_reaches_its_function_and_the_libraries_that_it_computes_with(name, declared):
+    """On what its jobs are given: what a data set is prepared by is a method of a class in the config."""
+    step = steps.steps()[name]
+    given = {digest._classes(step.config(params, **axes)) for params in declared for axes in step.jobs(params)}
+    assert given
+    for classes in given:
+        walk = digest._reached(step.run, classes)
+        assert step.run.partition(":")[2] in {said for said, _ in walk.said}
+        assert walk.libraries & digest.DISTRIBUTIONS.keys()
+
+
+@pytest.mark.parametrize("kind", kinds("vit_registers.data.sources", DatasetSource).values())
+def test_how_a_kind_of_data_set_is_prepared_is_reached_with_all_that_it_calls(kind):
+    walk = digest._reached(PREPARE, ((kind.__module__, kind.__name__),))
+    said = {name for name, _ in walk.said}
+    assert {f"{kind.__name__}.prepare", "write", "replacing"} <= said  # data.manifest and core.files
+    assert {"numpy", "pandas", "PIL"} <= walk.libraries
+    assert f"{kind.__name__}.sentence" not in said  # the methods text prepares nothing
 
 
 def test_versions_of_packages_that_decide_numbers_are_in_the_digest(monkeypatch):

@@ -20,7 +20,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
-from vit_registers.params import Planting
+from vit_registers.params.planting import Planting
 from vit_registers.pipeline.configs import PlantConfig
 from vit_registers.planted import activations
 from vit_registers.planted import plant as planting

@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
+from helpers.studies import only
 from vit_registers.core.files import read_json
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.pipeline.configs import PrepareConfig
+from vit_registers.params import reading
+from vit_registers.pipeline import configs
+from vit_registers.pipeline.paths import Paths
 from vit_registers.training import loop as train
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +28,13 @@ ROOT = Path(__file__).parents[2]
 # A training whose steps take a while, so that it can be killed between them.
 SLOW = """
 import pathlib, sys, time
-import vit_registers.training.loop as train, vit_registers.pipeline.configs as steps
+import vit_registers.training.loop as train, vit_registers.pipeline.configs as configs
 advance = train.Training.advance
 def slow(self, *step):
     time.sleep(0.1)
     advance(self, *step)
 train.Training.advance = slow
-train.run(steps.TrainConfig.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+train.run(configs.TrainConfig.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
 """
 
 
@@ -40,7 +44,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "shapes"
     source = {"kind": "generated", "train": 100, "test": 40, "size": 32}
     step = {"seed": 0, "name": "shapes", "source": source}
-    prepare.run(PrepareConfig.model_validate(step), folder)
+    prepare.run(configs.PrepareConfig.model_validate(step), folder)
     return folder
 
 
@@ -116,21 +120,37 @@ def resumed(stopped):
     return resumed
 
 
+def params_of(cfg, name):
+    """Params of a study ``name`` in which the model of ``cfg`` is trained as ``cfg`` says."""
+    model = {"kind": "trained", "dataset": cfg.dataset, "recipe": "own", "registers": cfg.registers}
+    change = {
+        "seed": cfg.seed,
+        "device": cfg.device,
+        "models": {cfg.name: model},
+        "recipes": {"own": cfg.recipe.model_dump(mode="json")},
+        **only({"name": name, "runs": [{"dataset": cfg.dataset, "models": [cfg.name], "interventions": []}]}),
+    }
+    content = reading.overlay(reading.read_yaml(ROOT / "params.yaml"), change)
+    assert configs.train(reading.parse(content), cfg.name) == cfg
+    return content
+
+
 @pytest.fixture
 def shared():
     """The model folder of a training by two processes, started as a person would in ``folder``."""
 
     def shared(cfg, data, folder):
-        (folder / "data").mkdir(parents=True)
-        (folder / "data/prepared").symlink_to(data.parent)
-        command = ["-m", "vit_registers.cli", "train", "--model", cfg.name, "--processes", "2"]
+        at = Paths("shared", folder)
+        at.data.mkdir(parents=True)
+        at.dataset(cfg.dataset).symlink_to(data)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params_of(cfg, at.study)))
+        command = ["train", "--model", cfg.name, "--processes", "2", "--params", "params.yaml"]
+        command = [sys.executable, "-m", "vit_registers.cli", *command]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
-        command = [sys.executable, *command, "--cfg", cfg.model_dump_json()]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        out = folder / "results/models" / cfg.name
-        assert read_json(out / "time.json")["processes"] == 2
-        return out
+        assert read_json(at.model(cfg.name) / "time.json")["processes"] == 2
+        return at.model(cfg.name)
 
     return shared
 

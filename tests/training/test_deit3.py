@@ -113,6 +113,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(tmp_path / "model") == produced(whole)
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "model"
     killed(step(), data, out, after=random.Random(time.time_ns()).uniform(0.0, 1.2))
@@ -120,6 +121,7 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data,
     assert produced(out) == produced(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", [DEIT3, SMALL], ids=["deit3", "small"])
 def test_two_processes_end_where_one_does(data, tmp_path, of, shared, agree):
     train.run(step(of), data, tmp_path / "one")

@@ -344,6 +344,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(tmp_path / "model") == produced(whole)
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "model"
     killed(step(), data, out, after=random.Random(time.time_ns()).uniform(0.0, 0.3))
@@ -351,6 +352,7 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data,
     assert produced(out) == produced(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(whole, data, tmp_path, shared, agree):
     """The centre is that of all micro-batches, whoever computes them."""
     agree(whole, shared(step(), data, tmp_path))

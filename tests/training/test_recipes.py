@@ -18,7 +18,7 @@ from vit_registers.training.recipes.dino import DinoRecipe
 from vit_registers.training.recipes.small import SmallRecipe
 
 ROOT = Path(__file__).parents[2]
-STUDY = load(ROOT / "params.yaml", [ROOT / "params/bach2025.yaml"])
+STUDY = load([ROOT / "params.yaml", ROOT / "params/bach2025.yaml"])
 SMALL, DEIT3 = STUDY.recipes["small"], STUDY.recipes["deit3-small"]
 UNSTATED = {"kind", "workers", "checkpoint_steps", "keep_every"}  # they change no result
 

@@ -175,6 +175,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tm
     assert produced(out) == produced(whole)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, produced):
     out = tmp_path / "small"
     killed(step(), data, out)

@@ -197,4 +197,3 @@ def prune(parent: Path, keep: Sequence[str]) -> None:
     for child in sorted(parent.iterdir()) if parent.is_dir() else []:
         if child.is_dir() and child.name not in keep:
             shutil.rmtree(child)
-    _sweep(parent)

@@ -324,22 +324,26 @@ class _Walk:
             self.add(target)
 
 
-def _classes(value: Any) -> Iterator[tuple[str, str]]:
-    """Module and name of the class of every declaration in a config."""
+def _classes(config: Any) -> tuple[tuple[str, str], ...]:
+    """Module and name of the class of every declaration in a config, each once."""
+    return tuple(sorted(set(_declarations(config))))
+
+
+def _declarations(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, BaseModel):
         yield type(value).__module__, type(value).__qualname__
         for name in type(value).model_fields:
-            yield from _classes(getattr(value, name))
+            yield from _declarations(getattr(value, name))
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _classes(inner)
+            yield from _declarations(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _classes(inner)
+            yield from _declarations(inner)
 
 
-@functools.cache
-def _digest(function: str, classes: tuple[tuple[str, str], ...]) -> str:
+def _reached(function: str, classes: tuple[tuple[str, str], ...]) -> _Walk:
+    """All that ``module:function`` reaches on a config that holds objects of these classes."""
     module, _, name = function.partition(":")
     target = _resolve(module, name)
     if target is None:
@@ -351,6 +355,12 @@ def _digest(function: str, classes: tuple[tuple[str, str], ...]) -> str:
         if each[0].split(".")[0] == PACKAGE and each[1] in _module(each[0]).symbols:
             walk.add(each)
     walk.run()
+    return walk
+
+
+@functools.cache
+def _digest(function: str, classes: tuple[tuple[str, str], ...]) -> str:
+    walk = _reached(function, classes)
     used = {name: version(DISTRIBUTIONS[name]) for name in sorted(walk.libraries & DISTRIBUTIONS.keys())}
     return digest([sorted(walk.said), used])[:16]
 
@@ -360,4 +370,4 @@ def code(function: str, config: Any = None) -> str:
 
     ``config``: the step's part of params; the classes of the objects in it count as named by the function.
     """
-    return _digest(function, tuple(sorted(set(_classes(config)))))
+    return _digest(function, _classes(config))

@@ -59,7 +59,7 @@ class Measure:
 
     @property
     def help(self) -> str:
-        """What its command says of itself: the first paragraph of its function's module."""
+        """What its command says of itself."""
         return f"Measure {self.name.replace('_', ' ')}."
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json, replacing, write_json
+from vit_registers.core.files import replacing, write_json
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data.manifest import Manifest
@@ -45,7 +45,7 @@ def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path) -
     baseline = Features.open(condition_folder(features, cfg.dataset, cfg.model, "baseline"))
     norms = np.asarray(baseline.array("norms")[:, :, baseline.layout.patch_slice])  # (m, layers, p)
     _check(cfg, norms)
-    result = {**_outliers(cfg, norms), "parameters": read_json(model / "model.json")["parameters"], "neurons": []}
+    result = {**_outliers(cfg, norms), "neurons": []}
     rows: list[list[Any]] = []
     if "reason" not in result:
         backbone = backbones.load(model, cfg.device)

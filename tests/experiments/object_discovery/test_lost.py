@@ -1,5 +1,6 @@
 """LOST against a slow version that follows the paper patch by patch, with exact whole-number arithmetic."""
 
+import pkgutil
 import subprocess
 import sys
 from collections import deque
@@ -8,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from vit_registers.experiments import object_discovery
 from vit_registers.experiments.object_discovery import lost
 
 
@@ -160,6 +162,14 @@ def test_patches_that_are_all_zero_can_be_normalised():
     assert np.isfinite(lost.similarity(np.zeros((1, 4, 3), dtype=np.float16), True, True)).all()
 
 
-def test_lost_and_its_step_need_no_torch():
-    code = "import sys; from vit_registers.experiments import compare, corloc, lost; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_lost_and_the_steps_around_it_need_no_torch():
+    """Of the experiment only the sweep passes images through a model; the others read features and rows."""
+    names = {module.name for module in pkgutil.iter_modules(object_discovery.__path__)} - {"sweep"}
+    assert {"lost", "dino_seg", "measure", "tables", "figures"} <= names
+    modules = [f"{object_discovery.__name__}.{name}" for name in sorted(names)]
+    modules += [f"vit_registers.{name}" for name in ("experiments.job", "experiments.comparisons.measure")]
+    modules += [f"vit_registers.{name}" for name in ("pipeline.collecting", "views.engine")]
+    code = "import importlib, sys\n[importlib.import_module(name) for name in sys.argv[1:]]\n"
+    code += "print(sorted({'torch', 'torchvision', 'timm', 'open_clip'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
