@@ -81,7 +81,7 @@ OTHERS = {
     "sparsity": "signed",
     "confidence": 0.9,
 }
-EMBEDDED = load("embedded").model_dump(mode="json")
+EMBEDDED = load("embedded", {"extraction": {"frozen_only": []}}).model_dump(mode="json")  # else no split is free
 STATED = [
     path
     for section in ("extraction", "detection", "statistics", "seed")

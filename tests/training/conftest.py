@@ -143,8 +143,8 @@ def shared():
         at = Paths("shared", folder)
         at.data.mkdir(parents=True)
         at.dataset(cfg.dataset).symlink_to(data)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params_of(cfg, at.study)))
-        command = ["train", "--model", cfg.name, "--processes", "2", "--params", "params.yaml"]
+        (folder / "params.yaml").write_text(yaml.safe_dump(params_of(cfg, at.study) | {"processes": 2}))
+        command = ["train", "--model", cfg.name, "--params", "params.yaml"]
         command = [sys.executable, "-m", "vit_registers.cli", *command]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
