@@ -26,7 +26,8 @@ class Step:
 
     ``run``: its full name, ``module:function``. ``config``: the part of params that a job gets. ``inputs`` and
     ``outputs``: files that Snakemake follows; ``folders``: outputs that are folders. ``call``: how the function is
-    called with config and paths.
+    called with config and paths. ``priority``: the scheduler maximises its sum over the jobs that it starts, so that of a
+    job with two threads has to exceed twice that of others, or it waits until nothing else is left.
     """
 
     name: str
@@ -143,7 +144,7 @@ MAKING = (
         ],
         call=lambda run, config, at: run(config, at.dataset(config.dataset), at.model(config.name)),
         resources=lambda params: Resources(mem_mb=4000, threads=2, gpu=True, runtime=6000),
-        priority=3,
+        priority=100,
     ),
     Step(
         name="plant",
@@ -162,7 +163,7 @@ MAKING = (
             config, at.dataset(config.dataset), at.model(config.base), at.model(config.name)
         ),
         resources=lambda params: Resources(mem_mb=4000),
-        priority=2,
+        priority=10,
     ),
     Step(
         name="resize",
@@ -176,7 +177,7 @@ MAKING = (
         outputs=lambda params, at, model: [model_file(at, model)],
         call=lambda run, config, at: run(config, at.model(config.source.base), at.model(config.name)),
         resources=lambda params: Resources(mem_mb=8000),
-        priority=2,
+        priority=10,
     ),
     Step(
         name="extract",
