@@ -54,6 +54,7 @@ def _typeset(params: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> tup
     return at.report / "report.pdf", (copy / "report.log").read_text(errors="replace")
 
 
+@pytest.mark.slow
 @TEX
 @pytest.mark.parametrize("change", [{}, only({"runs": [ONE]})], ids=["embedded", "one model"])
 def test_the_report_is_typeset_without_an_open_reference(
