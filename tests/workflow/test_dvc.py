@@ -61,7 +61,7 @@ def test_every_overlay_has_the_same_stages_under_a_name_of_its_own():
         assert (folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
         values = yaml.safe_load((folder / "study.yaml").read_text())
         overlay = reading.read_yaml(ROOT / values["overlay"])
-        assert overlay["study"]["name"] == values["study"] == name
+        assert overlay["study"]["name"] == values["name"] == name
         assert f"--configfile {values['overlay']}" in values["snakemake"]
 
 
@@ -104,7 +104,7 @@ def test_a_param_that_changes_what_a_phase_sees_is_a_param_of_its_stage():
 @pytest.fixture(scope="module")
 def recorded(few):
     """The finished study as ``dvc repro`` records it: every stage asks Snakemake, which has nothing to do."""
-    values = yaml.safe_load((few.path / "study.yaml").read_text()) | {"study": "smoke"}
+    values = yaml.safe_load((few.path / "study.yaml").read_text()) | {"name": "smoke"}
     (few.path / "study.yaml").write_text(yaml.safe_dump(values))
     output = few.run("dvc", "repro")
     assert set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE)) <= {"provenance"}
@@ -157,7 +157,7 @@ def test_an_overlay_is_reproduced_by_one_command(recorded):
     folder = recorded.path / "studies/tiny"
     folder.mkdir()
     (folder / "dvc.yaml").symlink_to("../../dvc.yaml")
-    values = {"study": "tiny", "top": "../..", "overlay": "params/tiny.yaml"}
+    values = {"name": "tiny", "top": "../..", "overlay": "params/tiny.yaml"}
     values["snakemake"] = "snakemake --cores all --configfile params/tiny.yaml --"
     (folder / "study.yaml").write_text(yaml.safe_dump(values))
     recorded.run("dvc", "repro", "studies/tiny/dvc.yaml:data")
