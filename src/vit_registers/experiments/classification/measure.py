@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vit_registers.core.class_scores import add_rows, over_seeds, score
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import bootstrap
@@ -23,7 +24,6 @@ from vit_registers.data.manifest import Manifest, stratified
 from vit_registers.experiments.classification import features, knn, linear_evaluation, linear_probe
 from vit_registers.experiments.classification.linear_evaluation import Input, Winner
 from vit_registers.experiments.classification.params import Config, LinearEvaluation
-from vit_registers.experiments.classification.scores import add_rows, over_seeds, score
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
 from vit_registers.params.study import BASELINE

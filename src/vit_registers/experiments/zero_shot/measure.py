@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vit_registers.core.class_scores import add_rows, score
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import derive
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads
-from vit_registers.experiments.classification.scores import add_rows, score
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.zero_shot.params import Config
 from vit_registers.models.backbone import pick_device, reason

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
+from vit_registers.core import class_scores as scores
 from vit_registers.core.stats import Bootstrap
-from vit_registers.experiments.classification import scores
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
 """What class probabilities are worth: accuracies, macro means and areas, in all images and in every resample."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
-from torch import Tensor
 
 from vit_registers.core.stats import Bootstrap, Floats
 from vit_registers.core.table import Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
