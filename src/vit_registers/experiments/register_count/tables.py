@@ -14,7 +14,7 @@ KNN = Column("knn_cls", "kNN (%), [CLS]", "top1", {"feature": "cls", "head": "kn
 CORLOC = Column("corloc", "CorLoc (%)", "corloc", {"head": "lost"})
 MIOU = Column("miou", "Segmentation, mIoU (%)", "miou", {"head": "refitted"})
 RMSE = Column("rmse", "Depth, RMSE", "rmse", {"head": "refitted"})
-ZERO_SHOT = Column("zero_shot", "Zero-shot, top-1 (%)", "zero_shot_top1")
+ZERO_SHOT = Column("zero_shot_top1", "Zero-shot, top-1 (%)", "zero_shot_top1")
 
 
 class Compared(NamedTuple):
