@@ -1,6 +1,6 @@
 # make study: everything, from nothing to results/embedded/report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study extended quick test checks units pipelines setup lock schema
+.PHONY: study extended quick test checks units pipelines pipelines-few pipelines-finished setup lock schema
 
 BIN := .venv/bin
 RESULTS := results/embedded
@@ -36,8 +36,12 @@ checks:
 units:
 	$(BIN)/pytest -n 2 -m "not pipeline"
 
+# Two at once, each with its own finished study (tests/workflow/conftest.py).
 pipelines:
-	$(BIN)/pytest -n 2 --dist loadgroup -m pipeline
+	@$(MAKE) --no-print-directory --output-sync=target -j2 pipelines-few pipelines-finished
+
+pipelines-few pipelines-finished:
+	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%)
 
 setup:
 	@workflow/scripts/setup.sh

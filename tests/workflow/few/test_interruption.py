@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("few")]
+pytestmark = pytest.mark.pipeline
 PRODUCED = (
     "results/*/tables/*",
     "results/*/rows/*",

@@ -11,9 +11,9 @@ from vit_registers.pipeline import steps
 from vit_registers.pipeline.paths import Paths
 from vit_registers.views.plan import plan
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("few")]
+pytestmark = pytest.mark.pipeline
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VIEWS = {"collect": "table", "summarise": "table", "table": "tables", "figure": "figures", "report_text": "report",
          "report": "report"}  # fmt: skip
 

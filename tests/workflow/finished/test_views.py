@@ -15,7 +15,7 @@ from vit_registers.views.arrays import Arrays
 from vit_registers.views.plan import plan
 from vit_registers.views.study import Study
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture

@@ -140,7 +140,6 @@ def dropped(few):
     few.snakemake("--cores", "2")
 
 
-@pytest.mark.xdist_group("few")
 def test_an_experiment_that_is_dropped_in_is_found_everywhere(dropped):
     touched = dropped.run("git", "status", "--porcelain", "--untracked-files=normal").splitlines()
     assert {line[3:].rstrip("/") for line in touched} == {FOLDER, "params.yaml"}
@@ -166,7 +165,6 @@ def test_an_experiment_that_is_dropped_in_is_found_everywhere(dropped):
     assert "mean_label" in (results / "summary.json").read_text()
 
 
-@pytest.mark.xdist_group("few")
 def test_dvc_runs_what_was_dropped_in(dropped):
     stages = yaml.safe_load((dropped.path / "dvc.yaml").read_text())["stages"]
     assert "src/vit_registers/experiments" in stages["measures"]["deps"]
@@ -183,7 +181,7 @@ def _axes(project) -> dict[str, str]:
 
 def test_the_name_of_an_experiment_stands_in_its_own_folder_alone():
     """Code elsewhere that names one experiment would have to be edited for the next."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     code = [
         path for place in ("src", "workflow") for path in (root / place).rglob("*") if path.suffix in (".py", ".smk")
     ]

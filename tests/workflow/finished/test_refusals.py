@@ -6,7 +6,7 @@ import pytest
 
 from vit_registers.data.images import load_image
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from vit_registers.params import reading
 from vit_registers.pipeline import experiment, steps
 from vit_registers.pipeline.paths import Paths
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.pipeline
 
 ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
 
