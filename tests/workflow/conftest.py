@@ -98,9 +98,10 @@ def copy_repository(path: Path) -> Project:
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
+            shutil.copy(ROOT / name, path / name, follow_symlinks=False)
     project = Project(path)
     project.change((ROOT / "params" / "smoke.yaml").read_text())
+    shutil.rmtree(path / "studies" / "smoke")  # DVC refuses outputs that two files name: here it is the study itself
     project.run("git", "init", "--quiet")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "smoke")

@@ -121,9 +121,9 @@ def test_a_clone_that_pulls_has_nothing_to_do(recorded, tmp_path):
     clone = type(recorded)(tmp_path / "clone")
     recorded.run("git", "clone", "--quiet", str(recorded.path), str(clone.path))
     clone.run("dvc", "remote", "add", "--default", "--local", "here", str(tmp_path / "remote"))
-    clone.run("dvc", "pull", "--quiet")
+    clone.run("dvc", "pull", "--quiet", "dvc.yaml")
     assert clone.planned() == []
-    assert "up to date" in clone.run("dvc", "status")
+    assert "up to date" in clone.run("dvc", "status", "dvc.yaml")
     clone.change("experiments: {object_discovery: {lost: {k: 5}}}")
     assert "object_discovery" in clone.planned()
     assert "extract" not in clone.planned()
@@ -143,15 +143,15 @@ def test_a_changed_value_redoes_its_phase_and_the_old_one_comes_back_without_wor
     recorded.run("git", "commit", "--quiet", "--all", "--message", "another k")
 
     recorded.run("git", "checkout", "--quiet", "HEAD~1")
-    recorded.run("dvc", "checkout", "--quiet")
+    recorded.run("dvc", "checkout", "--quiet", "dvc.yaml")
     assert recorded.contents("results/smoke/tables/*.csv") == old
     assert recorded.planned() == []
-    assert "up to date" in recorded.run("dvc", "status")
+    assert "up to date" in recorded.run("dvc", "status", "dvc.yaml")
 
 
 def test_an_overlay_is_reproduced_by_one_command(recorded):
     """Its first stage, on data of its own."""
-    recorded.run("dvc", "repro", "studies/smoke/dvc.yaml:data", "--dry")
+    recorded.run("dvc", "repro", "studies/extended/dvc.yaml:data", "--dry")
     overlay = recorded.path / "params/tiny.yaml"
     overlay.write_text("study: {name: tiny}\n")
     folder = recorded.path / "studies/tiny"
