@@ -1,32 +1,54 @@
-# make study: everything, from nothing to report/report.pdf.   make test: every check.
+# make study: everything, from nothing to results/embedded/report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study test units pipelines setup lock
+.PHONY: study extended quick test checks units pipelines pipelines-few pipelines-finished setup lock schema
 
 BIN := .venv/bin
+RESULTS := results/embedded
 
 study: setup
 	@$(BIN)/snakemake --cores all --quiet rules
-	@test -f results/report.html && test -z "$$(find results/tables results/figures -newer results/report.html)" \
-	    || $(BIN)/snakemake --quiet all --report results/report.html
-	@workflow/scripts/made.sh
+	@test -f $(RESULTS)/report.html && test -z "$$(find $(RESULTS)/tables $(RESULTS)/figures -newer $(RESULTS)/report.html)" \
+	    || $(BIN)/snakemake --quiet all --report $(RESULTS)/report.html
+	@workflow/scripts/made.sh $(RESULTS)
 
-test: setup
+# The embedded study with all register counts, sizes and conditions: under an hour on two cores.
+extended: setup
+	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
+	@workflow/scripts/made.sh results/extended
+
+# Under two minutes: style, types, and the tests that need no pipeline and little time.
+quick: setup checks
+	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
+
+# Under ten minutes on two cores.
+test: setup checks
+	@$(MAKE) --no-print-directory units
+	@$(MAKE) --no-print-directory pipelines
+
+checks:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 	$(BIN)/mypy
-	@echo "unit tests and whole pipelines, side by side: under twenty minutes on two cores"
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync units pipelines
 
 units:
-	$(BIN)/pytest --ignore tests/workflow
+	$(BIN)/pytest -n 2 -m "not pipeline"
 
+# Two at once, each with its own finished study (tests/workflow/conftest.py).
 pipelines:
-	$(BIN)/pytest tests/workflow
+	@$(MAKE) --no-print-directory --output-sync=target -j2 pipelines-few pipelines-finished
+
+pipelines-few pipelines-finished:
+	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%)
 
 setup:
 	@workflow/scripts/setup.sh
+
+# After a change of params' classes.
+schema:
+	$(BIN)/vit-registers schema workflow/schemas/params.schema.json
 
 # After a change of pyproject.toml. No index and no URL may enter the lock file.
 lock:

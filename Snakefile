@@ -1,11 +1,16 @@
-# The study, from nothing to the report. Each rule calls one `vit-registers` subcommand; see --help of each.
+# A study, from nothing to the report. Each rule calls one `vit-registers` command; see `vit-registers --help`.
 #
 #   snakemake --cores all                 everything (the same as the target `all`)
-#   snakemake --cores all tables          or figures, report, or one file: results/tables/detection.csv
-#   snakemake --cores all --configfile params/smoke.yaml
-#   snakemake --report results/report.html
+#   snakemake --cores all tables          or figures, report, or one file: results/embedded/tables/detection.csv
+#   snakemake --cores all --configfile params/smoke.yaml      another study, in a folder of its own
+#   snakemake --report report.html
 #
-# Params are read from params.yaml, checked, and cut into one slice per job (workflow/rules/common.smk).
+# Params are read from params.yaml with overlays on top, checked, and cut into one part per job (rules/common.smk).
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
 configfile: "params.yaml"
 
 
@@ -13,14 +18,8 @@ report: "workflow/report/study.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/models.smk"
-include: "workflow/rules/features.smk"
-include: "workflow/rules/registers.smk"
-include: "workflow/rules/readouts.smk"
-include: "workflow/rules/metrics.smk"
-include: "workflow/rules/tables.smk"
-include: "workflow/rules/figures.smk"
+include: "workflow/rules/steps.smk"
+include: "workflow/rules/views.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/phases.smk"
 
@@ -34,7 +33,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        *PHASES["metrics"],
+        *PHASES["measures"],
+        *PHASES["table"],
         *PHASES["tables"],
         *PHASES["figures"],
         *(PHASES["report"] if TEX else PHASES["report_text"]),
@@ -48,6 +48,10 @@ rule tables:
 rule figures:
     input:
         PHASES["figures"],
+
+
+onstart:
+    RUNNING = hold_study()
 
 
 onsuccess:

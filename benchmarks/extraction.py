@@ -9,6 +9,7 @@ in a process of its own for each contender, as the most it held beyond what it h
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -24,12 +25,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.pairs import compare
-from vit_registers.allocator import keep_freed_memory
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.measurable import layout_of
-from vit_registers.backbones.preprocess import Preprocess
-from vit_registers.forward import readers as r
-from vit_registers.forward.run import PRECISIONS, reading
+from vit_registers.forward.readers.attention import AttentionRows
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.tokens import Patches, PatchesByLayer, SpecialsByLayer, Tokens
+from vit_registers.forward.reading import PRECISIONS, reading
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.supported import layout_of
 from vit_registers.registers.neurons import NeuronScores
 
 
@@ -49,6 +53,8 @@ CPU_CASES = {
 }
 CUDA_CASES = {"L/14@518": Case("vit_large_patch14_reg4_dinov2", 518, 32)}
 CASES = CPU_CASES | CUDA_CASES
+# What jobs start with (workflow/rules/common.smk): glibc keeps what is freed. It reads this when a process begins.
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 CONTENDERS = ("default", "all", "obvious", "obvious, one by one")
 Work = Callable[[], object]
 
@@ -61,32 +67,32 @@ def make(case: Case, device: str) -> Backbone:
     return Backbone(case.name, module, layout_of(module, case.name), preprocess, {})
 
 
-def default_readers(backbone: Backbone) -> list[r.Reader]:
+def default_readers(backbone: Backbone) -> list[Reader]:
     """What params.yaml keeps of a dense image."""
     layout = backbone.layout
-    kinds = (r.Tokens, r.Patches, r.Norms, r.AttentionRows)
-    return [*(of(backbone, layout) for of in kinds), r.Projections(backbone, layout, {"k": [-1]})]
+    kinds = (Tokens, Patches, Norms, AttentionRows)
+    return [*(of(backbone, layout) for of in kinds), Projections(backbone, layout, {"k": [-1]})]
 
 
-def all_readers(backbone: Backbone) -> list[r.Reader]:
+def all_readers(backbone: Backbone) -> list[Reader]:
     """Everything but whole attention maps, which are for the few images of a figure; every neuron is scored.
 
     One patch in fifty counts as an artifact, as in the models of the papers.
     """
     layout, layers = backbone.layout, list(range(backbone.depth))
-    norms = r.Norms(backbone, layout)
+    norms = Norms(backbone, layout)
     with reading(backbone, [norms], "fp32") as forward:
         forward(torch.randn(2, 3, *backbone.preprocess.size).to(backbone.device))
     limit = float(np.quantile(norms.take()["norms"][:, -1, layout.patch_slice], 0.98))
     return [
-        r.Tokens(backbone, layout),
-        r.SpecialsByLayer(backbone, layout),
-        r.Patches(backbone, layout),
-        r.PatchesByLayer(backbone, layout, layers[-4:]),
-        r.Norms(backbone, layout),
-        r.NeighbourCosines(backbone, layout),
-        r.AttentionRows(backbone, layout, heads=True, columns=True),
-        r.Projections(backbone, layout, {kind: layers[-4:] for kind in "qkv"}),
+        Tokens(backbone, layout),
+        SpecialsByLayer(backbone, layout),
+        Patches(backbone, layout),
+        PatchesByLayer(backbone, layout, layers[-4:]),
+        Norms(backbone, layout),
+        NeighbourCosines(backbone, layout),
+        AttentionRows(backbone, layout, heads=True, columns=True),
+        Projections(backbone, layout, {kind: layers[-4:] for kind in "qkv"}),
         NeuronScores(backbone, -1, -1, limit, "off", np.zeros((0, 10**6), dtype=np.int64)),
     ]
 
@@ -102,7 +108,7 @@ def bare(backbone: Backbone, pixels: Tensor, precision: str) -> Work:
     return work
 
 
-def ours(backbone: Backbone, pixels: Tensor, precision: str, readers: list[r.Reader]) -> Work:
+def ours(backbone: Backbone, pixels: Tensor, precision: str, readers: list[Reader]) -> Work:
     """One pass with readers, as extraction does it, up to the arrays that would be written."""
 
     def work() -> None:
@@ -239,15 +245,16 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="default: fp32 and bf16")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--default-allocator", action="store_true", help="without allocator.keep_freed_memory")
+    parser.add_argument("--default-allocator", action="store_true", help="glibc's own way with freed memory")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.default_allocator:
-        keep_freed_memory()
     if options.memory:
         label, contender, precision, batches = json.loads(options.memory)
         print(memory(CASES[label], contender, precision, batches))
         return
+    if not options.default_allocator and not ALLOCATOR.items() <= os.environ.items():
+        again = [sys.executable, "-m", "benchmarks.extraction", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, **ALLOCATOR})
     cases = options.case or list(CUDA_CASES if options.device == "cuda" else CPU_CASES)
     precisions = options.precision or (["bf16"] if options.device == "cuda" else ["fp32", "bf16"])
     print(f"{machine(options.device)}; {options.rounds} rounds\n", flush=True)

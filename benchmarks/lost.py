@@ -8,7 +8,7 @@ those of params.yaml. Boxes of all ways are compared before time is.
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from benchmarks.pairs import compare
-from vit_registers import params
-from vit_registers.forward.store import array_name
-from vit_registers.readouts import sweep
-from vit_registers.readouts.sweep import Setting
+from vit_registers.experiments.object_discovery import sweep
+from vit_registers.experiments.object_discovery.sweep import Setting
+from vit_registers.forward.arrays import array_name
+from vit_registers.params import reading
 
 DEPTH = 6
 CASES = {"8 x 8 x 128": (8, 128, 48, 6), "16 x 16 x 384": (16, 384, 24, 26), "32 x 32 x 384": (32, 384, 2, 100)}
@@ -29,10 +29,10 @@ class Problem:
     """Projections (images, patches, width) by array name, and the settings to run LOST under."""
 
     def __init__(self, side: int, width: int, images: int, k: int) -> None:
-        given = params.load(Path("params.yaml"))
-        assert given.lost_sweep is not None
+        given: Any = reading.load(["params.yaml"]).settings("object_discovery")
+        assert given.sweep is not None
         self.grid, self.k = (side, side), k
-        self.settings = sweep.settings(given.lost_sweep, DEPTH)
+        self.settings = sweep.settings(given.sweep, DEPTH)
         rng = np.random.default_rng(0)
         self.projected = {}
         for name in sorted({array_name(s.feature, s.layer) for s in self.settings}):

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from benchmarks.pairs import compare
-from vit_registers.params import Probe
-from vit_registers.readouts import heads
+from vit_registers.experiments.classification import linear_probe as heads
+from vit_registers.experiments.classification.params import Probe
 
 IMAGES, HELD, WIDTH, CLASSES, ARMS, SEEDS = 3200, 800, 128, 10, 20, 3
 

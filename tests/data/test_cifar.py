@@ -3,8 +3,6 @@
 import hashlib
 import io
 import pickle
-import subprocess
-import sys
 import tarfile
 import urllib.error
 import urllib.request
@@ -15,18 +13,18 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from vit_registers import params
+from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.steps import PrepareStep
+from vit_registers.data.sources.cifar import Cifar
+from vit_registers.pipeline.configs import PrepareConfig
 
 FORMS = {"cifar10": (datasets.CIFAR10, "labels", 10), "cifar100": (datasets.CIFAR100, "fine_labels", 100)}
 
 
 def run(root, out, kind="cifar10", seed=0, **changes):
-    source = params.CifarDataset(kind=kind, path=str(root), **changes)
-    prepare.run(PrepareStep(seed=seed, name="small", source=source), out)
+    source = Cifar(kind=kind, path=str(root), **changes)
+    prepare.run(PrepareConfig(seed=seed, name="small", source=source), out)
     return Manifest.load(out)
 
 
@@ -100,7 +98,7 @@ def test_every_image_has_its_pixels_its_label_and_its_split(tmp_path, monkeypatc
                 assert (picture.format, picture.mode) == ("PNG", "RGB")
                 np.testing.assert_array_equal(np.asarray(picture), pixels)
     assert (made.table[["width", "height"]] == 32).all(axis=None)
-    assert made.table[["boxes", "mask", "depth", "pair", "pair_matrix"]].isna().all(axis=None)
+    assert made.table[["boxes", "mask", "depth", "semantic", "correspondence"]].isna().all(axis=None)
 
 
 def test_a_subset_is_stratified_the_same_again_and_part_of_a_larger_one(root, tmp_path):
@@ -181,8 +179,3 @@ def test_only_the_published_archive_is_unpacked_and_a_wrong_one_is_fetched_again
     assert not (tmp_path / "empty" / "cifar-10-batches-py").exists()
     served[0] = packed.read_bytes()
     assert run(tmp_path / "empty", tmp_path / "out", download=True).sha256 == run(root, tmp_path / "other").sha256
-
-
-def test_other_data_sets_are_prepared_without_torch():
-    code = "import sys, vit_registers.data.prepare; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_registers import params
+from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.steps import PrepareStep
+from vit_registers.data.sources.coco import Coco
+from vit_registers.pipeline.configs import PrepareConfig
 
 
 def annotated(image, category, bbox, iscrowd=0):
@@ -37,8 +37,8 @@ def content():
 def run(root, given, **changes):
     (root / "instances.json").write_text(given if isinstance(given, str) else json.dumps(given))
     changes = {"train_share": 0.4, **changes}
-    source = params.CocoDataset(kind="coco", images=str(root), annotations=str(root / "instances.json"), **changes)
-    prepare.run(PrepareStep(seed=0, name="coco", source=source), root / "out")
+    source = Coco(kind="coco", images=str(root), annotations=str(root / "instances.json"), **changes)
+    prepare.run(PrepareConfig(seed=0, name="coco", source=source), root / "out")
     return Manifest.load(root / "out").table.set_index("image_id")
 
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_registers import params
+from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.errors import InputError
-from vit_registers.steps import PrepareStep
+from vit_registers.data.sources.voc import Voc
+from vit_registers.pipeline.configs import PrepareConfig
 
 CAT, DOG = ("cat", (1, 1, 12, 8), 0), ("dog", (3, 2, 6, 7), 0)
 HARD = ("sheep", (1, 1, 12, 8), 1)
 
 
 def run(root, out, **changes):
-    source = params.VocDataset(kind="voc", path=str(root), **changes)
-    prepare.run(PrepareStep(seed=0, name="voc", source=source), out)
+    source = Voc(kind="voc", path=str(root), **changes)
+    prepare.run(PrepareConfig(seed=0, name="voc", source=source), out)
     return Manifest.load(out).table.set_index("image_id")
 
 

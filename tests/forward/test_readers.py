@@ -1,6 +1,7 @@
 """What readers keep against one image at a time by hand; and the token layout they all slice by."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,24 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.errors import InputError
-from vit_registers.forward.applied import applied
-from vit_registers.forward.interventions import Append
-from vit_registers.forward.readers import (
-    AttentionMaps,
-    AttentionRows,
-    ClsByBlock,
-    NeighbourCosines,
-    Norms,
-    Patches,
-    PatchesByLayer,
-    Projections,
-    Reader,
-    SpecialsByLayer,
-    Tokens,
-)
-from vit_registers.forward.run import reading
+from helpers.interventions import append
+from helpers.passes import FAMILIES
+from vit_registers.core.errors import InputError
+from vit_registers.forward import readers as documentation
+from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
+from vit_registers.forward.reading import reading
+from vit_registers.interventions.base import applied
+from vit_registers.models.layout import TokenLayout
 
 CLASSES = {
     "tokens": Tokens,
@@ -40,6 +35,9 @@ CLASSES = {
     "maps": AttentionMaps,
 }
 
+# Every family with appended tokens, which are the harder case, and one of each sequence without.
+PASSES = [*((family, 2) for family in FAMILIES), *((f, 0) for f in ("dinov2", "dinov3", "without_cls"))]
+
 
 def taken(backbone, pixels, intervention=None, precision="fp32"):
     """Arrays of all readers, and their specs."""
@@ -52,10 +50,10 @@ def taken(backbone, pixels, intervention=None, precision="fp32"):
     return layout, arrays, specs
 
 
-@pytest.mark.parametrize("appended", [0, 2])
+@pytest.mark.parametrize(("family", "appended"), PASSES)
 def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
     backbone = make(family)
-    layout, arrays, specs = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, specs = taken(backbone, pixels, append(appended) if appended else None)
     assert arrays.keys() == specs.keys()
     for name, spec in specs.items():
         assert arrays[name].shape == (len(pixels), *spec.shape), name
@@ -75,10 +73,10 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
     assert {name for name, spec in specs.items() if spec.rows == "dense"} == dense
 
 
-@pytest.mark.parametrize("appended", [0, 2])
+@pytest.mark.parametrize(("family", "appended"), PASSES)
 def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_hand, appended):
     backbone = make(family)
-    layout, arrays, _ = taken(backbone, pixels, Append(appended) if appended else None)
+    layout, arrays, _ = taken(backbone, pixels, append(appended) if appended else None)
     backbone.module.double()
     half, single = {"rtol": 1e-3, "atol": 1e-3}, {"rtol": 1e-4, "atol": 1e-4}
     for image, picture in enumerate(pixels.double()):
@@ -120,6 +118,31 @@ def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_han
         np.testing.assert_allclose(arrays["neighbours"][image], slow_neighbours(backbone, picture), **single)
 
 
+def documented():
+    """The table of :mod:`readers`: reader, shape, dtype and rows of each array by name."""
+    table = {}
+    for line in documentation.__doc__.splitlines():
+        if line.startswith("``"):
+            name, reader, shape, dtype, rows = re.match(r"``(\w+)`` +(\w+) +(\(.*?\)) +(\w+) +(\w+)", line).groups()
+            table[name] = reader, shape, dtype, rows
+    return table
+
+
+def test_the_documented_arrays_are_those_that_readers_make(make):
+    backbone = make("dinov2_reg4")
+    layout, table, found = backbone.layout.with_appended(2), documented(), {}
+    for of in CLASSES.values():
+        reader = of(backbone, layout)
+        for name, spec in reader.specs().items():
+            found[re.sub(r"_\d\d$", "_NN", name)] = type(reader).__name__, spec.shape, spec.dtype, spec.rows
+    size = {"d": 32, "p": 24, "r": 4, "a": 2, "t": 31, "s": 7, "L": 3, "n": 2, "H": 2, "3": 3}
+    sized = {
+        name: (reader, tuple(size[axis] for axis in re.findall(r"\w", shape)), dtype, rows)
+        for name, (reader, shape, dtype, rows) in table.items()
+    }
+    assert sized == found
+
+
 def slow_neighbours(backbone, picture):
     """Mean cosine of each of 4 x 6 patch embeddings with those above, below, left and right of it."""
     embedded = backbone.module.patch_embed(picture[None]).reshape(4, 6, -1).detach()
@@ -133,11 +156,14 @@ def slow_neighbours(backbone, picture):
     return means
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [(family, ("bf16", "fp16")[i % 2]) for i, family in enumerate(FAMILIES)],
+)
 def test_in_half_precision_the_same_is_kept_to_the_precision_of_the_model(make, family, pixels, precision):
     backbone = make(family)
-    _, exact, _ = taken(backbone, pixels, Append(2))
-    _, found, specs = taken(backbone, pixels, Append(2), precision)
+    _, exact, _ = taken(backbone, pixels, append(2))
+    _, found, specs = taken(backbone, pixels, append(2), precision)
     for name, array in found.items():
         assert array.dtype == specs[name].dtype, name
         there = np.isfinite(exact[name])

@@ -6,23 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
-from vit_registers import metrics, params
-from vit_registers.errors import InputError
-from vit_registers.files import read_json
-from vit_registers.forward.store import Features
-from vit_registers.readouts.statistics import Bootstrap
+from vit_registers.core.errors import InputError
+from vit_registers.core.seeds import generator
+from vit_registers.core.stats import Bootstrap
+from vit_registers.extraction.store import Features
+from vit_registers.params.statistics import Statistics
 from vit_registers.registers import detect
-from vit_registers.seeds import generator
 
 PLANTED = [[1, 3], [1, 40]]
-
-
-def run(study, model, out, **changes):
-    paths = study.paths(model, out)
-    detect.run(study.detect(model, **changes), *paths)
-    return read_json(paths[3])
 
 
 def patch_norms(study, model):
@@ -30,15 +22,8 @@ def patch_norms(study, model):
     return Features.open(study.root / "features" / "baseline" / "tiny" / model).array("norms")[:, :, 2:]
 
 
-def rows_of(study, model, out):
-    table = metrics.read(study.paths(model, out)[4])
-    assert set(table["readout"]) == {"detection"}
-    whole = table[table["layer"].isna()].set_index("metric")
-    return whole, table[table["layer"].notna()].set_index("layer")
-
-
 def test_the_planted_neurons_are_found_and_nothing_else(study):
-    found = run(study, "planted", "found")
+    found = study.detect("planted", "found")
     above = patch_norms(study, "planted") > 100.0
     assert found["found"] is True
     assert "reason" not in found
@@ -59,19 +44,19 @@ def test_the_planted_neurons_are_found_and_nothing_else(study):
 
 @pytest.mark.parametrize(("top_k", "precision", "recall"), [(1, 1.0, 0.5), (2, 1.0, 1.0), (4, 0.5, 1.0)])
 def test_precision_is_of_the_top_k_and_recall_of_the_planted(study, top_k, precision, recall):
-    found = run(study, "planted", "truth", top_k=top_k)
+    found = study.detect("planted", "truth", top_k=top_k)
     assert (found["precision"], found["recall"]) == (precision, recall)
     assert found["planted"] == PLANTED
 
 
 def test_a_model_that_was_not_planted_has_no_precision(study):
-    found = run(study, "plain", "nothing", threshold=0.1)
+    found = study.detect("plain", "nothing", threshold=0.1)
     assert found["found"] is True
     assert not {"precision", "recall", "planted"} & set(found)
 
 
 def test_the_interval_is_that_of_images_drawn_with_replacement(study):
-    found = run(study, "planted", "interval")
+    found = study.detect("planted", "interval")
     per_image = (patch_norms(study, "planted")[:, -1] > 100.0).mean(axis=1)
     draw = np.random.default_rng(1)
     means = [np.mean([per_image[i] for i in draw.integers(0, 12, 12)]) for _ in range(4000)]
@@ -79,56 +64,27 @@ def test_the_interval_is_that_of_images_drawn_with_replacement(study):
     assert found["share_interval"] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1.01 * spacing)
 
 
-def test_the_share_has_the_interval_that_readouts_give_it(study):
-    """Same images, same resamples: two tables that show the share of artifacts show one interval."""
-    found = run(study, "planted", "one interval")
+def test_the_share_has_the_interval_that_measures_give_it(study):
+    """Same images, same resamples: two tables that show the share of outlier patches show one interval."""
+    found = study.detect("planted", "one interval")
     above = patch_norms(study, "planted")[:, -1] > 100.0
     bootstrap = Bootstrap(12, 1000, 0.95, generator(0, "bootstrap", "tiny", 12))
     assert found["share_interval"] == pytest.approx(bootstrap.interval(above.mean(axis=1)))
     assert found["images_affected_interval"] == pytest.approx(bootstrap.interval(above.any(axis=1)))
 
 
-@pytest.mark.parametrize(("layer", "expected"), [(-1, 2.0), (1, 1.0), (-2, 1.0)])
-def test_size_and_outlier_layer_are_rows_of_every_model(study, layer, expected):
-    run(study, "plain", "size", outlier_layer=layer)
-    whole, _ = rows_of(study, "plain", "size")
-    weights = load_file(study.root / "models" / "plain" / "model.safetensors")
-    assert whole.loc["parameters", "value"] == sum(tensor.numel() for tensor in weights.values())
-    assert whole.loc["outlier_layer", "value"] == expected
+@pytest.mark.parametrize(("layer", "expected"), [(-1, 2), (1, 1), (-2, 1)])
+def test_the_outlier_layer_is_counted_from_0(study, layer, expected):
+    assert study.detect("plain", "layer", outlier_layer=layer)["outlier_layer"] == expected
 
 
-def test_the_tidy_rows_say_what_the_json_says(study):
-    found = run(study, "planted", "tidy")
-    whole, by_layer = rows_of(study, "planted", "tidy")
-    for metric, key in (
-        ("artifact_share", "share"),
-        ("threshold", "threshold"),
-        ("stability", "stability"),
-        ("next_ratio", "next_ratio"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("first_layer", "first_layer"),
-    ):
-        assert whole.loc[metric, "value"] == pytest.approx(found[key]), metric
-    assert whole.loc["found", "value"] == 1.0
-    assert whole.loc["images_affected", "value"] == pytest.approx(4 / 12)
-    assert [whole.loc["artifact_share", side] for side in ("low", "high")] == pytest.approx(found["share_interval"])
-    affected = [whole.loc["images_affected", side] for side in ("low", "high")]
-    assert affected == pytest.approx(found["images_affected_interval"])
-    assert affected[0] < 4 / 12 < affected[1]
-    assert by_layer["value"].tolist() == pytest.approx(found["share_by_layer"])
-
-
-def test_every_row_says_how_many_images_it_rests_on(study):
-    run(study, "planted", "some", images=9)
-    whole, by_layer = rows_of(study, "planted", "some")
-    ranked = {"stability", "next_ratio", "precision", "recall"}
-    assert {metric: n for metric, n in whole["n"].items() if n == 9}.keys() == ranked
-    assert set(whole["n"][~whole.index.isin(ranked)]) == set(by_layer["n"]) == {12}
+def test_what_was_found_says_how_many_images_it_rests_on(study):
+    found = study.detect("planted", "some", images=9)
+    assert (found["images"], found["images_ranked"]) == (12, 9)
 
 
 def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(study):
-    found = run(study, "planted", "ranking", bootstrap=50)
+    found = study.detect("planted", "ranking", bootstrap=50)
     with open(study.root / "ranking" / "planted.neurons.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == [str(i) for i in range(100)]
@@ -140,53 +96,52 @@ def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(stu
 
 
 def test_stability_is_the_mean_share_of_the_best_that_a_resample_finds_again(study):
-    found = run(study, "planted", "stability", top_k=6, bootstrap=50)
+    found = study.detect("planted", "stability", top_k=6, bootstrap=50)
     with open(study.root / "stability" / "planted.neurons.csv", newline="") as file:
         frequency = [float(row["frequency_in_top_k"]) for row in csv.DictReader(file)]
     assert found["stability"] == pytest.approx(sum(frequency[:6]) / 6)
     assert 0.3 < found["stability"] < 1.0
 
 
-def test_no_artifacts_is_an_answer(study):
-    found = run(study, "plain", "none")
+def test_no_outliers_is_an_answer(study):
+    found = study.detect("plain", "none")
     assert found["found"] is False
     assert found["neurons"] == []
-    assert found["reason"] == "no artifacts found: 0.00% of the patches exceed 100 (absolute 100), 0.10% are needed"
+    assert (
+        found["reason"] == "no outlier patches found: 0.00% of the patches exceed 100 (absolute 100), 0.10% are needed"
+    )
     assert (study.root / "none" / "plain.neurons.csv").read_text() == "rank,layer,index,score,frequency_in_top_k\n"
-    whole, _ = rows_of(study, "plain", "none")
-    assert whole.loc["found", "value"] == 0.0
-    assert whole.loc["artifact_share", "value"] == 0.0
-    assert whole["note"].tolist() == [found["reason"]] * len(whole)
-    assert not {"precision", "stability", "next_ratio", "first_layer"} & set(whole.index)
+    assert (found["share"], found["images_affected"], found["first_layer"]) == (0.0, 0, None)
+    assert not {"precision", "recall", "stability", "next_ratio"} & set(found)
 
 
 def test_a_share_below_the_smallest_that_counts_is_none(study):
-    share = run(study, "planted", "enough")["share"]
-    assert run(study, "planted", "enough", minimum_share=share)["found"] is True
-    assert run(study, "planted", "enough", minimum_share=share + 1e-6)["found"] is False
+    share = study.detect("planted", "enough")["share"]
+    assert study.detect("planted", "enough", minimum_share=share)["found"] is True
+    assert study.detect("planted", "enough", minimum_share=share + 1e-6)["found"] is False
 
 
-def test_without_artifacts_nothing_is_found_even_where_a_share_of_zero_would_do(study):
-    found = run(study, "plain", "zero", minimum_share=0.0)
+def test_without_outliers_nothing_is_found_even_where_a_share_of_zero_would_do(study):
+    found = study.detect("plain", "zero", minimum_share=0.0)
     assert found["found"] is False
     assert found["reason"] == (
-        "no register neurons found: 0 neurons fire at the artifacts of the first 12 images, 2 are needed"
+        "no register neurons found: 0 neurons fire at the outlier patches of the first 12 images, 2 are needed"
     )
     assert found["neurons"] == []
 
 
-def test_artifacts_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
+def test_outliers_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
     per_image = (patch_norms(study, "planted")[:, -1] > 100.0).any(axis=1)
     first = int(np.flatnonzero(per_image)[0])
     assert first > 0
-    assert run(study, "planted", "later", images=first)["found"] is False
-    assert run(study, "planted", "later", images=first + 1)["found"] is True
+    assert study.detect("planted", "later", images=first)["found"] is False
+    assert study.detect("planted", "later", images=first + 1)["found"] is True
     json.loads((study.root / "later" / "planted.json").read_text(), parse_constant=pytest.fail)  # no NaN
 
 
 @pytest.mark.parametrize(("rule", "value"), [("ratio", 3.0), ("absolute", 60.0), ("percentile", 95.0)])
 def test_every_rule_takes_its_threshold_from_patches_of_the_outlier_layer(study, rule, value):
-    found = run(study, "planted", "rules", threshold_rule=rule, threshold=value, outlier_layer=1)
+    found = study.detect("planted", "rules", threshold_rule=rule, threshold=value, outlier_layer=1)
     pooled = patch_norms(study, "planted")[:, 1].ravel()
     expected = {"ratio": value * np.median(pooled), "absolute": value, "percentile": np.percentile(pooled, value)}
     assert found["threshold"] == pytest.approx(expected[rule])
@@ -195,38 +150,38 @@ def test_every_rule_takes_its_threshold_from_patches_of_the_outlier_layer(study,
 
 
 def test_neurons_above_the_highest_layer_are_not_ranked(study):
-    found = run(study, "planted", "highest", highest_layer=0)
+    found = study.detect("planted", "highest", highest_layer=0)
     assert {layer for layer, *_ in found["neurons"]} == {0}
     assert (found["precision"], found["recall"]) == (0.0, 0.0)
 
 
-def test_the_first_layer_is_where_artifacts_begin_and_not_the_outlier_layer(study):
-    assert run(study, "planted", "first", outlier_layer=2)["first_layer"] == 1
+def test_the_first_layer_is_where_outliers_begin_and_not_the_outlier_layer(study):
+    assert study.detect("planted", "first", outlier_layer=2)["first_layer"] == 1
 
 
 def test_the_same_params_write_the_same_bytes(study):
     for out in ("once", "twice"):
-        run(study, "planted", out)
-    names = ["planted.json", "planted.neurons.csv", "planted.csv"]
+        study.detect("planted", out)
+    names = ["planted.json", "planted.neurons.csv"]
     once, twice = ([(study.root / out / name).read_bytes() for name in names] for out in ("once", "twice"))
     assert once == twice
     assert sorted(path.name for path in (study.root / "once").iterdir()) == sorted(names)
 
 
 def test_the_seed_changes_the_resamples_and_not_the_scores(study):
-    one, other = (run(study, "planted", f"seed{seed}", seed=seed, top_k=6) for seed in (0, 1))
+    one, other = (study.detect("planted", f"seed{seed}", seed=seed, top_k=6) for seed in (0, 1))
     assert one["neurons"] == other["neurons"]
     once, again = ((study.root / f"seed{seed}" / "planted.neurons.csv").read_text() for seed in (0, 1))
     assert once != again  # how often the sixth is among the best
-    few = params.Statistics(confidence=0.95, resamples=20)  # of more, the quantiles of twelve images rarely differ
-    found = [run(study, "planted", "seeds", seed=seed, statistics=few) for seed in range(8)]
+    few = Statistics(confidence=0.95, resamples=20)  # of more, the quantiles of twelve images rarely differ
+    found = [study.detect("planted", "seeds", seed=seed, statistics=few) for seed in range(8)]
     assert len({tuple(each["share_interval"]) for each in found}) > 1
 
 
 @pytest.mark.parametrize(("key", "layer"), [("outlier_layer", 3), ("highest_layer", 17), ("outlier_layer", -4)])
 def test_a_layer_that_the_model_lacks_is_refused_by_name(study, key, layer):
     with pytest.raises(InputError, match=rf"{key}: {layer} for model 'planted' of 3 blocks; expected -3 to 2"):
-        run(study, "planted", "refused", **{key: layer})
+        study.detect("planted", "refused", **{key: layer})
     assert not (study.root / "refused").exists()
 
 
@@ -236,7 +191,7 @@ def test_norms_that_overflowed_are_refused_instead_of_called_none(study, tmp_pat
     norms = np.load(path)
     norms[4, 2, 9] = np.inf
     np.save(path, norms)
-    data, model, _, out, tidy = study.paths("plain", "overflow")
+    data, model, _, out = study.paths("plain", "overflow")
     with pytest.raises(InputError, match="not finite in 1 of 12 images; extraction ran in fp32"):
-        detect.run(study.detect("plain"), data, model, tmp_path / "features", out, tidy)
+        detect.run(study.config("plain"), data, model, tmp_path / "features", out)
     assert not out.exists()

@@ -7,10 +7,10 @@ from timm.layers import SwiGLUPacked
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.backbones.layout import TokenLayout
-from vit_registers.backbones.preprocess import Preprocess
-from vit_registers.forward.run import reading
+from vit_registers.forward.reading import reading
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.layout import TokenLayout
+from vit_registers.models.preprocess import Preprocess
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
 
 SHAPE = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2, "num_classes": 0}
@@ -64,7 +64,7 @@ def record(backbone):
 
 
 def threshold(recorded):
-    """Some images have artifacts, some none: between the largest norms of the images in the middle."""
+    """Some images have outliers, some none: between the largest norms of the images in the middle."""
     highest = sorted(max(norms) for _, norms in recorded)
     return (highest[4] + highest[5]) / 2
 
@@ -73,8 +73,8 @@ def slow(recorded, limit, sparsity):
     """Scores (layers, h) by the letter of the protocol, one image, one layer and one neuron's patches at a time."""
     total, affected = None, 0
     for activations, norms in recorded:
-        artifacts = [i for i, norm in enumerate(norms) if norm > limit]
-        if not artifacts:
+        outliers = [i for i, norm in enumerate(norms) if norm > limit]
+        if not outliers:
             continue
         score = np.zeros((HIGHEST + 1, activations[0].shape[1]))
         for layer in range(HIGHEST + 1):
@@ -82,7 +82,7 @@ def slow(recorded, limit, sparsity):
                 values = activations[layer][:, neuron]
                 sparse = sum(1 for x in values if (x if sparsity == "signed" else abs(x)) < 0.5) >= len(values) / 2
                 if sparsity == "off" or sparse:
-                    score[layer, neuron] = np.mean([abs(values[i]) for i in artifacts])
+                    score[layer, neuron] = np.mean([abs(values[i]) for i in outliers])
         total = score if total is None else total + score
         affected += 1
     return total / affected
@@ -148,7 +148,7 @@ def test_activations_of_half_precision_are_averaged_in_full(precision):
     seen = []
     handles = [b.mlp.fc2.register_forward_hook(lambda m, i, o: seen.append(i[0])) for b in backbone.module.blocks]
     counts = resample_counts(1, 1, np.random.default_rng(1))
-    reader = NeuronScores(backbone, OUTLIERS, HIGHEST, 0.0, "off", counts)  # every patch is an artifact
+    reader = NeuronScores(backbone, OUTLIERS, HIGHEST, 0.0, "off", counts)  # every patch is an outlier
     with reading(backbone, [reader], precision) as forward:
         forward(IMAGES[:1])
     for handle in handles:
@@ -159,7 +159,7 @@ def test_activations_of_half_precision_are_averaged_in_full(precision):
 
 
 def fed(sparsity, values):
-    """Score of one neuron of one image whose last patch is the artifact, its patches' activations given."""
+    """Score of one neuron of one image whose last patch is the outlier, its patches' activations given."""
     backbone = make("mlp")
     reader = NeuronScores(backbone, OUTLIERS, 0, 1.0, sparsity, np.zeros((0, 1), dtype=int))
     at, layout = reader.patches, backbone.layout
@@ -167,7 +167,7 @@ def fed(sparsity, values):
     activations[0, at, 7] = torch.tensor(values)
     tokens = torch.zeros(1, layout.length, 24)
     tokens[0, at.stop - 1, 0] = 2.0
-    tokens[0, 0] = 100.0  # [CLS] is never an artifact
+    tokens[0, 0] = 100.0  # [CLS] is never an outlier
     reader.activation(0, activations)
     reader.block(3, tokens)
     reader.final(tokens)
@@ -177,7 +177,7 @@ def fed(sparsity, values):
 @pytest.mark.parametrize(
     ("values", "off", "signed", "absolute"),
     [
-        ([0.1] * 15 + [-4.0], 4.0, 4.0, 4.0),  # silent but at the artifact
+        ([0.1] * 15 + [-4.0], 4.0, 4.0, 4.0),  # silent but at the outlier
         ([-3.0] * 15 + [-4.0], 4.0, 4.0, 0.0),  # large negatives: sparse to the published code only
         ([3.0] * 8 + [0.1] * 7 + [4.0], 4.0, 0.0, 0.0),  # seven of sixteen are small
         ([3.0] * 7 + [0.1] * 8 + [4.0], 4.0, 4.0, 4.0),  # half are

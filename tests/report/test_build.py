@@ -4,8 +4,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 from vit_registers.report import build
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,7 @@ if grep -q undefinedhere report.tex; then
   exit 12
 fi
 echo "arguments: $1 $2 $3" > "$out/report.pdf"
+echo "results: $VIT_REGISTERS_RESULTS" >> "$out/report.pdf"
 """
 
 
@@ -42,24 +44,26 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("stand_in")
 def test_only_the_pdf_is_left_behind(tmp_path: Path) -> None:
     folder = _folder(tmp_path, GOOD)
-    build.run(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["latexmkrc", "report.pdf", "report.tex"]
-    assert (folder / "report.pdf").read_text() == "arguments: -norc -r latexmkrc\n"
+    build.run(folder, tmp_path / "results", tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["latexmkrc", "report.tex"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.pdf"]
+    made = (tmp_path / "out" / "report.pdf").read_text()
+    assert made == f"arguments: -norc -r latexmkrc\nresults: {tmp_path}/results\n"
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_first_error_of_tex_is_shown_and_the_old_pdf_stays(tmp_path: Path) -> None:
     folder = _folder(tmp_path, BAD)
-    (folder / "report.pdf").write_text("old")
+    (tmp_path / "report.pdf").write_text("old")
     with pytest.raises(InputError, match=r"TeX failed: \./report\.tex:3: Undefined control sequence\. \| l\.3"):
-        build.run(folder)
-    assert (folder / "report.pdf").read_text() == "old"
+        build.run(folder, tmp_path, tmp_path)
+    assert (tmp_path / "report.pdf").read_text() == "old"
 
 
 def test_without_latexmk_the_packages_to_install_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="apt-get install latexmk texlive-latex-recommended"):
-        build.run(_folder(tmp_path, GOOD))
+        build.run(_folder(tmp_path, GOOD), tmp_path, tmp_path)
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -68,7 +72,7 @@ def test_a_missing_source_is_named(name: str, tmp_path: Path) -> None:
     folder = _folder(tmp_path, GOOD)
     (folder / name).unlink()
     with pytest.raises(InputError, match=f"{name}: no such file"):
-        build.run(folder)
+        build.run(folder, tmp_path, tmp_path)
 
 
 def test_the_first_error_of_a_log() -> None:
@@ -81,11 +85,27 @@ def test_typeset_by_the_tex_that_is_here_or_refused(tmp_path: Path) -> None:
     first, second, bad = (_folder(tmp_path / name, text) for name, text in (("a", GOOD), ("b", GOOD), ("c", BAD)))
     if shutil.which("latexmk") is None:
         with pytest.raises(InputError, match="latexmk: not found"):
-            build.run(first)
+            build.run(first, tmp_path, tmp_path)
         return
-    build.run(first)
-    build.run(second)
-    assert (first / "report.pdf").read_bytes().startswith(b"%PDF")
-    assert (first / "report.pdf").read_bytes() == (second / "report.pdf").read_bytes()
+    pdfs = [tmp_path / name / "out" / "report.pdf" for name in ("a", "b")]
+    for folder, pdf in zip((first, second), pdfs, strict=True):
+        build.run(folder, tmp_path, pdf.parent)
+    assert pdfs[0].read_bytes().startswith(b"%PDF")
+    assert pdfs[0].read_bytes() == pdfs[1].read_bytes()
     with pytest.raises(InputError, match="Undefined control sequence"):
-        build.run(bad)
+        build.run(bad, tmp_path, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="TeX is not installed")
+def test_tex_finds_what_the_study_wrote(tmp_path: Path) -> None:
+    """Text, a table and a figure below the study's folder, which lies elsewhere."""
+    study = tmp_path / "a study" / "results"
+    for name in ("report/methods.tex", "tables/one.tex"):
+        (study / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / name).write_text("Found.")
+    (study / "figures").mkdir()
+    Figure(figsize=(2, 1)).savefig(study / "figures" / "one.pdf")
+    body = r"\input{methods}\input{tables/one}\includegraphics{figures/one}"
+    source = rf"\documentclass{{article}}\usepackage{{graphicx}}\begin{{document}}{body}\end{{document}}"
+    build.run(_folder(tmp_path, source), study, tmp_path / "out")
+    assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")

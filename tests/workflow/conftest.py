@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 import yaml
 
-from vit_registers import params
+from vit_registers.params import reading
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -29,6 +29,11 @@ class Project:
     """A copy of the repository whose own source is what runs in it."""
 
     path: Path
+
+    @property
+    def results(self) -> Path:
+        """Results of the study that params.yaml names."""
+        return self.path / "results" / str(reading.read_yaml(self.path / "params.yaml")["study"]["name"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,7 +74,7 @@ class Project:
     def change(self, text: str) -> None:
         """Overlay ``text`` on params.yaml."""
         path = self.path / "params.yaml"
-        path.write_text(yaml.safe_dump(params.overlay(params.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
+        path.write_text(yaml.safe_dump(reading.overlay(reading.read_yaml(path), yaml.safe_load(text)), sort_keys=False))
 
     def keep_few(self) -> None:
         """Every kind of step once, for what is run again and again."""
@@ -93,9 +98,10 @@ def copy_repository(path: Path) -> Project:
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
+            shutil.copy(ROOT / name, path / name, follow_symlinks=False)
     project = Project(path)
     project.change((ROOT / "params" / "smoke.yaml").read_text())
+    shutil.rmtree(path / "studies" / "smoke")  # DVC refuses outputs that two files name: here it is the study itself
     project.run("git", "init", "--quiet")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "smoke")

@@ -1,4 +1,4 @@
-# What all rules share: checked params, their slices, code digests, and the lock of the folder.
+# What all rules share: checked params, the list of steps, each job's part of params, and one run per study at a time.
 import fcntl
 import os
 import shutil
@@ -6,18 +6,29 @@ import sys
 import time
 from pathlib import Path
 
-# Jobs find vit-registers beside the Python that runs Snakemake, whether its environment is activated or not.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]))
+# Jobs find vit-registers beside the Python that runs Snakemake, whether its environment is activated or not. Threads
+# that wait for each other sleep, as spinning ones would take the cores of other jobs; freed memory is kept, as every
+# batch needs the same large blocks again.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
+    OMP_WAIT_POLICY="passive",
+    MALLOC_MMAP_MAX_="0",
+    MALLOC_TRIM_THRESHOLD_=str(2**31 - 1),
+)
 
 try:
-    from vit_registers import closure, params, steps
-    from vit_registers.errors import InputError
-    from vit_registers.files import canonical
-    from vit_registers.report import needs
+    from vit_registers.core.errors import InputError
+    from vit_registers.core.files import canonical, write_text
+    from vit_registers.params import reading
+    from vit_registers.pipeline import digest, experiment, provenance, steps
+    from vit_registers.pipeline.paths import Paths
+    from vit_registers.report.facts import caption
+    from vit_registers.views.plan import plan
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; the project is not installed in {sys.executable}: run `make setup` and use .venv/bin")
 
 TEX = shutil.which("latexmk") is not None
+STARTED = time.time()
 
 
 def refuse(message):
@@ -31,112 +42,148 @@ def checked_params():
     """The config as validated params; files named in it must be there."""
     sources = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
     try:
-        params.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
-        study = params.parse(config, sources)
-        params.check_paths(study, sources)
+        reading.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
+        study = reading.parse(config, sources)
+        reading.check_paths(study, sources)
         return study
     except InputError as error:
         refuse(error)
 
 
-def hold_folder():
-    """Keep this folder for one run; a stale lock of a killed run is cleared because nobody holds the kernel's lock."""
-    looks_only = {
-        "-n",
-        "--dry-run",
-        "--dryrun",
-        "--lint",
-        "--report",
-        "--dag",
-        "--rulegraph",
-        "--filegraph",
-        "--summary",
-        "--list",
-        "-l",
-        "--unlock",
-    }
-    if not workflow.is_main_process or looks_only & set(sys.argv):
-        return None
-    os.makedirs(".snakemake/locks", exist_ok=True)
-    lock = open(".snakemake/run.lock", "a+")
+STUDY = checked_params()
+AT = Paths(STUDY.study.name)
+
+
+# One run per study at a time. Snakemake locks the files that it makes and leaves the locks behind when it is killed.
+# A lock of the kernel, held from the first job to the last, tells which is the case.
+
+
+def lock_of(study):
+    os.makedirs(".snakemake", exist_ok=True)
+    return open(f".snakemake/{study}.run.lock", "a+")
+
+
+def held_by(lock):
+    """Take a lock of a study; the process that holds it where that is another."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
     except BlockingIOError:
         lock.seek(0)
-        refuse(
-            f"another run (process {lock.read().strip() or 'unknown'}) is at work in {os.getcwd()}; wait for it or stop it"
-        )
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    for stale in Path(".snakemake/locks").iterdir():
-        stale.unlink()
-    return lock
+        return lock.read().strip() or "unknown"
 
 
-STUDY = checked_params()
-FOLDER = hold_folder()
-STARTED = time.time()
+def clear_stale_locks():
+    """Remove Snakemake's locks where no run is at work in this folder."""
+    for path in Path(".snakemake").glob("*.run.lock"):
+        with open(path, "a+") as lock:
+            if held_by(lock) is not None:
+                return
+    for stale in Path(".snakemake/locks").glob("*"):
+        stale.unlink(missing_ok=True)
 
 
-def cfg(step, *names, **options):
-    """A job's own slice of params as one canonical JSON string: what Snakemake compares and what the step gets."""
-    return canonical(step(STUDY, *names, **options).model_dump(mode="json"))
+def hold_study():
+    """Keep the study for this run, and write the params that its jobs read."""
+    lock, process = lock_of(AT.study), None
+    for _ in range(20):  # a glance at the lock, by whoever plans a run now, is over at once
+        process = held_by(lock)
+        if process is None:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            write_text(AT.params, canonical(STUDY.model_dump(mode="json")) + "\n")
+            return lock
+        time.sleep(0.1)
+    refuse(f"another run (process {process}) of '{AT.study}' is at work in {os.getcwd()}; wait for it or stop it")
 
 
-def code(module):
-    """Digest of the code that a step runs (closure.py)."""
-    return closure.code(f"vit_registers.{module}")
+if workflow.is_main_process:
+    clear_stale_locks()
+    provenance.restore(AT)
+
+
+# What a rule is made of, from the list of steps.
+
+
+def wildcards_of(names):
+    """Placeholders of wildcards by name."""
+    return {name: f"{{{name}}}" for name in names}
 
 
 def one_of(names):
     """A wildcard constraint that matches exactly these names, and nothing where there are none."""
-    return "|".join(names) or "(?!)"
+    return "|".join(dict.fromkeys(names)) or "(?!)"
 
 
-def models_of(*kinds):
-    return [name for name in STUDY.models if STUDY.models[name].kind in kinds]
+def constraints_of(step):
+    """Wildcards of a step match the jobs that it has."""
+    return {axis: one_of(job[axis] for job in step.jobs(STUDY)) for axis in step.axes}
 
 
-def per_pair(pattern):
-    """The pattern for every (data set, model) of the study."""
-    return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.pairs()]
+def inputs_of(step):
+    """Input function of a step. Folders have to be there; what is in them is followed through a file beside them."""
+
+    def inputs(wildcards):
+        axes = {axis: wildcards[axis] for axis in step.axes}
+        return [str(path) if path.suffix else ancient(str(path)) for path in step.inputs(STUDY, AT, **axes)]
+
+    return inputs
 
 
-def per_view(pattern):
-    """The pattern for every (data set, model) of the study; for every trained model where it names no data set."""
-    trained = [name for name in STUDY.models_used() if name in models_of("trained")]
-    return per_pair(pattern) if "{dataset}" in pattern else [pattern.format(model=model) for model in trained]
+def outputs_of(step):
+    """Patterns of what a step writes."""
+    axes = wildcards_of(step.axes)
+    files = [str(path) for path in step.outputs(STUDY, AT, **axes)]
+    return files + [directory(str(path)) for path in step.folders(STUDY, AT, **axes)]
 
 
-def per_detected(pattern):
-    """The pattern for every (data set, model) on which register neurons are looked for."""
-    return [pattern.format(dataset=dataset, model=model) for dataset, model in STUDY.detected_pairs()]
+def config_of(step):
+    """A job's own part of params as one canonical JSON string: what Snakemake compares to decide what is redone."""
+    return lambda wildcards: canonical(
+        step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}).model_dump(mode="json")
+    )
 
 
-def models_on(wildcards):
-    """Models that the study runs on the data set of the wildcards."""
-    return [model for dataset, model in STUDY.pairs() if dataset == wildcards.dataset]
+def code_of(step):
+    """Digest of the code that a job runs (pipeline/digest.py)."""
+    return lambda wildcards: step.digest(step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}))
 
 
-def source_files(wildcards):
-    """A CSV manifest is an input; folders are not (Snakemake cannot checksum them): --forcerun prepare after a change."""
-    source = STUDY.datasets[wildcards.dataset]
-    return source.csv if source.kind == "csv" else []
+def jobs_of(step):
+    """Files that all jobs of a step write."""
+    return [str(path) for axes in step.jobs(STUDY) for path in step.outputs(STUDY, AT, **axes)]
 
 
-PASS_MB = STUDY.extraction.memory_mb + 2000  # what a pass may take, and the libraries it runs in
+def log_of(name, *axes):
+    return str(Path("logs", AT.study, name, *axes)) + ".log"
 
 
-def calibration_of(wildcards):
-    """Moments, where an intervention of the pair replaces tokens by them."""
-    needed = steps.extract(STUDY, wildcards.dataset, wildcards.model, ablated=True).calibrated
-    return f"results/features/ablated/{wildcards.dataset}/{wildcards.model}.moments.safetensors" if needed else []
+def benchmark_of(name, *axes):
+    return str(Path("logs", AT.study, "benchmarks", name, *axes)) + ".tsv"
 
 
-wildcard_constraints:
-    dataset=one_of(STUDY.datasets),
-    model=one_of(STUDY.models),
+def command_of(step):
+    """The command of a job. (What a rule's shell says is only read when the job runs: by then the loop is over.)"""
+    return lambda wildcards: " ".join(
+        [step.name.replace("_", "-"), *(f"--{axis} {wildcards[axis]}" for axis in step.axes)]
+    )
+
+
+# What a view is made of.
+
+
+def rows_of(view):
+    return [str(path) for path in steps.row_files(STUDY, AT, view)]
+
+
+def arrays_of(view):
+    return [str(path) for path in steps.array_files(STUDY, AT, view)]
+
+
+def view_code(found, view, engine):
+    """Digest of the code of one view, and of the engine that writes it."""
+    return [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
 
 
 # Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
@@ -144,7 +191,7 @@ PHASES = {}
 
 
 def explain_success():
-    made = [path for path in ("results/tables", "results/figures", "report/report.pdf") if os.path.exists(path)]
+    made = [str(path) for path in (AT.tables, AT.figures, AT.report / "report.pdf") if path.exists()]
     print(f"done: {', '.join(made)}", file=sys.stderr)
     if not TEX:
         print(
@@ -155,7 +202,7 @@ def explain_success():
 
 def explain_error():
     """Repeat the steps' own error lines last, where a person looks first."""
-    for path in sorted(Path("logs").rglob("*.log")):
+    for path in sorted(Path("logs", AT.study).rglob("*.log")):
         if path.stat().st_mtime >= STARTED:
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("error: "):

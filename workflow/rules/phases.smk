@@ -9,3 +9,17 @@ for phase, outputs in PHASES.items():
         input:
             outputs,
         localrule: True
+
+
+rule provenance:
+    input:
+        PHASES["measures"],
+        PHASES["table"],
+        PHASES["tables"],
+        PHASES["figures"],
+        PHASES["report"] if TEX else PHASES["report_text"],
+    log:
+        log_of("provenance"),
+    localrule: True
+    run:
+        provenance.record(AT)

@@ -1,29 +1,35 @@
-# The LaTeX report: its numbers and methods text from the pipeline, its prose by people in report/report.tex.
+# The LaTeX report: its numbers, methods and results from the pipeline, its frame by people in report/report.tex.
 
 
 rule report_text:
     input:
-        "results/metrics/metrics.csv",
+        str(AT.table),
+        "report/references.bib",
+        templates=[str(path) for path in Path("src/vit_registers").rglob("*.tex.j2")],
         models=PHASES["models"],
         data=PHASES["data"],
     output:
-        numbers="results/report/numbers.tex",
-        methods="results/report/methods.tex",
-        versions="results/report/versions.tex",
+        [str(AT.report / f"{name}.tex") for name in ("numbers", "methods", "results", "versions")],
     log:
-        "logs/report_text.log",
+        log_of("report_text"),
     benchmark:
-        "logs/benchmarks/report_text.tsv"
+        benchmark_of("report_text")
     conda:
         "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,
     params:
-        cfg=cfg(steps.report),
-        code=code("report.latex"),
+        cfg=canonical(STUDY.model_dump(mode="json")),
+        code=digest.code("vit_registers.report.text:run", STUDY),
+        captions=[
+            caption(STUDY, *each[name])
+            for each in (experiment.tables(), experiment.figures())
+            for name in each
+            if name in TABLES + FIGURES
+        ],
     shell:
-        "vit-registers report-text --cfg {params.cfg:q} 2> {log}"
+        f"vit-registers report-text --params {AT.params} 2> {{log}}"
 
 
 rule report:
@@ -33,24 +39,24 @@ rule report:
         "report/references.bib",
         "report/latexmkrc",
         rules.report_text.output,
-        tables=expand("results/tables/{table}.tex", table=needs.TABLES),
-        figures=expand("results/figures/{figure}.pdf", figure=needs.FIGURES),
+        tables=[str(AT.tables / f"{name}.tex") for name in TABLES],
+        figures=[str(AT.figures / f"{name}.pdf") for name in FIGURES],
     output:
-        report("report/report.pdf", caption="../report/report.rst", category="Report"),
+        report(str(AT.report / "report.pdf"), caption="../report/report.rst", category="Report"),
     log:
-        "logs/report.log",
+        log_of("report"),
     benchmark:
-        "logs/benchmarks/report.tsv"
+        benchmark_of("report")
     conda:
         "../envs/study.yaml"
     threads: 1
     resources:
         mem_mb=1000,
     params:
-        code=code("report.build"),
+        code=digest.code("vit_registers.report.build:run"),
     shell:
-        "vit-registers report-pdf 2> {log}"
+        f"vit-registers report-pdf --params {AT.params} 2> {{log}}"
 
 
 PHASES["report_text"] = list(rules.report_text.output)
-PHASES["report"] = ["report/report.pdf"]
+PHASES["report"] = [str(AT.report / "report.pdf")]

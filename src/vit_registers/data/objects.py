@@ -1,4 +1,4 @@
-"""What data sets of images with annotated objects share: lists of images, and one label per image."""
+"""What PASCAL VOC and COCO share: lists of images, and one label for an image of several objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from vit_registers.errors import InputError
+from vit_registers.core.errors import InputError
 
 Row = dict[str, Any]
+LARGEST = "the label of an image is the class of its largest object, by the area of the box"  # for the methods text
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """An object: its class, and its box x0, y0, x1, y1 in pixels, 0-based, half-open."""
+    """An annotated object: its class, and its box x0, y0, x1, y1 in pixels, 0-based, half-open."""
 
     name: str
     box: list[float]
@@ -26,10 +27,10 @@ class Annotated:
 
 
 def lines(path: Path, key: str) -> list[str]:
-    """Names of images, one per line; ``key`` of params named the list.
+    """Names of images, one per line; ``key`` is where params name the list.
 
-    VOC's lists of one class have a second column, -1 where the class is absent: taken for lists of images, they would
-    be all images of the split under the name of a class.
+    VOC's list of a single class has a second column, -1 where the class is absent. It names every image of the split,
+    so it is refused rather than read as a list of images of that class.
     """
     try:
         given = path.read_text(encoding="utf-8").splitlines()
@@ -49,9 +50,10 @@ def lines(path: Path, key: str) -> list[str]:
 
 
 def row(path: str, split: str, objects: list[Annotated]) -> Row:
-    """A row of the manifest, less its label's number.
+    """A row of the manifest, with the name of its class in place of the label.
 
-    An image has many objects and readouts need one label: it is the class of the largest, the first of equals.
+    An image has several objects but classification needs one label: the class of the largest object, the first of
+    equally large ones.
     """
     largest = max(objects, key=lambda found: found.area)
     boxes = [found.box for found in objects]
@@ -59,7 +61,7 @@ def row(path: str, split: str, objects: list[Annotated]) -> Row:
 
 
 def table(rows: list[Row]) -> tuple[pd.DataFrame, list[str]]:
-    """Rows as a table with labels, and the classes they are numbers of."""
+    """Rows as a table with labels, and the classes that the labels index."""
     classes = sorted({str(given["class"]) for given in rows})
     made = pd.DataFrame(rows, columns=["image_id", "path", "split", "class", "boxes"])
     made["label"] = made["class"].map(classes.index)

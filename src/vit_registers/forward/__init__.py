@@ -1,1 +1,1 @@
-"""One forward pass over a data set under an intervention, many readers, cached tensors."""
+"""One forward pass of a backbone, read and edited: the tap (attention), hooks (all else), and readers."""

@@ -2,39 +2,26 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from vit_registers.errors import InputError
-from vit_registers.params.datasets import CocoDataset, CsvDataset, Dataset, FolderDataset, VocDataset
-from vit_registers.params.models import AnyRecipe, FileModel, Model
-from vit_registers.params.passes import Intervention
+from vit_registers.core.errors import InputError
+from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
+from vit_registers.params.kinds import kinds
 from vit_registers.params.study import Params
 
 
 def check_paths(params: Params, source: str = "params.yaml") -> None:
-    """Refuse a data set or a model whose folder or file is not there, before anything runs.
-
-    CIFAR's archive is no such folder: once prepared nobody needs it, and a clone that pulled the rest has none.
-    """
+    """Refuse a data set or a model whose folder or file is not there, before anything runs."""
     wanted: dict[str, str] = {}
     for name in params.datasets_used():
-        dataset = params.datasets[name]
-        if isinstance(dataset, FolderDataset | VocDataset):
-            wanted[f"datasets.{name}.path"] = dataset.path
-        elif isinstance(dataset, CsvDataset):
-            wanted |= {f"datasets.{name}.csv": dataset.csv, f"datasets.{name}.root": dataset.root}
-        elif isinstance(dataset, CocoDataset):
-            listed = {"list": dataset.list} if dataset.list else {}
-            paths = {"images": dataset.images, "annotations": dataset.annotations, **listed}
-            wanted |= {f"datasets.{name}.{key}": path for key, path in paths.items()}
+        wanted |= {f"datasets.{name}.{key}": path for key, path in params.datasets[name].paths().items()}
     for name in params.models_used():
-        model = params.models[name]
-        if isinstance(model, FileModel):
-            wanted[f"models.{name}.path"] = model.path
+        wanted |= {f"models.{name}.{key}": path for key, path in params.models[name].paths().items()}
     for key, path in wanted.items():
         if not Path(path).exists():
             raise InputError(f"{source}: {key}: no such path '{path}'; correct it or mount the disk")
@@ -61,12 +48,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """One YAML file as a mapping, or :class:`InputError` with file and line."""
+    """One YAML or JSON file as a mapping, or :class:`InputError` with file and line."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, _Loader)
+        with open(path, encoding="utf-8") as file:  # JSON's 1e-05 is a number, which YAML 1.1 reads as text
+            content = json.load(file) if str(path).endswith(".json") else yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such params file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
@@ -85,13 +74,17 @@ def overlay(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _tags(*unions: Any) -> set[str]:
-    """Values of ``kind`` in tagged unions: pydantic puts them into the path of an error."""
-    members = [member for union in unions for member in get_args(get_args(union)[0])]
-    return {tag for member in members for tag in get_args(member.model_fields["kind"].annotation)}
-
-
-TAGS = _tags(Dataset, Model, Intervention, AnyRecipe)
+# Values of ``kind``: pydantic puts them into the path of an error.
+TAGS = {
+    kind
+    for package, base in (
+        ("data.sources", DatasetSource),
+        ("models.sources", ModelSource),
+        ("training.recipes", Recipe),
+        ("interventions.kinds", Intervention),
+    )
+    for kind in kinds(f"vit_registers.{package}", base)
+}
 
 
 def _is_tag(path: tuple[Any, ...], place: int) -> bool:
@@ -132,9 +125,10 @@ def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
         raise InputError(f"{source}: {error}") from None
 
 
-def load(path: Path | str = "params.yaml", overlays: list[Path] | None = None) -> Params:
-    """Read ``params.yaml`` and any overlays on top of it."""
-    content = read_yaml(path)
-    for extra in overlays or []:
-        content = overlay(content, read_yaml(extra))
-    return parse(content, " + ".join(str(p) for p in [path, *(overlays or [])]))
+def load(paths: Iterable[Path | str] = ("params.yaml",)) -> Params:
+    """Read ``params.yaml`` and any overlays on top of it, in order."""
+    paths = list(paths)
+    content: dict[str, Any] = {}
+    for path in paths:
+        content = overlay(content, read_yaml(path))
+    return parse(content, " + ".join(str(path) for path in paths))

@@ -1,32 +1,31 @@
 """The whole of ``params.yaml``: what a study runs, by name."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from vit_registers.errors import InputError
-from vit_registers.params import readouts
-from vit_registers.params.base import Count, Name, Strict, Whole
-from vit_registers.params.datasets import Dataset
-from vit_registers.params.models import (
-    AnyRecipe,
-    Model,
-    OpenClipModel,
-    PlantedModel,
-    Planting,
-    ResizedModel,
-    TaggedModel,
-    TrainedModel,
-)
-from vit_registers.params.passes import Calibration, Detection, Extraction, Intervention
+from vit_registers.core.errors import InputError
+from vit_registers.params.base import Name, Strict
+from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe, known
+from vit_registers.params.experiments import ExperimentParams, FoundExperiments
+from vit_registers.params.kinds import KindsIn
+from vit_registers.params.passes import Calibration, Detection, Extraction
+from vit_registers.params.planting import Planting
+from vit_registers.params.statistics import Gallery, Statistics
+
+BASELINE = "baseline"  # the model as it is: the name of the empty intervention
 
 
 class Run(Strict):
-    """Models on a data set, each at baseline and under every named intervention."""
+    """Models on a data set, each as it is and under every named intervention.
+
+    ``experiments``: which are run on them; null for all that params have settings of.
+    """
 
     dataset: Name
     models: Annotated[list[Name], Field(min_length=1)]
     interventions: list[Name]
+    experiments: list[Name] | None = None
 
 
 class Further(Strict):
@@ -36,117 +35,91 @@ class Further(Strict):
     models: Annotated[list[Name], Field(min_length=1)]
 
 
-class Study(Strict):
-    """What the report is called and what it runs.
+class Condition(Strict):
+    """A model under an intervention, ``baseline`` being none."""
 
-    ``trainings`` are models that are trained and watched whether a run has them or not: a search over trainings need
-    not measure each of them.
+    model: Name
+    intervention: Name = BASELINE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        """``model/intervention`` is how people write it."""
+        if isinstance(given, str):
+            model, slash, intervention = given.partition("/")
+            if not slash:
+                raise ValueError(f"expected model/intervention, got '{given}'")
+            return {"model": model, "intervention": intervention}
+        return given
+
+    def __str__(self) -> str:
+        """As people write it."""
+        return f"{self.model}/{self.intervention}"
+
+
+class Comparison(Strict):
+    """A paired difference: ``a`` minus ``b``, each ``model/intervention``, over the same test images."""
+
+    question: str
+    a: Condition
+    b: Condition
+
+
+class Study(Strict):
+    """What a study is called and what it runs.
+
+    ``name`` is that of its folders: ``results/<name>`` and ``data/prepared/<name>``. ``trainings`` are models that are
+    trained and monitored whether a run has them or not: a search over trainings need not measure each of them.
     """
 
+    name: Name
     title: str
     runs: Annotated[list[Run], Field(min_length=1)]
     trainings: list[Name] = Field(default=[])
     detections: list[Further]
-    comparisons: list[readouts.Comparison]
+    comparisons: list[Comparison]
 
 
 class Params(Strict):
     """The whole of ``params.yaml``."""
 
-    seed: Whole
+    seed: NonNegativeInt
     device: Literal["auto", "cpu", "cuda", "mps"]
-    processes: Count = 1
+    processes: PositiveInt = 1
     study: Study
-    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
-    recipes: dict[Name, AnyRecipe]
+    datasets: Annotated[
+        dict[Name, Annotated[DatasetSource, KindsIn("vit_registers.data.sources")]], Field(min_length=1)
+    ]
+    models: Annotated[dict[Name, Annotated[ModelSource, KindsIn("vit_registers.models.sources")]], Field(min_length=1)]
+    recipes: dict[Name, Annotated[Recipe, KindsIn("vit_registers.training.recipes")]]
     plantings: dict[Name, Planting]
     extraction: Extraction
     calibration: Calibration
-    interventions: dict[Name, Intervention]
+    interventions: dict[Name, Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]]
     detection: Detection
     detection_overrides: dict[Name, dict[str, Any]]
-    probe: readouts.Probe
-    linear_evaluation: readouts.LinearEvaluation | None
-    knn: readouts.Knn
-    lost: readouts.Lost
-    lost_sweep: readouts.LostSweep | None
-    dino_seg: readouts.DinoSeg
-    information: readouts.Information
-    dense: readouts.Dense
-    zero_shot: readouts.ZeroShot
-    cost: readouts.Cost
-    energy: readouts.Energy
-    gallery: readouts.Gallery
-    statistics: readouts.Statistics
+    gallery: Gallery
+    statistics: Statistics
+    experiments: Annotated[Strict, FoundExperiments()]
+
+    # What is wrong with names is said here, one function for each subject; what a kind demands, by its own class.
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Params":
-        def known(where: str, name: str, among: Any, what: str) -> None:
-            if name not in among:
-                raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")
-
-        if "baseline" in self.interventions:
-            raise ValueError("interventions.baseline: the name is taken by the empty intervention")
+    def _fits_together(self) -> Self:
+        if BASELINE in self.interventions:
+            raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
         for name, model in self.models.items():
-            where = f"models.{name}"
-            if isinstance(model, TrainedModel):
-                known(f"{where}.dataset", model.dataset, self.datasets, "data set")
-                known(f"{where}.recipe", model.recipe, self.recipes, "recipe")
-                if model.architecture.given and self.recipes[model.recipe].kind != "small":
-                    raise ValueError(f"{where}.architecture: is laid over recipes of kind small; give another recipe")
-            elif isinstance(model, TaggedModel | PlantedModel):
-                known(f"{where}.base", model.base, self.models, "model")
-                known(f"{where}.planting", model.planting, self.plantings, "planting")
-                expected = "trained" if isinstance(model, TaggedModel) else "tagged"
-                if self.models[model.base].kind != expected:
-                    raise ValueError(f"{where}.base: expected a {expected} model, '{model.base}' is not one")
-            elif isinstance(model, ResizedModel):
-                known(f"{where}.base", model.base, self.models, "model")
-                if isinstance(self.models[model.base], ResizedModel):
-                    raise ValueError(f"{where}.base: '{model.base}' is resized itself; resize what it was made from")
-        seen: set[tuple[str, str]] = set()
-        for i, run in enumerate(self.study.runs):
-            known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
-            for model_name in run.models:
-                known(f"study.runs[{i}].models", model_name, self.models, "model")
-                if (run.dataset, model_name) in seen:
-                    raise ValueError(f"study.runs[{i}].models: '{model_name}' runs on '{run.dataset}' already")
-                seen.add((run.dataset, model_name))
-            for intervention in run.interventions:
-                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
-        for name in self.study.trainings:
-            known("study.trainings", name, self.models, "model")
-            if self.models[name].kind != "trained":
-                raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
-        ran = {model for _, model in seen}
-        for i, further in enumerate(self.study.detections):
-            known(f"study.detections[{i}].dataset", further.dataset, self.datasets, "data set")
-            for model_name in further.models:
-                where = f"study.detections[{i}].models"
-                known(where, model_name, self.models, "model")
-                if (further.dataset, model_name) in seen:
-                    raise ValueError(f"{where}: '{model_name}' is looked at on '{further.dataset}' already; drop it")
-                if model_name not in ran:
-                    raise ValueError(f"{where}: no run has '{model_name}'; add it to study.runs or drop it here")
-                seen.add((further.dataset, model_name))
-        for i, comparison in enumerate(self.study.comparisons):
-            for side in (comparison.a, comparison.b):
-                model_name, intervention = side.split("/")
-                if not any(
-                    model_name in r.models and intervention in ["baseline", *r.interventions] for r in self.study.runs
-                ):
-                    raise ValueError(
-                        f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
-                    )
-        wanted = self.linear_evaluation
-        if wanted is not None and max(wanted.blocks) > max(1, self.extraction.cls_blocks):
-            raise ValueError(
-                f"linear_evaluation.blocks: {max(wanted.blocks)} blocks, but extraction.cls_blocks keeps "
-                f"{self.extraction.cls_blocks}; raise it"
-            )
-        if self.dino_seg.head is not None and not self.extraction.attention_heads:
-            raise ValueError("dino_seg.head: one head needs extraction.attention_heads; set it, or head to null")
+            model.check(name, self)
+        for name in self.extraction.frozen_only:
+            known("extraction.frozen_only", name, self.interventions, "intervention")
+        self._check_runs()
+        self._check_detections()
+        self._check_comparisons()
+        for name in self.experiment_names:
+            try:
+                self.settings(name).check(self)
+            except ValueError as error:
+                raise ValueError(f"experiments.{name}.{error}") from None
         for name, override in self.detection_overrides.items():
             known("detection_overrides", name, self.models, "model")
             for key in override:
@@ -154,20 +127,73 @@ class Params(Strict):
             self.detection_of(name)
         return self
 
+    def _check_runs(self) -> None:
+        seen: set[tuple[str, str]] = set()
+        for i, run in enumerate(self.study.runs):
+            known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
+            for model in run.models:
+                known(f"study.runs[{i}].models", model, self.models, "model")
+                if (run.dataset, model) in seen:
+                    raise ValueError(f"study.runs[{i}].models: '{model}' runs on '{run.dataset}' already")
+                seen.add((run.dataset, model))
+            for intervention in run.interventions:
+                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
+            for experiment in run.experiments or []:
+                known(f"study.runs[{i}].experiments", experiment, self.experiment_names, "experiment")
+        for name in self.study.trainings:
+            known("study.trainings", name, self.models, "model")
+            if self.models[name].step != "train":
+                raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
+
+    def _check_detections(self) -> None:
+        seen = set(self.pairs())
+        for i, further in enumerate(self.study.detections):
+            known(f"study.detections[{i}].dataset", further.dataset, self.datasets, "data set")
+            for model in further.models:
+                where = f"study.detections[{i}].models"
+                known(where, model, self.models, "model")
+                if (further.dataset, model) in seen:
+                    raise ValueError(f"{where}: '{model}' is looked at on '{further.dataset}' already; drop it")
+                if model not in {name for _, name in self.pairs()}:
+                    raise ValueError(f"{where}: no run has '{model}'; add it to study.runs or drop it here")
+                seen.add((further.dataset, model))
+
+    def _check_comparisons(self) -> None:
+        run = {(model, name) for dataset, model in self.pairs() for name in self.conditions(dataset, model)}
+        for i, comparison in enumerate(self.study.comparisons):
+            for side in (comparison.a, comparison.b):
+                if (side.model, side.intervention) not in run:
+                    raise ValueError(
+                        f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
+                    )
+
     # Where things are asked for by name.
+
+    @property
+    def experiment_names(self) -> list[str]:
+        """Experiments that params have settings of, in the order of the report."""
+        return [name for name in type(self.experiments).model_fields if getattr(self.experiments, name) is not None]
+
+    def settings(self, experiment: str) -> ExperimentParams:
+        """Settings of an experiment; :class:`InputError` where it is off."""
+        found: ExperimentParams | None = getattr(self.experiments, experiment, None)
+        if found is None:
+            raise InputError(f"experiments.{experiment}: this study has no settings for it; add them to run it")
+        return found
 
     def detection_of(self, model: str) -> Detection:
         """The general detection settings with the model's own on top."""
         settings = self.detection.model_dump() | self.detection_overrides.get(model, {})
         return Detection.model_validate(settings)
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """Every (data set, model) of the study, in the order of the runs."""
-        return [(run.dataset, model) for run in self.study.runs for model in run.models]
+    def pairs(self, experiment: str | None = None) -> list[tuple[str, str]]:
+        """Every (data set, model) of the study, in the order of the runs; or those on which an experiment runs."""
+        wanted = [run for run in self.study.runs if experiment is None or experiment in self.experiments_of(run)]
+        return [(run.dataset, model) for run in wanted for model in run.models]
 
-    def text_pairs(self) -> list[tuple[str, str]]:
-        """Every (data set, model) of the study whose model has a text tower."""
-        return [(dataset, model) for dataset, model in self.pairs() if isinstance(self.models[model], OpenClipModel)]
+    def experiments_of(self, run: Run) -> list[str]:
+        """Experiments of a run."""
+        return self.experiment_names if run.experiments is None else run.experiments
 
     def detected_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""
@@ -179,14 +205,13 @@ class Params(Strict):
         """Names of the interventions on this pair, ``baseline`` first."""
         for run in self.study.runs:
             if run.dataset == dataset and model in run.models:
-                return ["baseline", *run.interventions]
+                return [BASELINE, *run.interventions]
         raise InputError(f"study.runs: no run has model '{model}' on data set '{dataset}'")
 
     def datasets_used(self) -> list[str]:
         """Data sets that a run or a training of the study reads."""
-        trained = [self.models[m] for m in self.models_used()]
         names = [dataset for dataset, _ in self.detected_pairs()]
-        names += [m.dataset for m in trained if isinstance(m, TrainedModel)]
+        names += [self.training_dataset(name) for name in self.models_used() if self.models[name].step == "train"]
         return list(dict.fromkeys(names))
 
     def models_used(self) -> list[str]:
@@ -194,9 +219,9 @@ class Params(Strict):
         names: list[str] = []
 
         def visit(name: str) -> None:
-            model = self.models[name]
-            if isinstance(model, TaggedModel | PlantedModel | ResizedModel):
-                visit(model.base)
+            base = self.models[name].made_from
+            if base is not None:
+                visit(base)
             if name not in names:
                 names.append(name)
 
@@ -205,10 +230,10 @@ class Params(Strict):
         return names
 
     def training_dataset(self, model: str) -> str:
-        """The data set that a trained model, or the one behind a tagged, planted or resized one, was trained on."""
+        """The data set that a trained model, or the one behind one made from it, was trained on."""
         source = self.models[model]
-        while isinstance(source, TaggedModel | PlantedModel | ResizedModel):
-            source = self.models[source.base]
-        if not isinstance(source, TrainedModel):
+        while source.made_from is not None:
+            source = self.models[source.made_from]
+        if source.step != "train":
             raise InputError(f"models.{model}: not trained by this pipeline")
-        return source.dataset
+        return str(source.dataset)  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""Artifact tokens, and the register neurons behind them."""
+"""Outlier patches, and the register neurons behind them."""

@@ -1,6 +1,6 @@
-"""Register neurons (jiang2025): which neurons fire at artifact positions, ranked in one streamed pass.
+"""Register neurons (jiang2025): which neurons fire at outlier patches, ranked in one streamed pass.
 
-Score of a neuron = mean |activation| over an image's artifact positions, then mean over images that have any. A
+Score of a neuron = mean |activation| over an image's outlier patches, then mean over images that have any. A
 later layer decides the positions, so a batch's activations are held until it has passed; nothing grows with the number
 of images.
 """
@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.backbones.backbone import Backbone
-from vit_registers.forward.interventions import second_linear
-from vit_registers.forward.readers import Reader
+from vit_registers.forward.hooks import second_linear
+from vit_registers.forward.readers.base import Reader
+from vit_registers.models.backbone import Backbone
 
 Counts = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ class NeuronScores(Reader):
         sparsity: str,
         counts: Counts,
     ) -> None:
-        """``limit``: norm above which a patch is an artifact at ``outlier_layer``; layers count from the end if < 0."""
+        """``limit``: norm above which a patch is an outlier at ``outlier_layer``; layers count from the end if < 0."""
         self.patches = backbone.layout.patch_slice
         self.outlier_layer = outlier_layer % backbone.depth
         self.layers = highest_layer % backbone.depth + 1
@@ -57,7 +57,7 @@ class NeuronScores(Reader):
             self.held.append(activations[:, self.patches])
 
     def block(self, layer: int, tokens: Tensor) -> None:
-        """Find the artifact positions (b, p) at the outlier layer."""
+        """Find the outlier patches (b, p) at the outlier layer."""
         if layer == self.outlier_layer:
             self.outliers = tokens[:, self.patches].float().norm(dim=-1) > self.limit
 
@@ -77,11 +77,11 @@ class NeuronScores(Reader):
         self.held, self.outliers = [], None
 
     def _score(self, activations: Tensor, where: Tensor) -> Tensor:
-        """Mean |activation| (b, h) over the artifact positions ``where`` (b, p); 0 for images without any.
+        """Mean |activation| (b, h) over the outlier patches ``where`` (b, p); 0 for images without any.
 
-        Artifacts are few: only their activations are touched. Their sum has one order on every device.
+        Outliers are few: only their activations are touched. Their sum has one order on every device.
         """
-        fired = activations[where].float().abs()  # (artifacts, h), image after image
+        fired = activations[where].float().abs()  # (outliers, h), image after image
         score = torch.segment_reduce(fired, "mean", lengths=where.sum(dim=1), axis=0, unsafe=True)
         score = torch.where(where.any(dim=1)[:, None], score, 0.0)
         if self.sparsity == "off":

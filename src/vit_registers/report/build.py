@@ -1,13 +1,14 @@
-"""The report typeset: ``report/report.tex`` to ``report/report.pdf``, the same bytes for the same sources."""
+"""The report typeset: ``report/report.tex`` with what a study wrote for it, the same bytes for the same sources."""
 
+import os
 import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from vit_registers.errors import InputError
-from vit_registers.files import replacing
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import replacing
 
 _ERROR = re.compile(r"^(?:!|\S+\.\w+:\d+:) ")
 
@@ -22,10 +23,12 @@ def first_error(log: str, lines: int = 3) -> str:
     return ""
 
 
-def run(report: Path) -> None:
-    """Typeset ``<report>/report.tex`` with latexmk; what TeX leaves besides the PDF goes to a temporary folder.
+def run(report: Path, results: Path, out: Path) -> None:
+    """Typeset ``<report>/report.tex`` with latexmk to ``<out>/report.pdf``.
 
-    :class:`InputError` where latexmk is not installed, the source is missing, or TeX fails (with its first error).
+    TeX finds ``report/*.tex``, ``tables/*.tex`` and ``figures/*.pdf`` of the study in its folder ``results``. What it
+    leaves besides the PDF goes to a temporary folder. :class:`InputError` where latexmk is not installed, a source is
+    missing, or TeX fails (with its first error).
     """
     if shutil.which("latexmk") is None:
         raise InputError(
@@ -39,12 +42,15 @@ def run(report: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # -norc: the study's own settings, not those of the person who runs it
         command = ["latexmk", "-norc", "-r", "latexmkrc", "-quiet", f"-outdir={scratch}", source.name]
-        done = subprocess.run(command, cwd=report, capture_output=True, text=True, errors="replace")
+        surroundings = os.environ | {
+            "VIT_REGISTERS_RESULTS": str(results.resolve())
+        }  # from which latexmkrc makes TEXINPUTS
+        done = subprocess.run(command, cwd=report, env=surroundings, capture_output=True, text=True, errors="replace")
         made = Path(scratch) / "report.pdf"
         if done.returncode != 0 or not made.is_file():
             log = Path(scratch) / "report.log"
             error = first_error(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
-            said = " | ".join(done.stderr.strip().splitlines()[-3:])
-            raise InputError(f"{source}: TeX failed: {error or said or 'no reason given'}")
-        with replacing(report / "report.pdf") as temporary:
+            printed = " | ".join(done.stderr.strip().splitlines()[-3:])
+            raise InputError(f"{source}: TeX failed: {error or printed or 'no reason given'}")
+        with replacing(out / "report.pdf") as temporary:
             shutil.copyfile(made, temporary)

@@ -1,15 +1,14 @@
-"""What made the results: versions of packages, state of the code, checksums of weights and data."""
+"""What made the results: versions of packages, state of the code, checksums of weights and data sets."""
 
 import platform
 import subprocess
 from importlib import metadata
-from pathlib import Path
 
-from vit_registers.files import read_json
-from vit_registers.report import names
-from vit_registers.report.latex_tables import Column, Table
-from vit_registers.report.latex_text import count, escape
-from vit_registers.report.study import Study
+from vit_registers.core.files import read_json
+from vit_registers.core.prose import count, escape
+from vit_registers.pipeline.paths import Paths
+from vit_registers.views.study import Study
+from vit_registers.views.table import Column, Table
 
 PACKAGES = [
     *("torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow"),
@@ -60,29 +59,28 @@ def _package_table() -> str:
     return "\n".join([head, r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def _provenance(study: Study, models: Path, data: Path) -> str:
+def _provenance(study: Study, at: Paths) -> str:
     """Checksums of every model's weights and every data set's manifest, their first twelve digits."""
-    digits = Column("sha256", "SHA-256", r">{\ttfamily}l")
+    digits = Column("sha256", "SHA-256", alignment=r">{\ttfamily}l")
     table = Table([Column("what", "Weights or manifest"), Column("made", "Source"), digits])
-    for name in study.cfg.kinds:
-        card = read_json(models / name / "model.json")
-        made = names.KINDS[study.nature(name)]
-        table.add({"what": f"{study.models[name]} ({name})", "made": made, "sha256": card["weights"]["sha256"][:12]})
+    for name, label in study.models.items():
+        checksum = read_json(at.model(name) / "model.json")["weights"]["sha256"]
+        table.add({"what": f"{label} ({name})", "made": study.plan.made[name], "sha256": checksum[:12]})
     for i, name in enumerate(dict.fromkeys(condition.dataset for condition in study.detected)):
-        card = read_json(data / name / "dataset.json")
-        row = {"what": f"data set {name}", "made": str(card["source"]), "sha256": card["sha256"][:12]}
+        prepared = read_json(at.dataset(name) / "dataset.json")
+        row = {"what": f"data set {name}", "made": str(prepared["source"]), "sha256": prepared["sha256"][:12]}
         table.add(row, rule=i == 0)
     return table.latex()
 
 
-def text(study: Study, models: Path, data: Path) -> str:
+def text(study: Study, at: Paths) -> str:
     """LaTeX: the commit as a macro, and two tables as macros."""
     return "\n".join(
         [
             rf"\newcommand{{\CodeState}}{{{escape(code_state())}}}",
             rf"\newcommand{{\PackageCount}}{{{count(len(packages()))}}}",
             rf"\newcommand{{\PackageTable}}{{%{chr(10)}{_package_table()}}}",
-            rf"\newcommand{{\ProvenanceTable}}{{%{chr(10)}{_provenance(study, models, data)}}}",
+            rf"\newcommand{{\ProvenanceTable}}{{%{chr(10)}{_provenance(study, at)}}}",
             "",
         ]
     )

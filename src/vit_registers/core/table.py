@@ -1,0 +1,181 @@
+"""The tidy table: every measure ends in its rows; tables, figures and claims are queries on it.
+
+Nothing is ever parsed out of a string: what a number was measured along (block, epoch, feature, head, group of tokens,
+seed ...) stands in typed columns, the *axes*. What a metric is (unit, direction, format, meaning) is registered once,
+as a :class:`Metric`, and a row of a metric that is not registered is refused.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import replacing
+
+Better = Literal["higher", "lower"]
+Format = Literal["percent", "whole", "number"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number.
+
+    ``unit``: of its values ("share" of a whole that is 1, "L2 norm", "patches" ...). ``better``: the direction in which
+    it improves, None where neither is better. ``format``: how it is printed, shares as ``percent``, counts ``whole``.
+    ``headline``: whether ``dvc metrics`` shows it.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    better: Better | None = None
+    format: Format = "number"
+    headline: bool = False
+
+
+# Axes that every table has, with the pandas type of their column. An experiment may declare further ones.
+AXES: dict[str, str] = {
+    "dataset": "string",
+    "model": "string",
+    "intervention": "string",
+    "experiment": "string",
+    "metric": "string",
+    "feature": "string",  # what a head or a method reads: cls, patch_mean, k ...
+    "head": "string",  # how it is read: refitted, frozen, knn, lost ...
+    "group": "string",  # of tokens or images: outlier, normal, cls, registers ...
+    "target": "string",  # of attention: the group of tokens that it goes to
+    "layer": "Int64",  # block, counted from 0
+    "epoch": "Int64",  # of a training, counted from 1
+    "registers": "Int64",  # number of registers
+    "item": "Int64",  # one of several: register (from 1), neuron
+    "seed": "Int64",
+    # A row with a reference is a difference: the value of the row's own axes less that of the reference.
+    "reference_dataset": "string",
+    "reference_model": "string",
+    "reference_intervention": "string",
+    "reference_group": "string",
+}
+REFERENCES = [name for name in AXES if name.startswith("reference_")]
+NUMBERS: dict[str, str] = {
+    "value": "Float64",
+    "unit": "string",
+    "n": "Int64",
+    "low": "Float64",
+    "high": "Float64",
+    "p": "Float64",
+    "note": "string",
+}
+
+
+class Resampled(Protocol):
+    """What gives intervals of means over images (:class:`core.stats.Bootstrap`)."""
+
+    def interval(self, values: NDArray[np.float64]) -> tuple[float, float]:
+        """Interval of the mean of ``values`` (n,)."""
+
+
+class Rows:
+    """Rows in the making: metrics and axes are checked as they come.
+
+    ``metrics`` are those that may be measured, by name; ``axes`` further axes with their pandas types; ``fixed`` the
+    axes that all rows share (data set, model ...).
+    """
+
+    def __init__(
+        self, experiment: str, metrics: Iterable[Metric], axes: Mapping[str, str] | None = None, **fixed: Any
+    ) -> None:
+        self.metrics = {metric.name: metric for metric in metrics}
+        self.axes = dict(axes or {})
+        self.fixed = {"experiment": experiment, **fixed}
+        self.rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        metric: str,
+        value: float | None,
+        n: int,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        p: float | None = None,
+        note: str | None = None,
+        **axes: Any,
+    ) -> None:
+        """A number of ``metric`` and what it rests on.
+
+        ``n`` counts images unless the metric says otherwise; ``low`` and ``high`` are the interval where the number is
+        an estimate, ``p`` that of a paired test where it is a difference; ``note`` says in words why a value is absent.
+        """
+        if metric not in self.metrics:
+            raise ValueError(
+                f"metric '{metric}' is not registered; those of this experiment: {', '.join(self.metrics)}"
+            )
+        unknown = [axis for axis in axes if axis not in AXES and axis not in self.axes]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' is no axis; declare it, or use one of {', '.join([*AXES, *self.axes])}")
+        number = {"value": value, "unit": self.metrics[metric].unit, "n": n, "low": low, "high": high, "p": p}
+        self.rows.append({**self.fixed, "metric": metric, **axes, **number, "note": note})
+
+    def mean(self, metric: str, values: NDArray[Any], resampled: Resampled, **axes: Any) -> None:
+        """The mean of what each image gave, ``values`` (n,), with its interval over images."""
+        values = np.asarray(values, dtype=float)
+        low, high = resampled.interval(values)
+        self.add(metric, float(values.mean()), len(values), low=low, high=high, **axes)
+
+    def absent(self, metrics: Iterable[str], reason: str, **axes: Any) -> None:
+        """A row without a value for each of the ``metrics``, with the reason in words."""
+        for metric in metrics:
+            self.add(metric, None, 0, note=reason, **axes)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a tidy table."""
+        return frame(self.rows, self.axes)
+
+
+def columns(axes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All columns of a table with further ``axes``, with their pandas types."""
+    return {**AXES, **(axes or {}), **NUMBERS}
+
+
+def frame(rows: Iterable[Mapping[str, Any]], axes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Rows as a data frame with the columns and types of the tidy table, sorted by its axes."""
+    types = columns(axes)
+    return _sorted(pd.DataFrame(list(rows), columns=list(types)).astype(types), axes)
+
+
+def _sorted(table: pd.DataFrame, axes: Mapping[str, str] | None) -> pd.DataFrame:
+    return table.sort_values([*AXES, *(axes or {})], kind="stable", ignore_index=True)
+
+
+def write(table: pd.DataFrame, path: Path | str) -> None:
+    """Write the tidy table as CSV; floats keep the shortest text that reads back as the same number."""
+    key = [column for column in table.columns if column not in NUMBERS]
+    duplicated = table[table.duplicated(key, keep=False)]
+    if len(duplicated):
+        raise ValueError(f"two rows with the same axes in {path}: {duplicated.iloc[0][key].dropna().to_dict()}")
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read(path: Path | str, axes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Read a table that :func:`write` wrote; further ``axes`` that it lacks are columns without values."""
+    types = columns(axes)
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the measures first") from None
+    unknown = [column for column in table.columns if column not in types]
+    if unknown:
+        raise InputError(f"{path}: column '{unknown[0]}' is no axis that an experiment declares; measure again")
+    return table.reindex(columns=list(types)).astype(types)
+
+
+def concatenate(paths: Iterable[Path | str], axes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Several tables as one, sorted by its axes."""
+    tables = [read(path, axes) for path in paths] or [frame([], axes)]
+    return _sorted(pd.concat(tables).astype(columns(axes)), axes)

@@ -1,0 +1,183 @@
+"""Images with COCO's instance annotations. The images stay where they are."""
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vit_registers.core.errors import InputError
+from vit_registers.core.prose import escape, key, percent
+from vit_registers.core.seeds import generator
+from vit_registers.data import manifest, objects
+from vit_registers.params.bases import DatasetSource
+
+log = logging.getLogger(__name__)
+
+Files = list[str]  # in the class below ``list`` is a key of params
+
+
+class Coco(DatasetSource):
+    """A folder of ``images`` with COCO's instance ``annotations``; ``list`` names those to take (COCO20k), else all.
+
+    Crowds are dropped. The label of an image is the class of its largest object. COCO20k has no training part:
+    ``train_share`` of each class is drawn for probes, and objects are discovered on the others. A class too rare for
+    two images to train on and one to test is refused, or, with ``rare: drop``, left out.
+    """
+
+    kind: Literal["coco"]
+    images: str
+    annotations: str
+    list: str | None = None
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    rare: Literal["refuse", "drop"] = "refuse"
+    licence: str = "unknown"
+
+    def paths(self) -> dict[str, str]:
+        """The folder of the images, the annotation file, and the list where there is one."""
+        given = {"images": self.images, "annotations": self.annotations, "list": self.list}
+        return {name: path for name, path in given.items() if path is not None}
+
+    def tracked(self) -> Files:
+        """The annotation file and the list."""
+        return [path for path in (self.annotations, self.list) if path is not None]
+
+    def prepare(self, name: str, seed: int, out: Path) -> None:
+        """The listed images with the boxes of their objects, the class of the largest as label, and a drawn split."""
+        root, path = Path(self.images), Path(self.annotations)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; correct datasets.{name}.images")
+        content = _read(path, name)
+        images = _images(content, path)
+        wanted = _listed(Path(self.list), images, path, name) if self.list else [*images]
+        found = _objects(content, images, path)
+        rows = [objects.row(file, "test", found[file]) for file in wanted if file in found]
+        if len(rows) < len(wanted):
+            log.info("%s: %d of %d images left out: no object but crowds", path, len(wanted) - len(rows), len(wanted))
+        rows = _common(rows, self, name)
+        table, classes = objects.table(rows)
+        if len(table):
+            draw = generator(seed, "split", name)
+            train = manifest.stratified(table["label"].to_numpy(), self.train_share, draw, classes, str(path))
+            table["split"] = np.where(train, "train", "test")
+        table = manifest.check(table, classes, root, str(path))
+        manifest.two_to_train(table, classes, str(path))
+        listed = f" ({Path(self.list).name})" if self.list else ""
+        what = f"COCO {self.annotations}{listed}, class of largest object"
+        manifest.write(out, table, classes, name, str(root.resolve()), what, self.licence)
+
+    def sentence(self, name: str) -> str:
+        """Its images, its boxes, its labels and how its split is drawn."""
+        listed = f", the images of {key(self.list)}" if self.list else ""
+        rare = "; classes too rare for that are left out" if self.rare == "drop" else ""
+        return (
+            f"{key(name)} is COCO{listed}, with the boxes of all objects but crowds; {objects.LARGEST}. Of each class "
+            f"{percent(self.train_share)} are drawn as training split and the others test{rare} "
+            f"(licence: {escape(self.licence)})."
+        )
+
+
+def _without_masks(read: dict[str, Any]) -> dict[str, Any]:
+    """An object of the JSON less its outline: the outlines are most of the file, and gigabytes once they are lists."""
+    read.pop("segmentation", None)
+    return read
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """The annotation file, or :class:`InputError` where it is not one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_without_masks)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: no such file; correct datasets.{name}.annotations") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); correct datasets.{name}.annotations") from None
+    for wanted in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(wanted), list):
+            raise InputError(
+                f"{path}: no list '{wanted}'; expected COCO's instances; correct datasets.{name}.annotations"
+            )
+    return content
+
+
+def _images(content: dict[str, Any], path: Path) -> dict[str, tuple[int, float, float]]:
+    """Id, width and height of every image, by the name of its file, in the file's order."""
+    images: dict[str, tuple[int, float, float]] = {}
+    ids: set[int] = set()
+    for number, image in enumerate(content["images"], start=1):
+        try:
+            entry = (int(image["id"]), float(image["width"]), float(image["height"]))
+            file = str(image["file_name"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}: image {number}: expected id, file_name, width and height; correct or drop it"
+            ) from None
+        if file in images or entry[0] in ids:
+            raise InputError(f"{path}: image {number}: id {entry[0]} or file '{file}' is there already; drop one")
+        images[file] = entry
+        ids.add(entry[0])
+    return images
+
+
+def _listed(given: Path, images: dict[str, Any], path: Path, name: str) -> list[str]:
+    """Names in a list, each an image of the annotations; COCO20k's list has a folder before them, which is dropped."""
+    lines = objects.lines(given, f"datasets.{name}.list")
+    names = [line if line in images else PurePosixPath(line).name for line in lines]
+    for line, file in zip(lines, names, strict=True):
+        if file not in images:
+            raise InputError(f"{given}: image '{line}' is not in {path}; correct datasets.{name}.list")
+    return names
+
+
+def _objects(
+    content: dict[str, Any], images: dict[str, tuple[int, float, float]], path: Path
+) -> dict[str, list[objects.Annotated]]:
+    """Objects by file name, boxes clipped to the image; crowds are left out, and boxes outside of their image."""
+    files = {image[0]: file for file, image in images.items()}
+    found: dict[str, list[objects.Annotated]] = {}
+    empty = 0
+    try:
+        classes = {int(category["id"]): str(category["name"]) for category in content["categories"]}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: categories: expected an id and a name each; correct them") from None
+    for number, given in enumerate(content["annotations"], start=1):
+        try:
+            if given.get("iscrowd"):
+                continue
+            file, label = files[given["image_id"]], classes[given["category_id"]]
+            x, y, width, height = (float(value) for value in given["bbox"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}: annotation {number}: expected image_id and category_id that are there and a bbox of four "
+                "numbers; correct or drop it"
+            ) from None
+        wide, high = images[file][1:]
+        box = [max(x, 0.0), max(y, 0.0), min(x + width, wide), min(y + height, high)]
+        if box[0] < box[2] and box[1] < box[3]:
+            found.setdefault(file, []).append(objects.Annotated(label, box))
+        else:
+            empty += 1
+    if empty:
+        log.info("%s: %d boxes left out: nothing of them lies within their image", path, empty)
+    return found
+
+
+def _common(rows: list[objects.Row], source: Coco, name: str) -> list[objects.Row]:
+    """Rows of classes with enough images for both splits: two to train on and one to test."""
+    counts = Counter(str(row["class"]) for row in rows)
+    rare = sorted(
+        label for label, count in counts.items() if min(round(source.train_share * count), count - 1) < 2
+    )  # as many as the draw takes; probes hold one of the two out to choose on
+    if rare and source.rare == "refuse":
+        raise InputError(
+            f"{source.annotations}: '{rare[0]}' is the largest object of {counts[rare[0]]} images, of which a "
+            f"train_share of {source.train_share:g} does not leave two to train on and one to test; raise "
+            f"datasets.{name}.train_share or set datasets.{name}.rare to drop"
+        )
+    kept = [row for row in rows if row["class"] not in rare]
+    if rare:
+        log.info("%s: %d images left out: of classes too rare to split: %s", source.annotations,
+                 len(rows) - len(kept), ", ".join(rare))  # fmt: skip
+    return kept

@@ -1,0 +1,106 @@
+"""Targets of dense prediction: the class and the depth of every pixel that a model sees."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as transforms
+
+from vit_registers.core.errors import InputError
+from vit_registers.data.manifest import Manifest
+from vit_registers.data.transforms import covering
+from vit_registers.models.preprocess import Preprocess
+
+OBJECT = 255  # in a mask; what is no object is 0
+FARTHEST = 65535  # of a 16-bit depth map, which counts as 1; 0: not known
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Of some images at a model's input: ``classes`` (n, h, w), 0 for background, and ``depth`` (n, h, w) as stored.
+
+    Either is None where the data set has none.
+    """
+
+    classes: NDArray[np.int16] | None
+    depth: NDArray[np.uint16] | None
+
+
+def at_input(values: Image.Image, preprocess: Preprocess) -> Image.Image:
+    """A map transformed as the image is: resized until it covers ``resize``, centre crop; each pixel takes its nearest.
+
+    Nearest, as there is no class between two, and no depth between those on the two sides of an edge.
+    """
+    height, width = covering(values.height, values.width, preprocess.resize)
+    if (height, width) != (values.height, values.width):
+        values = transforms.resize(values, [height, width], interpolation=InterpolationMode.NEAREST)
+    placed: Image.Image = transforms.center_crop(values, list(preprocess.size))
+    return placed
+
+
+def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) -> Targets:
+    """Targets of some rows; :class:`InputError` where some images have a map and others lack it.
+
+    A mask is a PNG of 0 and 255: the pixels of 255 are of the image's class. Maps of several classes in one image are
+    refused, as 255 would mean another thing there.
+    """
+    classes = depth = None
+    if _has(manifest, rows, "mask"):
+        labels = manifest.table["label"].to_numpy()[rows]
+        masks = [_mask(manifest.file(row, "mask"), _size(manifest, row), preprocess) for row in rows]
+        classes = np.stack([mask * np.int16(label + 1) for mask, label in zip(masks, labels, strict=True)])
+    if _has(manifest, rows, "depth"):
+        depth = np.stack([_depth(manifest.file(row, "depth"), _size(manifest, row), preprocess) for row in rows])
+    return Targets(classes, depth)
+
+
+def _has(manifest: Manifest, rows: NDArray[np.int64], column: str) -> bool:
+    """Whether the images have such a map: all of them or none; a score of some would be of an unnamed subset."""
+    given = manifest.table[column].iloc[rows]
+    without = rows[given.isna().to_numpy()]
+    if len(without) and len(without) < len(rows):
+        image = manifest.table["image_id"].iloc[int(without[0])]
+        raise InputError(
+            f"data set '{manifest.name}': image '{image}' has no {column} while others have; dense prediction needs "
+            "one on every image of the dense split, or on none: then it is not scored"
+        )
+    return not len(without)
+
+
+def _size(manifest: Manifest, row: int) -> tuple[int, int]:
+    """Width and height of the image of a row."""
+    return int(manifest.table["width"].iloc[row]), int(manifest.table["height"].iloc[row])
+
+
+def _open(path: Path, size: tuple[int, int], modes: tuple[str, ...], expected: str) -> Image.Image:
+    """A map as it is stored, of its image's size."""
+    try:
+        with Image.open(path) as stored:
+            stored.load()
+            values: Image.Image = stored
+    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: cannot be read as {expected} ({error}); restore it or drop it") from None
+    if values.mode not in modes or values.size != size:
+        found = f"{values.mode} of {values.width}x{values.height} pixels"
+        raise InputError(f"{path}: {found}; expected {expected} of {size[0]}x{size[1]}")
+    return values
+
+
+def _mask(path: Path, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.int16]:
+    """1 where the object is: (h, w)."""
+    values = _open(path, size, ("L", "P", "1"), "a mask of 0 and 255")
+    whole = np.asarray(values.convert("L") if values.mode == "1" else values)
+    odd = np.setdiff1d(whole, [0, OBJECT])
+    if len(odd):
+        raise InputError(f"{path}: holds {odd[0]}; expected a mask of 0 and 255, the object being of the image's class")
+    return (np.asarray(at_input(Image.fromarray(whole), preprocess)) == OBJECT).astype(np.int16)
+
+
+def _depth(path: Path, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.uint16]:
+    """Depth as it is stored: (h, w)."""
+    values = _open(path, size, ("I;16", "I;16B", "I"), "a 16-bit depth map")
+    whole = np.asarray(values).astype(np.int32)  # in a mode that every resize knows
+    return np.asarray(at_input(Image.fromarray(whole), preprocess)).astype(np.uint16)

@@ -1,0 +1,84 @@
+"""Figures of where [CLS] and registers attend while models train."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vit_registers.experiments.emergence.tables import EMPTY, monitored
+from vit_registers.views import style
+from vit_registers.views.arrays import Arrays
+from vit_registers.views.panels import cell_side, heat, picture, stacked
+from vit_registers.views.study import Study
+
+REGISTERS, EPOCHS = 4, 7  # shown of each model
+
+
+def _beside(study: Study) -> list[str]:
+    """A trained model without registers and one with: the first with as many as are shown, else that with the most."""
+    counts = {name: study.plan.registers[name] for name in monitored(study, "training_epochs")}
+    without = [name for name, n in counts.items() if n == 0][:1]
+    enough = [name for name, n in counts.items() if n >= REGISTERS]
+    most = sorted((name for name, n in counts.items() if n), key=lambda name: -counts[name])
+    return without + (enough or most)[:1]
+
+
+def _shown(epochs: int) -> list[int]:
+    """Positions of the epochs that are shown, spread evenly, the first and the last among them."""
+    return np.linspace(0, epochs - 1, min(epochs, EPOCHS)).round().astype(int).tolist()
+
+
+def _by_epoch(line: Sequence[Axes], token: int, maps: np.ndarray, shape: tuple[int, int]) -> None:
+    """A token's name, then its maps (E,h,w) after the epochs shown, on one scale from zero."""
+    name = f"register {token}" if token else "[CLS]"
+    line[0].text(0.92, 0.5, name, ha="right", va="center", transform=line[0].transAxes)
+    at = _shown(len(maps))
+    for panel, epoch in zip(line[1:], at, strict=True):
+        heat(panel, maps[epoch], shape, float(maps[at].max()))
+
+
+def _headings(line: Sequence[Axes], epochs: int) -> None:
+    for panel, epoch in zip(line, _shown(epochs), strict=True):
+        panel.set_title(f"epoch {epoch + 1}")
+
+
+def attention_by_epoch(study: Study, arrays: Arrays) -> Figure:
+    """Attention of [CLS] and registers on single images after every epoch, with registers beside without.
+
+    As bach2025 shows training (Figs. 8 and 9); all maps of one token on one image share a scale from zero.
+    """
+    found = [(study.models[name], arrays.of_model(name)) for name in _beside(study)]
+    if not found:
+        return style.message(EMPTY)
+    images = range(min(len(kept["images"]) for _, kept in found))
+    wanted = [(label, kept, image) for image in images[:2] for label, kept in found]
+    shapes = []
+    for label, kept, _ in wanted:
+        epochs, _, tokens = kept["maps"].shape[:3]
+        shapes.append((label, min(tokens, 1 + REGISTERS), 2 + len(_shown(epochs))))
+    figure, blocks = stacked(shapes, cell_side(shapes, 0.7), 1)
+    for (_, kept, image), block in zip(wanted, blocks, strict=True):
+        pixels = kept["images"][image]
+        picture(block[0][0], pixels)
+        _headings(block[0][2:], len(kept["maps"]))
+        for token, line in enumerate(block):
+            _by_epoch(line[1:], token, kept["maps"][:, image, token], pixels.shape[:2])
+    return figure
+
+
+def focus_by_epoch(study: Study, arrays: Arrays) -> Figure:
+    """Mean attention of [CLS] and registers over the patches after every epoch, with registers beside without.
+
+    The positional focus of bach2025 (Fig. 11) as it arises; all maps of one token share a scale from zero.
+    """
+    found = [(study.models[name], arrays.of_model(name)["focus"]) for name in _beside(study)]
+    if not found:
+        return style.message(EMPTY)
+    shapes = [(label, min(focus.shape[1], 1 + REGISTERS), 1 + len(_shown(len(focus)))) for label, focus in found]
+    figure, blocks = stacked(shapes, cell_side(shapes, 0.75), 1)
+    for (_, focus), block in zip(found, blocks, strict=True):
+        _headings(block[0][1:], len(focus))
+        for token, line in enumerate(block):
+            _by_epoch(line, token, focus[:, token], focus.shape[2:])
+    return figure

@@ -1,0 +1,101 @@
+"""Where a job of a measure reads and writes, and the rows it fills."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vit_registers.core import table
+from vit_registers.core.files import read_json, replacing
+from vit_registers.core.table import Rows
+from vit_registers.data.manifest import Manifest
+from vit_registers.extraction.store import Features, condition_folder
+from vit_registers.pipeline import experiment
+from vit_registers.pipeline.experiment import Measure
+from vit_registers.pipeline.paths import Paths
+
+IMAGE_COLUMNS = ["image_id", "intervention", "metric", "feature", "head", "seed", "value"]
+
+
+@dataclass
+class Job:
+    """Folders of one job, and what it has found so far.
+
+    ``data``: the prepared data set; ``model``: the model's folder; ``models``: that of all models; ``features``: the
+    folder of cached features; ``registers``: the folder of what detection wrote; ``measures``: that of all measures;
+    ``out``: where this one writes. What a measure does not read may be missing.
+    """
+
+    rows: Rows
+    out: Path
+    data: Path = Path()
+    model: Path = Path()
+    models: Path = Path()
+    features: Path = Path()
+    registers: Path = Path()
+    measures: Path = Path()
+    images: list[pd.DataFrame] = field(default_factory=list)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def manifest(self) -> Manifest:
+        """The data set."""
+        return Manifest.load(self.data)
+
+    def conditions(self, dataset: str, model: str, names: list[str]) -> Iterator[tuple[str, Features]]:
+        """Features of every condition of a pair, those that do not apply included (their status says so)."""
+        for name in names:
+            yield name, Features.open(condition_folder(self.features, dataset, model, name))
+
+    def found(self, dataset: str, model: str) -> dict[str, Any]:
+        """What detection found in a model on a data set."""
+        found: dict[str, Any] = read_json(self.registers / dataset / f"{model}.json")
+        return found
+
+    def by_image(self, metric: str, ids: Any, values: Any, intervention: str, **axes: Any) -> None:
+        """Keep what every image gave for a metric, so that conditions are compared over the same images."""
+        given = {"image_id": ids, "intervention": intervention, "metric": metric, **axes, "value": np.asarray(values)}
+        one = pd.DataFrame(given).reindex(columns=IMAGE_COLUMNS)
+        self.images.append(one.astype({"seed": "Int64", "feature": "string", "head": "string", "value": float}))
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]], condition: str | None = None) -> None:
+        """Keep arrays for figures, under the name of a condition where they are of one."""
+        self.arrays |= {f"{condition}/{name}" if condition else name: array for name, array in arrays.items()}
+
+    def write(self, images: bool, arrays: bool) -> None:
+        """Write rows.csv, and images.parquet and arrays.npz where the measure declares them."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if images:
+            whole = pd.concat(self.images, ignore_index=True) if self.images else pd.DataFrame(columns=IMAGE_COLUMNS)
+            with replacing(self.out / "images.parquet") as temporary:
+                whole.to_parquet(temporary, index=False)
+        if arrays:
+            with replacing(self.out / "arrays.npz") as temporary:
+                np.savez_compressed(temporary, allow_pickle=False, **self.arrays)  # type: ignore[arg-type]
+        table.write(self.rows.frame(), self.out / "rows.csv")
+
+
+def execute(run: Any, config: Any, measure: Measure, at: Paths) -> None:
+    """Run one job of a measure, and write what it found.
+
+    Its rows may be of its own metrics; those of a measure that compares what others gave, of any.
+    """
+    axes = {axis: getattr(config, axis) for axis in measure.per}
+    dataset, model = axes.get("dataset", ""), axes.get("model", "")
+    every = [metric for _, metric in experiment.metrics().values()]
+    compares = measure.name in experiment.comparing()
+    job = Job(
+        rows=Rows(experiment.owner(measure.name), every if compares else measure.metrics, measure.axes, **axes),
+        out=at.measure(measure.name, *axes.values()),
+        data=at.dataset(dataset),
+        model=at.model(model),
+        models=at.models,
+        features=at.features,
+        registers=at.registers,
+        measures=at.results / "measures",
+    )
+    run(config, job)
+    job.write(measure.images, measure.arrays)

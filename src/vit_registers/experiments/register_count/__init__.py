@@ -1,0 +1,49 @@
+"""Number of registers: models that were trained with some beside models that were trained with none.
+
+Nothing is measured here: rows are those of classification, object discovery, dense prediction and token statistics.
+"""
+
+from vit_registers.pipeline.experiment import Experiment, Figure, Table
+
+EXPERIMENT = Experiment(
+    title="Number of trained registers",
+    order=80,
+    tables=(
+        Table(
+            name="register_count",
+            draw="tables:register_count",
+            shows=("top1", "corloc", "register_cosine", "cls_register_cosine"),
+            caption="Models by number of trained registers, as they are; one training each, so no evidence about "
+            "registers. CorLoc and attention on {{ dense_images }}; cosines are those of attention maps over the "
+            "patches at the last block, of all pairs of registers and of [CLS] with each. {{ estimates }}",
+            when="trained",
+        ),
+        Table(
+            name="lost_registers",
+            draw="tables:lost_registers",
+            shows=("corloc",),
+            differences=True,
+            caption="Object discovery without and with registers; p from the exact McNemar test. {{ estimates }}",
+            size="footnotesize",
+        ),
+        Table(
+            name="downstream_registers",
+            draw="tables:downstream_registers",
+            shows=("top1", "miou", "rmse", "zero_shot_top1"),
+            differences=True,
+            caption="Classification, segmentation and depth without and with registers. Changes of mIoU are of the "
+            "mean IoU of single images, those of RMSE of their squared errors. {{ estimates }}",
+            size="footnotesize",
+        ),
+    ),
+    figures=(
+        Figure(
+            name="register_count",
+            draw="figures:register_count",
+            shows=("top1", "corloc"),
+            caption="Accuracy on [CLS] and CorLoc by number of trained registers, with the {{ interval }} over test "
+            "images. One training each: no evidence about registers.",
+            when="trained",
+        ),
+    ),
+)

@@ -1,0 +1,124 @@
+"""Register neurons: what detection found in a model, and whether other data sets find the same (jiang2025)."""
+
+from vit_registers.core.table import Metric
+from vit_registers.experiments.register_neurons.params import Config
+from vit_registers.pipeline.experiment import Experiment, Measure, Table
+
+YES = "yes: 1, no: 0"
+FOUND = ("artifacts_found", "detection_threshold", "detected_artifact_share")
+NEURONS = ("neuron_rank", "neuron_score", "neuron_frequency", "neuron_planted")
+EXPERIMENT = Experiment(
+    title="Artifacts and register neurons",
+    order=10,
+    measures=(
+        Measure(
+            name="register_neurons",
+            run="measure:run",
+            config=Config,
+            reads=("registers", "model"),
+            per=("model",),
+            axes={"found_on": "string"},
+            where=lambda params, model: any(model == name for _, name in params.detected_pairs()),
+            metrics=(
+                Metric("artifacts_found", YES, "whether enough patches exceed the threshold", format="whole"),
+                Metric("detection_threshold", "L2 norm", "norm above which a patch is an artifact"),
+                Metric(
+                    "detected_artifact_share",
+                    "share",
+                    "patches above the threshold at the outlier layer",
+                    format="percent",
+                    headline=True,
+                ),
+                Metric("images_affected", "share", "images with an artifact", format="percent"),
+                Metric("outlier_layer", "block", "block at which artifacts are looked for", format="whole"),
+                Metric("parameters", "parameters", "size of the model", format="whole"),
+                Metric(
+                    "artifact_share_by_layer",
+                    "share",
+                    "patches at a block above the threshold of the outlier layer",
+                    format="percent",
+                ),
+                Metric("first_artifact_layer", "block", "first block with enough of them", format="whole"),
+                Metric(
+                    "neuron_stability",
+                    "share",
+                    "overlap of the first neurons with those of resamples of the images, mean",
+                    "higher",
+                    "percent",
+                ),
+                Metric("neuron_next_ratio", "ratio", "score of the last neuron taken over that of the next"),
+                Metric(
+                    "neuron_precision", "share", "neurons taken that are planted", "higher", "percent", headline=True
+                ),
+                Metric("neuron_recall", "share", "planted neurons that are taken", "higher", "percent", headline=True),
+                Metric(
+                    "neuron_rank",
+                    "rank",
+                    "rank of a neuron on the data set, from 1, of those that are first on found_on",
+                    format="whole",
+                ),
+                Metric("neuron_score", "mean |activation|", "mean absolute activation of a neuron at artifacts"),
+                Metric(
+                    "neuron_frequency",
+                    "share",
+                    "resamples of the images in which a neuron is among the first",
+                    format="percent",
+                ),
+                Metric("neuron_planted", YES, "whether the pipeline made it a register neuron", format="whole"),
+                Metric(
+                    "neuron_overlap",
+                    "share",
+                    "neurons taken on found_on that are taken on the data set too; n counts neurons",
+                    "higher",
+                    "percent",
+                ),
+            ),
+        ),
+    ),
+    tables=(
+        Table(
+            name="detection",
+            draw="tables:detection",
+            shows=(
+                *FOUND,
+                "images_affected",
+                "first_artifact_layer",
+                "neuron_precision",
+                "neuron_recall",
+                "neuron_stability",
+                "neuron_next_ratio",
+            ),
+            caption="Artifact patches and register neurons of every model as it is, on {{ dense_images }}; neurons "
+            "from the first {{ detection_images }} of these. Images: those with an artifact. Block: the first with "
+            "artifacts, counted from 0. Precision and recall of the first {{ top_k }} neurons where the true ones "
+            "are known; stability under resampling of the images; score of the last neuron taken over that of the "
+            "next. {{ estimates }}",
+            size="footnotesize",
+        ),
+        Table(
+            name="neurons",
+            draw="tables:neurons",
+            shows=NEURONS,
+            caption="The neurons behind the artifacts: as many as detection takes, and as many that follow in rank. "
+            "Score: mean absolute activation at artifacts. Frequency among the first over bootstrap resamples of "
+            "the images; planted: whether the pipeline made it a register neuron. The rank on other data sets is "
+            "among all neurons of the same model there.",
+            size="footnotesize",
+        ),
+        Table(
+            name="neuron_overlap",
+            draw="tables:neuron_overlap",
+            shows=("neuron_overlap",),
+            caption="Share of the neurons that detection takes on one data set that it takes on another too; p is "
+            "that of as large an overlap between random sets of neurons.",
+        ),
+        Table(
+            name="natural_models",
+            draw="tables:natural_models",
+            shows=("norm_median", "norm_p99", "norm_max", *FOUND),
+            caption="Patch norms at the output of the last block of the models that nothing was planted in, as they "
+            "are, on {{ dense_images }}. Largest: mean over images of the largest norm. {{ estimates }}",
+            when="natural",
+        ),
+    ),
+)

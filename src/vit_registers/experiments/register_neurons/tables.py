@@ -1,0 +1,118 @@
+"""Tables of what detection found: artifact patches, register neurons, and whether other data sets find the same."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from vit_registers.views.columns import KEYS, MODEL, row_of
+from vit_registers.views.study import NONE_FOUND, Condition, Study, estimate, select
+from vit_registers.views.table import Cell, Column, Table
+
+SHARE = Column("artifact_share", "Artifact patches (%)", "detected_artifact_share", decimals=2)
+THRESHOLD = Column("threshold", "Threshold", "detection_threshold", alignment="r")
+NORM = "Patch norm at the last block"
+NEURONS = "Register neurons (%)"
+
+
+def detection(study: Study) -> Table:
+    """Artifact patches and register neurons of every model; where the truth is known, precision and recall."""
+    measured = [
+        SHARE,
+        THRESHOLD,
+        Column("images_affected", "Images (%)", "images_affected", alignment="r"),
+        Column("first_layer", "Block", "first_artifact_layer", alignment="r"),
+        Column("precision", "Precision", "neuron_precision", alignment="r", group=NEURONS),
+        Column("recall", "Recall", "neuron_recall", alignment="r", group=NEURONS),
+        Column("stability", "Stability", "neuron_stability", alignment="r", group=NEURONS),
+        Column("next_ratio", "Score ratio", "neuron_next_ratio", alignment="r"),
+    ]
+    table = Table([MODEL, *measured], KEYS[:2])
+    for condition in study.detected:
+        row = row_of(study, condition, ())
+        found = study.found(condition)
+        for column in measured:
+            cell = study.estimate(condition, str(column.metric))
+            # one n for the row is said in the caption: cells beside the share rest on the same images
+            plain = cell if column is SHARE else replace(cell, n=None, low=None, high=None)
+            row[column.key] = plain if found or cell.value is not None else replace(plain, note=NONE_FOUND)
+        table.add(row)
+    return table
+
+
+def natural_models(study: Study) -> Table:
+    """Norms of the models that nothing was planted in, and whether they have artifacts."""
+    columns = [
+        MODEL,
+        Column("norm_median", "Median", "norm_median", alignment="r", group=NORM),
+        Column("norm_p99", "99th pct.", "norm_p99", alignment="r", group=NORM),
+        Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM),
+        THRESHOLD,
+        SHARE,
+        Column("verdict", "Detection"),
+    ]
+    table = Table(columns, KEYS[:2], empty="no model of this study is free of planting")
+    for condition in study.baselines:
+        if not study.is_natural(condition.model):
+            continue
+        row = row_of(study, condition, columns)
+        row[THRESHOLD.key] = replace(study.estimate(condition, "detection_threshold"), n=None)
+        row["verdict"] = "artifacts found" if study.found(condition) else NONE_FOUND
+        table.add(row)
+    return table
+
+
+def neurons(study: Study) -> Table:
+    """The first neurons of every model with artifacts: score, stability, truth, and rank on other data sets."""
+    columns = [
+        MODEL,
+        Column("rank", "Rank", alignment="r"),
+        Column("block", "Block", alignment="r"),
+        Column("neuron", "Neuron", alignment="r"),
+        Column("score", "Score", alignment="r"),
+        Column("frequency", "Among the first in resamples (%)", alignment="r"),
+        Column("planted", "Planted"),
+        Column("elsewhere", "Rank elsewhere"),
+    ]
+    table = Table(columns, KEYS[:2], empty=NONE_FOUND)
+    for condition in study.baselines:
+        ranks = study.metric_rows("neuron_rank", model=condition.model, found_on=condition.dataset)
+        here = ranks["dataset"] == condition.dataset
+        for place, (_, own) in enumerate(ranks[here & ranks["value"].notna()].sort_values("value").iterrows()):
+            cells = _neuron(study, condition, own, ranks[~here])
+            table.add(row_of(study, condition, (), place == 0) | cells, rule=place == 0)
+    return table
+
+
+def _neuron(study: Study, condition: Condition, own: "pd.Series[Any]", others: pd.DataFrame) -> dict[str, Cell]:
+    """Cells of the neuron whose rank is the row ``own``; ``others``: rows of ranks on other data sets."""
+    at: dict[str, Any] = {"layer": int(own["layer"]), "item": int(own["item"])}
+    score, frequency, planted = (
+        study.estimate(condition, f"neuron_{name}", **at) for name in ("score", "frequency", "planted")
+    )
+    elsewhere = [
+        f"{dataset}: {'--' if pd.isna(rank) else int(rank)}"
+        for dataset, rank in select(others, **at)[["dataset", "value"]].itertuples(index=False)
+    ]
+    # The caption says what n and the images are; as cells they would repeat in every row.
+    cells: dict[str, Cell] = {"rank": replace(estimate(own), n=None), "block": at["layer"], "neuron": at["item"]}
+    cells |= {"score": replace(score, n=None), "frequency": replace(frequency, n=None)}
+    cells["planted"] = {None: "unknown", 0.0: "no", 1.0: "yes"}[planted.value]
+    return cells | {"elsewhere": "; ".join(elsewhere)}
+
+
+def neuron_overlap(study: Study) -> Table:
+    """Share of the neurons found on one data set that another finds too, with the p of as many by chance."""
+    columns = [
+        MODEL,
+        Column("found_on", "Found on"),
+        Column("against", "and on"),
+        Column("overlap", "Overlap (%)", alignment="r", p=True),
+    ]
+    table = Table(columns, KEYS[:2], empty="this study looks for neurons on one data set per model")
+    for condition in study.baselines:
+        rows = study.metric_rows("neuron_overlap", model=condition.model, found_on=condition.dataset)
+        for _, one in rows.iterrows():
+            row = row_of(study, condition, ()) | {"found_on": condition.dataset, "against": str(one["dataset"])}
+            table.add(row | {"overlap": estimate(one)})
+    return table

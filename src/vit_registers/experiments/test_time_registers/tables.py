@@ -1,0 +1,103 @@
+"""Tables of test-time registers: every condition, the number of registers, and classification as kukade2025 has it."""
+
+from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_of, shown
+from vit_registers.views.study import NONE_FOUND, Condition, Study
+from vit_registers.views.table import Column, Table
+
+NORM = "Patch norm at the last block"
+NORM_MAX = Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM)
+CORLOC = Column("corloc", "CorLoc (%)", "corloc", {"head": "lost"})
+TOP1 = Column("top1_cls", "Top-1 (%)", "top1", {"feature": "cls", "head": "refitted"})
+
+
+def test_time_registers(study: Study) -> Table:
+    """The models with artifacts under every condition, with the controls that they are compared with."""
+    columns = [
+        MODEL,
+        CONDITION,
+        Column("norm_median", "Median", "norm_median", alignment="r", group=NORM),
+        Column("norm_p99", "99th pct.", "norm_p99", alignment="r", group=NORM),
+        NORM_MAX,
+        Column("artifact_share", "Artifacts (%)", "artifact_share", decimals=2),
+        Column("cls_to_artifacts", "[CLS] on them (%)", "attention", {"group": "cls", "target": "artifacts"}),
+        CORLOC,
+        TOP1,
+    ]
+    table = Table(columns, KEYS, empty=NONE_FOUND, heading=MODEL.key)
+    for before in study.with_artifacts:
+        for condition in study.of(before.dataset, before.model):
+            table.add(row_of(study, condition, columns, condition == before), rule=condition == before)
+    named = set()
+    for condition in _controls(study):
+        first = (condition.dataset, condition.model) not in named
+        named.add((condition.dataset, condition.model))
+        table.add(row_of(study, condition, columns, first), rule=first)
+    return table
+
+
+def _controls(study: Study) -> list[Condition]:
+    """Conditions of other models that those of models with artifacts are compared with, each model as it is first."""
+    used: set[Condition] = set()
+    for before in study.with_artifacts:
+        for condition in study.of(before.dataset, before.model):
+            control = study.control(condition)
+            if control is not None and (control.dataset, control.model) != (before.dataset, before.model):
+                used |= {control, Condition(control.dataset, control.model)}
+    return [condition for condition in study.planned if condition in used and condition not in study.with_artifacts]
+
+
+def register_sweep(study: Study) -> Table:
+    """How many test-time registers: each number against what the study compares it with."""
+    columns = [
+        MODEL,
+        Column("tokens", "Tokens", alignment="r"),
+        shown(NORM_MAX, "Largest patch norm", group=None),
+        CORLOC,
+        Column("corloc_difference", "against the control (points)", signed=True, p=True),
+        TOP1,
+        Column("top1_difference", "against the control (points)", signed=True, p=True),
+    ]
+    table = Table(columns, KEYS, empty=NONE_FOUND)
+    for before in study.with_artifacts:
+        swept = [c for c in study.of(before.dataset, before.model) if study.is_test_time_registers(c)]
+        swept = sorted((c for c in swept if study.measured(c)), key=study.tokens)
+        for condition in swept:
+            row = row_of(study, condition, columns, condition == swept[0])
+            row["tokens"] = study.tokens(condition)
+            control = study.control(condition)
+            if control is not None:
+                row["corloc_difference"] = difference(study, condition, control, CORLOC)
+                row["top1_difference"] = difference(study, condition, control, TOP1)
+            table.add(row, rule=condition == swept[0])
+    return table
+
+
+def test_time_classification(study: Study) -> Table:
+    """Test-time registers in classification as kukade2025 reports them, with the plain model and the test they lack.
+
+    Their baseline has the appended tokens already, so the change is against those.
+    """
+    columns = [
+        MODEL,
+        Column("tokens", "Tokens", alignment="r"),
+        shown(TOP1, "As it is", key="plain"),
+        Column("appended", "Zero tokens"),
+        Column("moved", "Test-time registers"),
+        Column("change", "Change (points)", signed=True, p=True),
+        Column("frozen", "The same, frozen head"),
+    ]
+    table = Table(columns, KEYS[:2], empty="no model of this study has both zero tokens and test-time registers")
+    for before in study.baselines:
+        first = True
+        for moved in study.of(before.dataset, before.model):
+            control = study.same_model_control(moved)
+            if control is None or not study.is_test_time_registers(moved):
+                continue
+            row = row_of(study, before, columns, first) | {"tokens": study.tokens(moved)}
+            row["appended"] = study.estimate(control, "top1", feature="cls", head="refitted")
+            row["moved"] = study.estimate(moved, "top1", feature="cls", head="refitted")
+            row["change"] = difference(study, moved, control, TOP1)
+            row["frozen"] = study.estimate(moved, "top1", feature="cls", head="frozen")
+            table.add(row, rule=first)
+            first = False
+    return table

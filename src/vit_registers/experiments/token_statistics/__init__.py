@@ -1,0 +1,228 @@
+"""Token statistics: norms and attention of tokens, where artifacts stand, and what registers look at."""
+
+from vit_registers.core.table import Metric
+from vit_registers.experiments.token_statistics.params import Config
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
+
+MEASURE = "token_statistics"
+NORM, COSINE = "L2 norm", "cosine"
+LAST = "at the last block"
+CONDITIONS_SHOWN = (
+    "{% if moved %} First models as they are, then those that neurons were moved in: control, before and after "
+    "test-time registers.{% endif %}"
+)
+EXPERIMENT = Experiment(
+    title="Norms and attention of tokens",
+    order=20,
+    measures=(
+        Measure(
+            name=MEASURE,
+            run="measure:run",
+            config=Config,
+            reads=("manifest", "conditions", "registers"),
+            arrays=True,
+            axes={"grid_row": "Int64", "grid_column": "Int64"},
+            metrics=(
+                Metric("norm_median", NORM, "median norm of all patches at the output of a block"),
+                Metric("norm_p99", NORM, "99th percentile of the norms of all patches at the output of a block"),
+                Metric("norm_max", NORM, "largest patch norm of an image at the output of a block, mean over images"),
+                Metric("norm_mean", NORM, "mean norm of the tokens of a group at the output of a block"),
+                Metric("artifact_share", "share", "patches above the threshold of detection", format="percent"),
+                Metric(
+                    "attention",
+                    "share",
+                    "attention of [CLS] that a group of tokens gets; artifacts: patches above the threshold at the "
+                    "last block",
+                    format="percent",
+                ),
+                Metric("cls_attention_peak", "share", "attention of [CLS] on one patch at most", format="percent"),
+                Metric(
+                    "attention_by_group",
+                    "share",
+                    "attention from a group of tokens to another, appended tokens counting as registers (parodi2026)",
+                    format="percent",
+                ),
+                Metric("register_cosine", COSINE, "cosine of the attention maps of two registers, mean over pairs"),
+                Metric("cls_register_cosine", COSINE, "cosine of the attention maps of [CLS] and of a register"),
+                Metric(
+                    "artifact_rate_max",
+                    "share",
+                    "images in which the position that is most often an artifact is one",
+                    format="percent",
+                ),
+                Metric(
+                    "artifacts_on_border",
+                    "share",
+                    "artifacts at the border of the image; n counts images with artifacts",
+                    format="percent",
+                ),
+                Metric("border_positions", "share", "positions at the border of the image, n of all", format="percent"),
+                Metric("object_area", "share", "patches that are object", format="percent"),
+                Metric(
+                    "object_attention",
+                    "share",
+                    f"of the attention of a token to patches {LAST}, that on the object",
+                    format="percent",
+                ),
+                Metric(
+                    "object_spread",
+                    "share",
+                    f"largest less smallest object_attention of the registers {LAST}",
+                    format="percent",
+                ),
+                Metric(
+                    "object_spread_next_image",
+                    "share",
+                    "object_spread with the attention maps of the next image, which know nothing of the object",
+                    format="percent",
+                ),
+                Metric("winning_registers", "registers", f"registers that attend most to a patch or more {LAST}"),
+            ),
+        ),
+    ),
+    tables=(
+        Table(
+            name="positions",
+            draw="tables:positions",
+            shows=(
+                "artifacts_found",
+                "detected_artifact_share",
+                "artifact_rate_max",
+                "artifacts_on_border",
+                "border_positions",
+            ),
+            caption="Where artifacts stand, on {{ dense_images }}: the share of images in which the position that "
+            "is most often an artifact is one (it is chosen on the same images, which flatters), and the share of "
+            "artifacts that are on the border of the image next to the share of positions there. "
+            "{% if resized %}Models at another input size are listed if their base has artifacts; plain: without "
+            "antialiasing. {% endif %}{{ estimates }}",
+            size="footnotesize",
+        ),
+        Table(
+            name="register_slots",
+            draw="tables:register_slots",
+            shows=(
+                "object_area",
+                "object_attention",
+                "object_spread",
+                "object_spread_next_image",
+                "winning_registers",
+                "register_cosine",
+            ),
+            caption="Whether registers look at different regions, at the last block of every model with registers "
+            "as it is, on {{ dense_images }}. Object: its share of all patches, which is what a token that looks "
+            "everywhere alike spends on it. Least and most: the registers whose mean share is smallest and largest. "
+            "Spread: largest less smallest share of an image, on its own object and, with the maps of the next "
+            "image, on an object they know nothing of. Winning: number of registers that attend most to one patch "
+            "or more. Cosine: of the maps of all pairs of registers. {{ estimates }}",
+            size="scriptsize",
+            when="trained",
+        ),
+    ),
+    figures=(
+        Figure(
+            name="norms_by_layer",
+            draw="figures_layers:norms_by_layer",
+            shows=("norm_median", "norm_p99", "norm_max"),
+            caption="L2 norms of patch tokens at the output of every block, on {{ dense_images }}: median, 99th "
+            "percentile over all patches, and the mean over images of the largest.{% if moved %} Control: what the "
+            "study compares the model with registers with, drawn broad and pale.{% endif %}",
+        ),
+        Figure(
+            name="norm_distributions",
+            draw="figures_distributions:norm_distributions",
+            arrays=(MEASURE,),
+            shows=("norm_median", "detection_threshold"),
+            caption="Norms of tokens at the output of the last block, on {{ dense_images }}: share of the tokens of "
+            "each type per bin, logarithmic. Dashed: the threshold that makes a patch an artifact of that model."
+            + CONDITIONS_SHOWN,
+        ),
+        Figure(
+            name="norms_by_size",
+            draw="figures_layers:norms_by_size",
+            shows=("norm_median", "norm_p99", "norm_max", "norm_mean", "parameters", "outlier_layer"),
+            caption="Patch norms at the block that detection looks at, by number of parameters, for the models "
+            "without registers or planting as they are, on {{ dense_images }}: median, 99th percentile over all "
+            "patches, and the mean over images of the largest. A norm over more channels is larger by itself: "
+            "artifacts would show in the distance of the largest norms from the median, not in their "
+            "size.{% if trained %} Of those trained here each was trained once.{% endif %}",
+            when="natural",
+        ),
+        Figure(
+            name="artifact_positions",
+            draw="figures_positions:artifact_positions",
+            arrays=(MEASURE,),
+            shows=("norm_median", "artifacts_found"),
+            caption="How often the patch at each position of the grid is an artifact, on {{ dense_images }}: models "
+            "with artifacts as they are{% if resized %}, and at another input size (plain: position embeddings "
+            "resampled without antialiasing){% endif %}. All maps share one scale; below each, its largest share.",
+        ),
+        Figure(
+            name="norms_by_position",
+            draw="figures_positions:norms_by_position",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Mean patch norm at each position of the grid at the block that detection looks at, every model "
+            "as it is, on {{ dense_images }}. Each map has its own scale, from the least to the largest mean norm, "
+            "which stand below it.",
+        ),
+        Figure(
+            name="cls_attention_by_layer",
+            draw="figures_layers:cls_attention_by_layer",
+            shows=("attention", "cls_attention_peak"),
+            caption="Where the attention of [CLS] goes, by block: shares of patches, trained registers, appended "
+            "tokens and [CLS] itself, and the largest share of one patch; means over heads and over "
+            "{{ dense_images }}.{% if moved %} Below: control, before and after test-time registers.{% endif %}",
+        ),
+        Figure(
+            name="attention_distributions",
+            draw="figures_distributions:attention_distributions",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Attention that [CLS] gives to single tokens at the last block, on {{ dense_images }}: share of "
+            "the "
+            "tokens of each type per bin, logarithmic." + CONDITIONS_SHOWN,
+        ),
+        Figure(
+            name="attention_by_block",
+            draw="figures_maps:attention_by_block",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Attention of [CLS] over the patches by block, on gallery images (rows){% if moved %}, in the "
+            "first model that neurons were moved in: control, before and after test-time registers{% endif %}. Maps "
+            "of one image at one block share a scale from zero.",
+        ),
+        Figure(
+            name="attention_maps",
+            draw="figures_maps:attention_maps",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Gallery images (rows): {% if moved %}attention of [CLS] and patch norms at the last block, in "
+            "the control, before and after test-time registers, and the attention of the first appended token over "
+            "the patches.{% else %}attention of [CLS] at the last block in every model.{% endif %} Within a row, "
+            "maps of the same kind share one scale from zero.",
+        ),
+        Figure(
+            name="positional_focus",
+            draw="figures_positions:positional_focus",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Where [CLS] and each register look: their attention over the patches at the last block, mean "
+            "over {{ dense_images }}. Maps of one model share a scale from zero; of many registers the first are "
+            "shown.",
+            when="trained",
+        ),
+        Figure(
+            name="register_slots",
+            draw="figures_maps:register_slots",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Where registers look in the models that have some, as they are, on gallery images (rows): "
+            "attention of [CLS] and of each register over the patches at the last block, each map on its own scale "
+            "from zero, and the register that attends most to each patch, in the colour of its frame (grey: one "
+            "that is not shown). Some register wins every patch, however little they differ: read it beside the "
+            "cosines of the table of register slots.",
+            when="trained",
+        ),
+    ),
+)

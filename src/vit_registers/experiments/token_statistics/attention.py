@@ -1,0 +1,53 @@
+"""Where tokens attend to, block by block: means over heads and images."""
+
+import numpy as np
+
+from vit_registers.core.linalg import cosines
+from vit_registers.experiments.token_statistics.tokens import Tokens
+
+GROUPS = ("cls", "registers", "patches")
+
+
+def of_cls(tokens: Tokens) -> None:
+    """Shares of the attention of [CLS] on each kind of token and on artifacts, and its largest weight on one patch.
+
+    Artifacts are the condition's own, at the last block.
+    """
+    layout = tokens.layout
+    given = tokens.attention[:, :, 0].astype(np.float32)  # [CLS] is the first special token: (m, layers, t)
+    to_patches = given[..., layout.patch_slice]
+    artifacts = np.asarray(tokens.norms[:, -1, layout.patch_slice]) > tokens.limit  # (m, p)
+    shares = {
+        "cls": given[..., layout.cls_slice].sum(-1),
+        "registers": given[..., layout.register_slice].sum(-1),
+        "appended": given[..., layout.appended_slice].sum(-1),
+        "patches": to_patches.sum(-1),
+        "artifacts": (to_patches * artifacts[:, None]).sum(-1),
+    }
+    peak = to_patches.max(-1)
+    for layer in tokens.layers:
+        for target, share in shares.items():
+            tokens.mean("attention", share[:, layer], group="cls", target=target, layer=layer)
+        tokens.mean("cls_attention_peak", peak[:, layer], layer=layer)
+
+
+def register_cosines(tokens: Tokens) -> None:
+    """Cosines over patches of the maps of registers, pair by pair, and with that of [CLS] (bach2025)."""
+    layout = tokens.layout
+    for layer in tokens.layers:
+        maps = tokens.attention[:, layer, : layout.prefix, layout.patch_slice].astype(np.float32)  # (m, cls + r, p)
+        for metric, of_images in cosines(maps, layout.cls).items():
+            tokens.mean(metric, of_images, layer=layer)
+
+
+def by_group(tokens: Tokens) -> None:
+    """Attention between [CLS], registers (appended tokens among them) and patches: nine numbers a block (parodi2026).
+
+    Groups that a model lacks have no rows.
+    """
+    mean = np.asarray(tokens.cached.array("flow")).mean(axis=0)  # (layers, from, to)
+    for layer in tokens.layers:
+        for i, group in enumerate(GROUPS):
+            for j, target in enumerate(GROUPS):
+                if not np.isnan(mean[layer, i, j]):
+                    tokens.add("attention_by_group", mean[layer, i, j], group=group, target=target, layer=layer)

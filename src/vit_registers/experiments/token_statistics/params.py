@@ -1,0 +1,14 @@
+"""What token statistics need of params; they have no settings of their own."""
+
+from vit_registers.params.experiments import MeasureConfig
+from vit_registers.params.statistics import Gallery
+
+
+class Config(MeasureConfig):
+    """Tokens of one model on one data set, by layer and condition; by grid position at ``outlier_layer``."""
+
+    dataset: str
+    model: str
+    conditions: list[str]
+    outlier_layer: int
+    gallery: Gallery

@@ -1,0 +1,1 @@
+"""Cached features: one pass over a data set per condition."""

@@ -1,0 +1,55 @@
+"""The step that measures what ablations draw from: statistics of block outputs over calibration images."""
+
+import logging
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import exclusive
+from vit_registers.core.seeds import generator
+from vit_registers.data.manifest import Manifest
+from vit_registers.extraction.extract import THREADS
+from vit_registers.extraction.images import Images
+from vit_registers.extraction.memory import batch_size
+from vit_registers.extraction.plan import Rows, batched
+from vit_registers.forward.reading import reading
+from vit_registers.interventions import activation_statistics
+from vit_registers.interventions.activation_statistics import ActivationStatisticsReader
+from vit_registers.models import backbone as backbones
+from vit_registers.pipeline.configs import CalibrateConfig
+
+log = logging.getLogger(__name__)
+
+
+def choose(cfg: CalibrateConfig, manifest: Manifest) -> Rows:
+    """``images`` random rows of the split, in random order, so that the first of them are as random as all."""
+    rows, wanted = manifest.rows(cfg.calibration.split), cfg.calibration.images
+    if wanted > len(rows):
+        raise InputError(
+            f"params: calibration.images: {wanted}, but '{manifest.name}' has {len(rows)} in split "
+            f"'{cfg.calibration.split}'; lower it"
+        )
+    return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[:wanted]
+
+
+def run(cfg: CalibrateConfig, data: Path, model: Path, out: Path) -> None:
+    """Write ``out`` (safetensors): :class:`.ActivationStatistics` of the model as it is, without any intervention."""
+    torch.set_num_threads(THREADS)
+    manifest = Manifest.load(data)
+    backbone = backbones.load(model, cfg.device)
+    settings = cfg.calibration
+    rows = choose(cfg, manifest)
+
+    def fresh() -> list[ActivationStatisticsReader]:
+        return [ActivationStatisticsReader(backbone, settings.resample_sources)]
+
+    size = batch_size(cfg.batch_size, backbone, None, fresh, cfg.precision, cfg.memory_mb)
+    (reader,), batches = fresh(), batched(rows, size)
+    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    with exclusive(out.parent / f".{out.stem}"), reading(backbone, [reader], cfg.precision) as forward:
+        for pixels in tqdm(images.batches(batches), total=len(batches), desc="calibration", disable=None):
+            forward(pixels)
+        activation_statistics.save(out, reader.finish(), {"images": len(rows), "split": settings.split})
+    log.info("%s: activation statistics of %d images", cfg.model, len(rows))

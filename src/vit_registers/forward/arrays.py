@@ -1,0 +1,23 @@
+"""What an array of features is: its name, and what is stored of it. Needs no torch, as who reads features may not."""
+
+from dataclasses import dataclass
+
+
+def array_name(kind: str, layer: int) -> str:
+    """Name of the array of ``kind`` at an absolute layer number."""
+    return f"{kind}_{layer:02d}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
+
+    ``all`` images that passed; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the
+    patches of the dense images at their own sizes, one image after the other.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    rows: str
+    unit: str
+    what: str

@@ -1,0 +1,31 @@
+"""Readers: what one forward pass feeds. Choosing readers chooses what is computed; nothing else is kept.
+
+All arrays, and the readers that make them. Shapes are of one image: d channels; p patches, row-major; r registers; a
+appended tokens; t tokens of the sequence ([CLS], registers, patches, appended tokens), s of them special (all but
+patches); L blocks, n of them the last ones; H heads. NN is the number of a block, from 00.
+Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept.
+Projections can instead be ``native``: a row (d,) per patch of images at their own sizes.
+
+===================== ================ ============ ======= ===== =====================================================
+array                 reader           shape        dtype   rows  unit and meaning
+===================== ================ ============ ======= ===== =====================================================
+``cls``               Tokens           (d,)         float32 all   channels after the final norm: [CLS]
+``registers``         Tokens           (r, d)       float32 all   channels after the final norm: trained registers
+``appended``          Tokens           (a, d)       float32 all   channels after the final norm: appended tokens
+``patch_mean``        Tokens           (d,)         float32 all   channels after the final norm: mean of the patches
+``cls_blocks``        ClsByBlock       (n, d)       float32 all   channels after the final norm: [CLS] of last blocks
+``specials``          SpecialsByLayer  (L, s, d)    float32 all   channels of raw block outputs: special tokens
+``patches``           Patches          (p, d)       float16 dense channels after the final norm: patches
+``patches_NN``        PatchesByLayer   (p, d)       float32 dense channels of the raw output of block NN: patches
+``norms``             Norms            (L, t)       float32 dense L2 norm of raw block outputs
+``neighbours``        NeighbourCosines (p,)         float32 dense cosine of patch embeddings with their neighbours, mean
+``attention``         AttentionRows    (L, s, t)    float16 dense share: from special tokens to all, mean of heads
+``attention_heads``   AttentionRows    (L, H, s, t) float16 dense share: from special tokens to all, of every head
+``attention_columns`` AttentionRows    (L, t, s)    float16 dense share: from all tokens to special ones, mean of heads
+``flow``              AttentionRows    (L, 3, 3)    float32 dense share: from and to [CLS], registers, patches
+``attention_maps``    AttentionMaps    (L, H, t, t) float16 maps  share: whole softmax maps
+``q_NN``              Projections      (p, d)       float16 dense queries' channels at block NN, heads concatenated
+``k_NN``              Projections      (p, d)       float16 dense keys' channels at block NN, heads concatenated
+``v_NN``              Projections      (p, d)       float16 dense values' channels at block NN, heads concatenated
+===================== ================ ============ ======= ===== =====================================================
+"""

@@ -1,0 +1,62 @@
+"""Readers that look for artifacts: norms of tokens, and how alike neighbouring patches are (darcet2024)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from vit_registers.forward.arrays import Spec
+from vit_registers.forward.readers.base import Arrays, Reader, numpy
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.layout import TokenLayout
+
+
+class Norms(Reader):
+    """L2 norm over channels of every token at the raw output of every block (darcet2024)."""
+
+    def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
+        self.shape = (backbone.depth, layout.length)
+        self.norms: list[Tensor] = []
+
+    @override
+    def block(self, layer: int, tokens: Tensor) -> None:
+        self.norms.append(torch.linalg.vector_norm(tokens, dim=-1, dtype=torch.float32))
+
+    @override
+    def take(self) -> Arrays:
+        norms, self.norms = self.norms, []
+        return {"norms": numpy(torch.stack(norms, dim=1))}
+
+    @override
+    def specs(self) -> dict[str, Spec]:
+        return {"norms": Spec(self.shape, "float32", "dense", "L2 norm", "raw block outputs: layer, token")}
+
+
+class NeighbourCosines(Reader):
+    """Mean cosine of each patch embedding with its up to four neighbours: artifacts are redundant (darcet2024)."""
+
+    def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
+        self.grid = layout.grid
+        self.held: Tensor | None = None
+
+    @override
+    def embedding(self, patches: Tensor) -> None:
+        unit = F.normalize(patches.float(), dim=-1).unflatten(1, self.grid)  # (b, h, w, d)
+        down = (unit[:, 1:] * unit[:, :-1]).sum(-1)  # (b, h - 1, w): each patch with the one below
+        right = (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
+        total = F.pad(down, (0, 0, 0, 1)) + F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) + F.pad(right, (1, 0))
+        ones_down, ones_right = torch.ones_like(down[:1]), torch.ones_like(right[:1])
+        count = F.pad(ones_down, (0, 0, 0, 1)) + F.pad(ones_down, (0, 0, 1, 0))
+        count = count + F.pad(ones_right, (0, 1)) + F.pad(ones_right, (1, 0))
+        self.held = (total / count).flatten(1)
+
+    @override
+    def take(self) -> Arrays:
+        held, self.held = self.held, None
+        assert held is not None
+        return {"neighbours": numpy(held)}
+
+    @override
+    def specs(self) -> dict[str, Spec]:
+        what = "mean over the up to four neighbours of a patch embedding, row-major"
+        return {"neighbours": Spec((self.grid[0] * self.grid[1],), "float32", "dense", "cosine", what)}

@@ -1,0 +1,95 @@
+"""What several kinds of model sources share; the kinds are in :mod:`vit_registers.models.sources`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PositiveInt
+
+from vit_registers.core.prose import key
+from vit_registers.models.resampling import PositionResampling
+from vit_registers.params.base import Name
+from vit_registers.params.bases import ModelSource, known
+
+if TYPE_CHECKING:
+    from vit_registers.models.loaded import Loaded
+    from vit_registers.params.study import Params
+
+
+class SizedModel(ModelSource):
+    """A model at an input size of one's choice. ``image_size``: one side, or height and width; null for its own."""
+
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    positions: PositionResampling = PositionResampling()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the input, if they were given."""
+        side = self.image_size
+        return (side, side) if isinstance(side, int) else side
+
+    def input_sentence(self) -> str:
+        """The input size that was asked for, and how the model got there, as LaTeX."""
+        height, width = self.size or (0, 0)
+        return f"at ${height} \\times {width}$ pixels with learned {self.positions.sentence()}"
+
+
+class FetchedModel(SizedModel):
+    """A ViT whose weights come from elsewhere: by name or from a file."""
+
+    step: ClassVar[str] = "fetch"
+
+    def load(self, name: str, seed: int) -> Loaded:
+        """The module with its weights for the model ``name``; ``seed`` is that of random ones, if they are asked for.
+
+        :class:`InputError` where the source has no such model, or one that cannot be measured.
+        """
+        raise NotImplementedError
+
+    def origin(self) -> list[str]:
+        """Architecture and weights in words, as LaTeX."""
+        raise NotImplementedError
+
+    def sentence(self, name: str, params: Params) -> str:
+        """Where the weights are from, and the input size if it was asked for; a part of a sentence."""
+        parts = [*self.origin(), *([self.input_sentence()] if self.size else [])]
+        return f"{key(name)} ({', '.join(parts)})"
+
+
+class DerivedModel(ModelSource):
+    """A model made from ``base``, another model of the study."""
+
+    base: Name
+
+    @property
+    def made_from(self) -> str:
+        """The base."""
+        return self.base
+
+    def check(self, name: str, params: Params) -> None:
+        """The base exists."""
+        known(f"models.{name}.base", self.base, params.models, "model")
+
+
+class WrittenModel(DerivedModel):
+    """A model of kind ``base_kind`` with something written into its weights, as a planting of params has it.
+
+    Its label is its key in words: ``planted-cls`` is *Planted [CLS]*.
+    """
+
+    step: ClassVar[str] = "plant"
+    base_kind: ClassVar[str]
+
+    planting: Name
+
+    def check(self, name: str, params: Params) -> None:
+        """Base and planting exist, and the base is of the kind that this is written into."""
+        super().check(name, params)
+        known(f"models.{name}.planting", self.planting, params.plantings, "planting")
+        if params.models[self.base].kind != self.base_kind:
+            raise ValueError(f"models.{name}.base: expected a {self.base_kind} model, '{self.base}' is not one")
+
+    def label(self, name: str, params: Params) -> str:
+        """The key in words."""
+        words = ["[CLS]" if word == "cls" else word for word in name.replace("_", "-").split("-")]
+        return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])

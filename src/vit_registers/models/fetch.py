@@ -1,0 +1,55 @@
+"""The step that fetches a model, by name or from a file: downstream all models are one kind of thing."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vit_registers.core.errors import InputError
+from vit_registers.core.files import write_json
+from vit_registers.core.seeds import derive
+from vit_registers.data.transforms import Size
+from vit_registers.models import backbone
+from vit_registers.models.backbone import Backbone
+from vit_registers.models.bases import FetchedModel
+from vit_registers.models.preprocess import Preprocess
+from vit_registers.models.supported import layout_of
+from vit_registers.pipeline.configs import FetchConfig
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: FetchConfig, out: Path) -> None:
+    """Write ``out``/model.json; weights of OpenCLIP and of files go beside it, timm's stay in the hub's cache."""
+    source = cfg.source
+    if not isinstance(source, FetchedModel):
+        raise InputError(f"models.{cfg.name}: kind '{source.kind}' is not fetched; run the step {source.step}")
+    loaded = source.load(cfg.name, derive(cfg.seed, "weights", cfg.name))
+    module: Any = loaded.module
+    metadata: dict[str, Any] = {
+        "name": cfg.name,
+        "kind": source.kind,
+        "source": loaded.source,
+        "architecture": loaded.architecture,
+        "image_size": source.size,
+        "positions": source.positions.model_dump(),
+        "parameters": sum(p.numel() for p in module.parameters()),
+    }
+    size = source.size or tuple(module.patch_embed.img_size)
+    preprocess = _preprocess(loaded.config, size)
+    own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, metadata)
+    metadata |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
+    if loaded.config["crop_mode"] not in ("center", "shortest"):
+        resized = f"trained on images resized by '{loaded.config['crop_mode']}'"
+        metadata["note"] = f"{resized}; cropped here, as for every model"
+        log.warning("%s: %s", cfg.name, metadata["note"])
+    if loaded.weights is None:
+        backbone.save(out, module, metadata)
+    else:
+        write_json(out / "model.json", {**metadata, "weights": loaded.weights})
+
+
+def _preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
+    height, width = (math.floor(side / config["crop_pct"]) for side in size)  # as timm's own transform rounds
+    return Preprocess(size, (height, width), config["interpolation"], tuple(config["mean"]), tuple(config["std"]))

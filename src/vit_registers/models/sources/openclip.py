@@ -1,0 +1,38 @@
+"""OpenCLIP's visual towers by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from vit_registers.core.prose import key
+from vit_registers.models.bases import FetchedModel
+
+if TYPE_CHECKING:
+    from vit_registers.models.loaded import Loaded
+
+
+class OpenClipModel(FetchedModel):
+    """The visual tower of an OpenCLIP model, e.g. ``ViT-B-16`` with ``pretrained: laion2b_s34b_b88k``."""
+
+    made: ClassVar[str] = "released (OpenCLIP)"
+    has_text_tower: ClassVar[bool] = True
+
+    kind: Literal["openclip"]
+    name: str
+    pretrained: str | None
+
+    def load(self, name: str, seed: int) -> Loaded:
+        """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, from ``seed``."""
+        from vit_registers.models.openclip import towers
+
+        return towers.load(self.name, self.pretrained, seed, f"models.{name}")
+
+    def both_towers(self, name: str, seed: int) -> Any:
+        """OpenCLIP's whole model, the text tower too, with the weights of :meth:`load` with the same arguments."""
+        from vit_registers.models.openclip import towers
+
+        return towers.both_towers(self.name, self.pretrained, seed, f"models.{name}")
+
+    def origin(self) -> list[str]:
+        """Name, and whose weights."""
+        return [f"OpenCLIP's {key(self.name)}", key(self.pretrained) if self.pretrained else "random weights"]

@@ -1,0 +1,199 @@
+"""What every data set source, model source, recipe and intervention has; their kinds are found in their packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from vit_registers.core.prose import plural
+from vit_registers.params.base import Share, Strict
+from vit_registers.params.kinds import KindsIn
+
+if TYPE_CHECKING:
+    from vit_registers.params.study import Params
+
+
+def known(where: str, name: str, among: Collection[str], what: str) -> None:
+    """Raise ValueError, opened by the key ``where``, if params declare no ``what`` of this name."""
+    if name not in among:
+        raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")
+
+
+class DatasetSource(Strict):
+    """Where a data set comes from; kinds are in :mod:`vit_registers.data.sources`."""
+
+    generated: ClassVar[bool] = False  # whether its images are drawn by this pipeline
+
+    def paths(self) -> dict[str, str]:
+        """Files and folders by key of params; a missing one is refused before anything runs."""
+        return {}
+
+    def tracked(self) -> list[str]:
+        """Those of these paths that are files, whose content Snakemake checks (that of folders it cannot)."""
+        return []
+
+    def prepare(self, name: str, seed: int, out: Path) -> None:
+        """Write the manifest of the data set ``name`` to the folder ``out``, and images that are made or unpacked."""
+        raise NotImplementedError
+
+    def sentence(self, name: str) -> str:
+        """What the methods text says of the data set ``name``, as LaTeX."""
+        raise NotImplementedError
+
+
+class ModelSource(Strict):
+    """Where a model comes from; kinds are in :mod:`vit_registers.models.sources`."""
+
+    step: ClassVar[str]  # the step that makes it: fetch, train, plant or resize
+    made: ClassVar[str]  # in the tables: released (timm), trained here ...
+    has_text_tower: ClassVar[bool] = False  # whether it can tell classes by their names (zero-shot)
+
+    kind: str  # a literal in every kind
+
+    @property
+    def made_from(self) -> str | None:
+        """Name of the model that it is made from, if any."""
+        return None
+
+    def paths(self) -> dict[str, str]:
+        """Files that have to be there, by key of params."""
+        return {}
+
+    def check(self, name: str, params: Params) -> None:
+        """Raise ValueError, opened by the key, where other params do not fit it: names that are unknown, kinds."""
+
+    def label(self, name: str, params: Params) -> str:
+        """What readers see in place of the key ``name``."""
+        return name
+
+    def sentence(self, name: str, params: Params) -> str:
+        """What the methods text says of the model ``name``, as LaTeX."""
+        raise NotImplementedError
+
+
+AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]
+
+
+class Recipe(Strict):
+    """How a ViT is trained; kinds are in :mod:`vit_registers.training.recipes`.
+
+    Epochs are fixed, so that results never depend on speed. A step accumulates the gradients of ``micro_batches``
+    batches of ``batch_size`` images, however many processes share them: one process ends where several do, up to
+    rounding. Of the first ``monitored_images`` test images patch norms and the mean attention of [CLS] and registers at
+    the last block are kept after every epoch; of the first ``monitored_maps`` of these, whole attention maps.
+    ``keep_every`` so many epochs the weights are kept as well; 0 for never.
+
+    Fields that an architecture needs are the kind's own. What trains (torch, timm) is imported by the methods that use
+    it.
+    """
+
+    kind: str  # a literal in every kind
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    micro_batches: PositiveInt = 1
+    lr: PositiveFloat
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    precision: Literal["fp32", "bf16"]
+    checkpoint_steps: PositiveInt
+    monitored_images: PositiveInt
+    monitored_maps: PositiveInt
+    keep_every: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _maps_are_of_monitored_images(self) -> Self:
+        if self.monitored_maps > self.monitored_images:
+            raise ValueError(f"monitored_maps: expected at most the {self.monitored_images} of monitored_images")
+        return self
+
+    def with_architecture(self, changes: dict[str, int]) -> Recipe:
+        """The same recipe for a model of another size: ``changes`` laid over its architecture.
+
+        ValueError where the architecture is one of timm's by name, whose sizes are its own.
+        """
+        if changes:
+            raise ValueError("is laid over recipes of kind small; give another recipe")
+        return self
+
+    def architecture_arguments(self, registers: int, classes: int) -> dict[str, Any]:
+        """What :func:`vit_registers.models.backbone.build` makes the model from, registers without positions."""
+        raise NotImplementedError
+
+    def build(self, registers: int, classes: int) -> Any:
+        """The module with weights drawn from torch's global generator, as it is trained."""
+        raise NotImplementedError
+
+    def batches(self, cfg: Any, manifest: Any) -> Any:
+        """Training images of the step ``cfg``: see :class:`vit_registers.training.batches.Batches`."""
+        raise NotImplementedError
+
+    def objective(self, registers: int, classes: int, per_epoch: int) -> Any:
+        """What is minimised, in ``per_epoch`` steps an epoch: see :class:`vit_registers.training.objective.Objective`.
+
+        Weights are drawn from torch's global generator.
+        """
+        raise NotImplementedError
+
+    def learning_rate(self, per_epoch: int) -> Callable[[int], float]:
+        """Learning rate by step, counted from 0, in ``per_epoch`` steps an epoch."""
+        raise NotImplementedError
+
+    def architecture_sentence(self) -> str:
+        """The architecture in words, as LaTeX."""
+        raise NotImplementedError
+
+    def own_sentence(self, datasets: str) -> str:
+        """What the methods text says of this kind of training alone, as LaTeX."""
+        raise NotImplementedError
+
+    def sentence(self, datasets: str) -> str:
+        """How models of this recipe were trained on ``datasets`` (already joined), as LaTeX."""
+        precision = "in 32-bit precision" if self.precision == "fp32" else "in bfloat16 autocast with 32-bit weights"
+        several = f"{self.micro_batches} times " if self.micro_batches > 1 else ""
+        return (
+            f"{self.own_sentence(datasets)} Training takes {plural(self.epochs, 'epoch')} in steps of "
+            f"{several}{self.batch_size} images, {precision}. After every epoch patch norms, the mean attention of "
+            "[CLS] and registers at the last block and the cosines of their maps are kept of the first "
+            f"{plural(self.monitored_images, 'test image')}, and whole maps of the first {self.monitored_maps} of "
+            "these."
+        )
+
+
+AnyRecipe = Annotated[Recipe, KindsIn("vit_registers.training.recipes")]
+
+
+class Intervention(Strict):
+    """What is done to a model during a pass; kinds are in :mod:`vit_registers.interventions.kinds`."""
+
+    def label(self) -> str:
+        """What tables and figures call it."""
+        raise NotImplementedError
+
+    def sentence(self, params: Params) -> str:
+        """What the methods text says of it, as LaTeX."""
+        raise NotImplementedError
+
+    @property
+    def appended(self) -> int:
+        """Tokens that it appends to the sequence."""
+        return 0
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs activation statistics."""
+        return False
+
+    @property
+    def moves_neurons(self) -> bool:
+        """Whether it needs the register neurons that detection found."""
+        return False
+
+    def resolve(self, backbone: Any, known: Any) -> Any:
+        """What is applied to ``backbone``, or why it has no place there.
+
+        ``known`` and what is returned are of :mod:`vit_registers.interventions.base`.
+        """
+        raise NotImplementedError

@@ -1,0 +1,20 @@
+"""Intervals and paired tests, and the images that figures show."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from vit_registers.params.base import Strict
+
+
+class Statistics(Strict):
+    """Intervals and paired tests over images."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    resamples: PositiveInt
+
+
+class Gallery(Strict):
+    """The images that figures show, the same for every model: the first of the dense split from as many classes."""
+
+    images: PositiveInt

@@ -1,0 +1,207 @@
+"""The part of params that each step which is no measure gets, and nothing more.
+
+Snakemake compares these to decide what is redone, and a job picks its own from the same params: what is tracked is what
+runs. A name that is also in the output's path (``dataset``, ``model``) tells a step where it is.
+"""
+
+from typing import Annotated, Any, Literal
+
+from vit_registers.core.errors import InputError
+from vit_registers.params.base import Strict
+from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
+from vit_registers.params.kinds import KindsIn
+from vit_registers.params.passes import Calibration, Detection, Extraction
+from vit_registers.params.planting import Planting
+from vit_registers.params.statistics import Statistics
+from vit_registers.params.study import BASELINE, Params
+
+AnyDataset = Annotated[DatasetSource, KindsIn("vit_registers.data.sources")]
+AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]
+AnyRecipe = Annotated[Recipe, KindsIn("vit_registers.training.recipes")]
+AnyIntervention = Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]
+
+
+class PrepareConfig(Strict):
+    """A data set to a manifest."""
+
+    seed: int
+    name: str
+    source: AnyDataset
+
+
+class FetchConfig(Strict):
+    """A model by name or from a file."""
+
+    seed: int
+    name: str
+    source: AnyModel
+
+
+class TrainConfig(Strict):
+    """A ViT from scratch."""
+
+    seed: int
+    device: str
+    name: str
+    dataset: str
+    registers: int
+    recipe: AnyRecipe
+
+
+class PlantConfig(Strict):
+    """A trained model to a tagged one, or a tagged model to a planted one."""
+
+    seed: int
+    name: str
+    kind: str
+    base: str
+    dataset: str
+    planting: Planting
+
+
+class ResizeConfig(Strict):
+    """Any model at another input size; its base may have been made in any way."""
+
+    name: str
+    source: AnyModel
+
+
+class PassConfig(Strict):
+    """One model over one data set, once."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    batch_size: int | Literal["auto"]
+    memory_mb: int
+    precision: str
+
+
+class CalibrateConfig(PassConfig):
+    """Activation statistics of one model on one data set."""
+
+    calibration: Calibration
+
+
+class DetectConfig(PassConfig):
+    """Outlier tokens and register neurons of one model on one data set."""
+
+    detection: Detection
+    statistics: Statistics
+
+
+class ExtractConfig(Strict):
+    """One model over one data set under named interventions (``baseline``: none)."""
+
+    seed: int
+    device: str
+    dataset: str
+    model: str
+    extraction: Extraction
+    interventions: dict[str, AnyIntervention | None]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether an intervention needs activation statistics."""
+        return any(each is not None and each.calibrated for each in self.interventions.values())
+
+
+def prepare(params: Params, dataset: str) -> PrepareConfig:
+    """Config of ``prepare``."""
+    return PrepareConfig(seed=params.seed, name=dataset, source=named(params.datasets, dataset, "datasets", "data set"))
+
+
+def fetch(params: Params, model: str) -> FetchConfig:
+    """Config of ``fetch``."""
+    return FetchConfig(seed=params.seed, name=model, source=_made_by(params, model, "fetch"))
+
+
+def train(params: Params, model: str) -> TrainConfig:
+    """Config of ``train``: the recipe with the model's own architecture on top."""
+    source: Any = _made_by(params, model, "train")
+    return TrainConfig(
+        seed=params.seed,
+        device=params.device,
+        name=model,
+        dataset=source.dataset,
+        registers=source.registers,
+        recipe=source.recipe_of(params),
+    )
+
+
+def plant(params: Params, model: str) -> PlantConfig:
+    """Config of ``plant``."""
+    source: Any = _made_by(params, model, "plant")
+    return PlantConfig(
+        seed=params.seed,
+        name=model,
+        kind=source.kind,
+        base=source.base,
+        dataset=params.training_dataset(model),
+        planting=params.plantings[source.planting],
+    )
+
+
+def resize(params: Params, model: str) -> ResizeConfig:
+    """Config of ``resize``."""
+    return ResizeConfig(name=model, source=_made_by(params, model, "resize"))
+
+
+def extract(params: Params, dataset: str, model: str) -> ExtractConfig:
+    """Config of ``extract``: the model as it is."""
+    return _extract(params, dataset, model, [BASELINE])
+
+
+def ablate(params: Params, dataset: str, model: str) -> ExtractConfig:
+    """Config of ``ablate``: every named intervention of the pair."""
+    return _extract(params, dataset, model, params.conditions(dataset, model)[1:])
+
+
+def _extract(params: Params, dataset: str, model: str, names: list[str]) -> ExtractConfig:
+    return ExtractConfig(
+        seed=params.seed,
+        device=params.device,
+        dataset=dataset,
+        model=model,
+        extraction=params.extraction,
+        interventions={name: params.interventions.get(name) for name in names},
+    )
+
+
+def calibrate(params: Params, dataset: str, model: str) -> CalibrateConfig:
+    """Config of ``calibrate``."""
+    return CalibrateConfig(**_pass(params, dataset, model), calibration=params.calibration)
+
+
+def detect(params: Params, dataset: str, model: str) -> DetectConfig:
+    """Config of ``detect``: the general settings with the model's own on top."""
+    return DetectConfig(
+        **_pass(params, dataset, model), detection=params.detection_of(model), statistics=params.statistics
+    )
+
+
+def _pass(params: Params, dataset: str, model: str) -> dict[str, Any]:
+    return {
+        "seed": params.seed,
+        "device": params.device,
+        "dataset": dataset,
+        "model": model,
+        "batch_size": params.extraction.batch_size,
+        "memory_mb": params.extraction.memory_mb,
+        "precision": params.extraction.precision,
+    }
+
+
+def named(among: dict[str, Any], name: str, section: str, what: str) -> Any:
+    """What ``section`` of params has under a name, or :class:`InputError`."""
+    if name not in among:
+        raise InputError(f"{section}: unknown {what} '{name}'; known are {', '.join(among)}")
+    return among[name]
+
+
+def _made_by(params: Params, model: str, step: str) -> ModelSource:
+    source: ModelSource = named(params.models, model, "models", "model")
+    if source.step != step:
+        raise InputError(f"models.{model}: is made by `vit-registers {source.step}`, not by {step}; use that command")
+    return source

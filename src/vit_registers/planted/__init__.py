@@ -1,0 +1,1 @@
+"""Models whose register neurons are known because the pipeline wrote them."""

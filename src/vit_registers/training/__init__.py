@@ -1,0 +1,1 @@
+"""Training ViTs from scratch: loop, recipes, monitoring."""

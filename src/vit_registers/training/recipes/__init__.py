@@ -1,0 +1,1 @@
+"""How models are trained: a class for each kind of recipe, found by being here."""

@@ -1,0 +1,90 @@
+"""A model in training: everything a checkpoint holds, and how to take one step."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vit_registers.core.files import replacing
+from vit_registers.core.seeds import derive
+from vit_registers.pipeline.configs import TrainConfig
+from vit_registers.training.batches import Batch
+from vit_registers.training.distributed import Processes
+from vit_registers.training.objective import Objective
+from vit_registers.training.randomness import seeded
+
+log = logging.getLogger(__name__)
+
+
+class Training:
+    """A training whose epochs are of ``per_epoch`` steps."""
+
+    def __init__(self, cfg: TrainConfig, classes: int, per_epoch: int, key: str, processes: Processes) -> None:
+        self.cfg, self.recipe, self.key, self.processes = cfg, cfg.recipe, key, processes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(cfg.seed, "weights", cfg.name))
+            objective: Objective = cfg.recipe.objective(cfg.registers, classes, per_epoch)
+        self.objective: Objective = objective.to(processes.device).train()
+        self.optimizer = self.objective.optimizer()
+        self.step = 0
+        self.seconds = 0.0  # of all processes at once, up to the last checkpoint
+        self.losses: list[float] = []  # one per step, the whole curve
+        self.norms: list[list[list[float]]] = []  # by epoch and block, what monitor.COLUMNS say
+        self.attention: list[dict[str, Tensor]] = []  # by epoch, what monitor.after_epoch keeps
+
+    @property
+    def module(self) -> nn.Module:
+        """The model: what is monitored and saved."""
+        return self.objective.model
+
+    def advance(self, of_step: list[Batch], rate: float) -> None:
+        """One optimizer step at the learning rate ``rate``: the mean gradient over all processes' micro-batches."""
+        device, total = self.processes.device, torch.zeros((), device=self.processes.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro_batch, *parts in of_step:
+            draws = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, micro_batch), device)
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+            inputs, targets = (part.to(device, non_blocking=True) for part in parts)
+            with draws, autocast:
+                loss = self.objective.loss(inputs, targets, self.step) / self.recipe.micro_batches
+            loss.backward()
+            total += loss.detach()
+        total = self.processes.all_reduce_gradients(self.objective.trained, total)
+        self.objective.before_update(self.optimizer, self.step)
+        self.optimizer.step()
+        self.objective.after_update(self.processes, self.step)
+        self.losses.append(float(total))
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint atomically."""
+        content = {
+            "key": self.key,
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "norms": self.norms,
+            "attention": self.attention,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same params, data and code; any other is of another training and is left."""
+        if not path.exists():
+            return
+        content = torch.load(path, map_location=self.processes.device, weights_only=True)
+        if content["key"] != self.key:
+            log.info("%s is of other params or code: starting from nothing", path)
+            return
+        self.objective.load_state_dict(content["objective"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.step, self.losses, self.norms = content["step"], content["losses"], content["norms"]
+        self.seconds = content["seconds"]
+        self.attention = [{name: kept.cpu() for name, kept in epoch.items()} for epoch in content["attention"]]
+        log.info("resumed at step %d", self.step)

@@ -1,0 +1,1 @@
+"""Tables and figures: views of the tidy table."""

@@ -1,0 +1,35 @@
+"""Tables and figures made: an experiment's function, on the rows and arrays that its view declares."""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vit_registers.params.study import Params
+from vit_registers.pipeline.experiment import Found, View
+from vit_registers.pipeline.paths import Paths
+from vit_registers.views.plan import plan
+from vit_registers.views.study import Study
+
+
+def _drawn(found: Found, view: View) -> Any:
+    module, _, function = found.function(view.draw).partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def table(found: Found, view: View, params: Params, rows: Iterable[Path], out: Path) -> None:
+    """Write ``<name>.csv`` and ``<name>.tex`` to the folder ``out`` from the tables at ``rows``."""
+    study = Study.read(plan(params), rows)
+    made = _drawn(found, view)(study)
+    made.long = view.long
+    made.write(out, view.name)
+
+
+def figure(found: Found, view: View, params: Params, rows: Iterable[Path], at: Paths) -> None:
+    """Write ``<name>.pdf`` and ``<name>.png`` from the tables at ``rows`` and the arrays of the measures it draws."""
+    from vit_registers.views import style
+    from vit_registers.views.arrays import Arrays
+
+    study = Study.read(plan(params), rows)
+    with style.styled():
+        style.save(_drawn(found, view)(study, Arrays(at, view.arrays)), at.figures, view.name)

@@ -1,0 +1,289 @@
+"""What a view needs to know: which rows there are, which models have outlier tokens, and what each is compared with.
+
+Everything here selects; nothing computes a number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vit_registers.core import table
+from vit_registers.core.table import REFERENCES, Metric
+from vit_registers.interventions.kinds.append import Append
+from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
+from vit_registers.params.study import BASELINE
+from vit_registers.pipeline import experiment
+from vit_registers.views.plan import Plan
+
+NONE_FOUND = "no artifacts found"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of the tidy table as a view shows it; ``note`` says in words why there is no number.
+
+    ``of``: its metric, which says how it is printed.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    p: float | None = None
+    note: str | None = None
+    of: Metric | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """One model on one data set under one intervention."""
+
+    dataset: str
+    model: str
+    name: str = BASELINE
+
+
+def _plain(value: object) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)  # type: ignore[call-overload,arg-type]
+
+
+def estimate(row: "pd.Series[Any]") -> Estimate:
+    """A row of the tidy table as an estimate."""
+    return Estimate(
+        value=_plain(row["value"]),
+        low=_plain(row["low"]),
+        high=_plain(row["high"]),
+        n=None if pd.isna(row["n"]) else int(row["n"]),
+        p=_plain(row["p"]),
+        note=None if pd.isna(row["note"]) else str(row["note"]),
+        of=experiment.metrics()[str(row["metric"])][1],
+    )
+
+
+def select(rows: pd.DataFrame, **axes: Any) -> pd.DataFrame:
+    """Rows at some values of axes; None asks for rows that have no value on the axis."""
+    for axis, value in axes.items():
+        rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
+    return rows
+
+
+class Study:
+    """The study's plan together with the rows that were measured.
+
+    Rows may be those of some metrics only: a table asks for no more than it shows.
+    """
+
+    def __init__(self, plan: Plan, rows: pd.DataFrame) -> None:
+        """The study of ``plan`` over ``rows`` of the tidy table."""
+        self.plan = plan
+        self.rows = rows
+        self.models = plan.models
+        self.conditions = plan.conditions
+        self.datasets = list(dict.fromkeys(run.dataset for run in plan.runs))
+
+    @classmethod
+    def read(cls, plan: Plan, paths: Iterable[Path]) -> "Study":
+        """The study over the tables at ``paths``."""
+        return cls(plan, table.concatenate(paths, experiment.axes()))
+
+    # What was planned, in the order of params.
+
+    @cached_property
+    def planned(self) -> list[Condition]:
+        """Every condition of every run, baselines first within a model."""
+        return [
+            Condition(run.dataset, model, name)
+            for run in self.plan.runs
+            for model in run.models
+            for name in [BASELINE, *run.interventions]
+        ]
+
+    @property
+    def baselines(self) -> list[Condition]:
+        """Every model of every data set as it is."""
+        return [c for c in self.planned if c.name == BASELINE]
+
+    @property
+    def detected(self) -> list[Condition]:
+        """Every model of every data set on which register neurons were looked for."""
+        return self.baselines + [Condition(each.dataset, m) for each in self.plan.detections for m in each.models]
+
+    def of(self, dataset: str, model: str) -> list[Condition]:
+        """The conditions of one model on one data set."""
+        return [c for c in self.planned if (c.dataset, c.model) == (dataset, model)]
+
+    # What was measured.
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        groups = self.rows.groupby(["dataset", "model", "intervention"], sort=False)
+        return {(str(k[0]), str(k[1]), str(k[2])): group for k, group in groups}
+
+    @cached_property
+    def _by_metric(self) -> dict[tuple[str, str, str, str], pd.DataFrame]:
+        groups = self.rows.groupby(["dataset", "model", "intervention", "metric"], sort=False)
+        return {(str(k[0]), str(k[1]), str(k[2]), str(k[3])): group for k, group in groups}
+
+    def rows_of(self, condition: Condition, metric: str | None = None, **axes: Any) -> pd.DataFrame:
+        """Rows of a condition, of one metric and at some values of axes; empty where it was not measured."""
+        key = (condition.dataset, condition.model, condition.name)
+        nothing = self.rows.iloc[:0]
+        rows = self._index.get(key, nothing) if metric is None else self._by_metric.get((*key, metric), nothing)
+        return select(rows, **axes)
+
+    def metric_rows(self, metric: str, **axes: Any) -> pd.DataFrame:
+        """Rows of a metric whatever they are of."""
+        return select(self.rows, metric=metric, **axes)
+
+    def measured(self, condition: Condition) -> bool:
+        """Whether the condition has a value anywhere; a condition that does not apply has only a note."""
+        rows = self.rows_of(condition)
+        return bool((rows["value"].notna() & rows["reference_model"].isna()).any())
+
+    def note(self, condition: Condition) -> str | None:
+        """Why a condition has no values, in the words of the measure that left them out."""
+        rows = self.rows_of(condition)
+        notes = rows.loc[rows["value"].isna(), "note"].dropna()
+        return None if self.measured(condition) or notes.empty else str(notes.iloc[0])
+
+    def series(self, condition: Condition, metric: str, **axes: Any) -> pd.Series:
+        """Values of a metric by layer; empty where there are none."""
+        rows = self.rows_of(condition, metric, **axes)
+        rows = rows[rows["layer"].notna() & rows["value"].notna()].sort_values("layer")
+        return pd.Series(rows["value"].astype(float).to_numpy(), index=rows["layer"].astype(int).to_numpy())
+
+    def estimate(
+        self, condition: Condition, metric: str, against: Condition | None = None, layer: int | None = None, **axes: Any
+    ) -> Estimate:
+        """The number of a metric at some values of axes, over all seeds; by layer at ``layer``, or the last.
+
+        ``against``: the paired difference from another condition of the data set. Rows of single seeds are passed over
+        where there is one over all seeds.
+        """
+        rows = self.rows_of(condition, metric, **axes)
+        if against is None:
+            rows = rows[rows[[name for name in REFERENCES if name not in axes]].isna().all(axis=1)]
+        else:
+            rows = select(rows, reference_model=against.model, reference_intervention=against.name)
+        rows = rows if layer is None else select(rows, layer=layer)
+        if rows.empty:
+            return Estimate(None, note=self.note(condition), of=experiment.metrics()[metric][1])
+        over_seeds = rows[rows["seed"].isna()]
+        rows = over_seeds if len(over_seeds) else rows
+        if rows["layer"].notna().any():
+            rows = rows[rows["layer"] == rows["layer"].max()]
+        if len(rows) > 1:
+            raise ValueError(
+                f"{condition}: {len(rows)} rows of {metric} at {axes}; name the axis that tells them apart"
+            )
+        return estimate(rows.iloc[0])
+
+    def found(self, condition: Condition) -> bool:
+        """Whether detection found artifacts in a model as it is."""
+        return bool(self.estimate(condition, "artifacts_found").value)
+
+    @property
+    def placed(self) -> list[Condition]:
+        """Baselines of the models with artifacts, and of such models at another input size, whether they keep them."""
+
+        def base(condition: Condition) -> Condition:
+            resized = condition.model in self.plan.resized
+            return Condition(condition.dataset, self.plan.bases[condition.model]) if resized else condition
+
+        return [c for c in self.baselines if self.found(c) or self.found(base(c))]
+
+    # What belongs together.
+
+    def _moves(self, condition: Condition) -> TestTimeRegisters | None:
+        """What moves register neurons in a condition, if something does."""
+        value = self.plan.interventions.get(condition.name)
+        return value if isinstance(value, TestTimeRegisters) else None
+
+    def treatments(self, dataset: str, model: str) -> list[Condition]:
+        """Measured conditions of a model in which neurons were moved or cleared."""
+        return [c for c in self.of(dataset, model) if self._moves(c) is not None and self.measured(c)]
+
+    @cached_property
+    def with_artifacts(self) -> list[Condition]:
+        """Baselines of the models in which there were neurons to move."""
+        return [c for c in self.baselines if self.treatments(c.dataset, c.model)]
+
+    @property
+    def without_artifacts(self) -> list[Condition]:
+        """Baselines of all other models."""
+        return [c for c in self.baselines if c not in self.with_artifacts]
+
+    def tokens(self, condition: Condition) -> int:
+        """Tokens that the condition appends and moves neurons to."""
+        value = self._moves(condition)
+        return value.tokens if value else 0
+
+    def is_test_time_registers(self, condition: Condition) -> bool:
+        """Whether the condition is test-time registers as they are meant: the neurons found moved, in every image."""
+        value = self._moves(condition)
+        if value is None or value.tokens == 0 or value.top_k:
+            return False
+        return value.neurons == "found" and value.images == "every"
+
+    def after(self, before: Condition) -> Condition | None:
+        """Test-time registers of the number that the study compares first; else the most of them."""
+        moved = [c for c in self.treatments(before.dataset, before.model) if self.is_test_time_registers(c)]
+        compared = [(comparison.a.model, comparison.a.intervention) for comparison in self.plan.comparisons]
+        named = [c for c in moved if (c.model, c.name) in compared]
+        first = min(named, key=lambda c: compared.index((c.model, c.name)), default=None)
+        return first or max(moved, key=self.tokens, default=None)
+
+    def same_model_control(self, condition: Condition) -> Condition | None:
+        """The same model with as many appended zero tokens and no neuron touched."""
+        for candidate in self.of(condition.dataset, condition.model):
+            other = self.plan.interventions.get(candidate.name)
+            if isinstance(other, Append) and other.tokens == self.tokens(condition) and self.measured(candidate):
+                return candidate
+        return None
+
+    def control(self, condition: Condition) -> Condition | None:
+        """What the study compares a condition with; else the same model with as many appended zero tokens."""
+        for comparison in self.plan.comparisons:
+            if (comparison.a.model, comparison.a.intervention) == (condition.model, condition.name):
+                candidate = Condition(condition.dataset, comparison.b.model, comparison.b.intervention)
+                if self.measured(candidate):
+                    return candidate
+        return self.same_model_control(condition)
+
+    def is_natural(self, model: str) -> bool:
+        """Whether nothing was planted in a model, nor in what it was made from."""
+        return self.plan.kinds[model] not in ("tagged", "planted")
+
+    # What a reader sees.
+
+    def model_label(self, condition: Condition) -> str:
+        """Name of the model, with the data set where there are several."""
+        name = self.models[condition.model]
+        return name if self.datasets == [condition.dataset] else f"{name} on {condition.dataset}"
+
+    def label(self, condition: Condition) -> str:
+        """Name of the model, and of the condition where something was done to it."""
+        name = self.model_label(condition)
+        return name if condition.name == BASELINE else f"{name}, {self.conditions[condition.name]}"
+
+    # Models by number of registers.
+
+    @property
+    def trained(self) -> list[str]:
+        """Models trained here by their number of registers; those of another size than their recipe's come last."""
+        plan = self.plan
+        return sorted(plan.registers, key=lambda name: (name in plan.other_size, plan.registers[name], name))
+
+    @property
+    def by_count(self) -> list[Condition]:
+        """Baselines of the models that were trained with a chosen number of registers, by data set and that number.
+
+        Those of another size than their recipe's are left out: they differ in more than registers.
+        """
+        plan = self.plan
+        chosen = [c for c in self.baselines if c.model in plan.registers and c.model not in plan.other_size]
+        return sorted(chosen, key=lambda c: (self.datasets.index(c.dataset), plan.registers[c.model]))

@@ -1,0 +1,136 @@
+"""Tables and the figure of register counts, over rows of the metrics that they show."""
+
+import numpy as np
+import pytest
+
+from helpers.measuring import rows_of, study_of
+from vit_registers.experiments.register_count import figures, tables
+from vit_registers.pipeline import experiment
+from vit_registers.pipeline.paths import Paths
+from vit_registers.views import style
+from vit_registers.views.arrays import Arrays
+
+REGISTERS = {"r4": 4, "r0": 0, "r1": 1, "wide": 0}
+MODELS = [*REGISTERS, "planted"]
+COMPARED = [("r4/baseline", "r0/baseline"), ("planted/baseline", "r0/baseline"), ("r4/append-4", "r0/baseline")]
+
+
+def measured():
+    """Rows of every model as it is, each value its own; differences of all that is compared."""
+    found = []
+    for i, model in enumerate(MODELS):
+        where = {"dataset": "shapes", "model": model}
+        rows = {name: rows_of(name, **where) for name in ("classification", "object_discovery", "dense_prediction")}
+        value = 0.5 + i / 100
+
+        def add(measure, metric, value, rows=rows, **axes):
+            rows[measure].add(metric, value, 40, low=value - 0.02, high=value + 0.03, intervention="baseline", **axes)
+
+        add("classification", "top1", value, feature="cls", head="refitted")
+        add("classification", "top1", value - 0.2, feature="cls", head="refitted", seed=0)
+        add("classification", "top1", value + 0.1, feature="cls", head="knn")
+        add("classification", "top1", value + 0.2, feature="patch_mean", head="refitted")
+        add("object_discovery", "corloc", value - 0.1, head="lost")
+        add("object_discovery", "corloc", value - 0.2, head="dino_seg")
+        for head in ("refitted", "frozen"):
+            add("dense_prediction", "miou", value, head=head)
+            add("dense_prediction", "rmse", value / 10, head=head)
+        if REGISTERS.get(model, 0) > 1:
+            rows["token_statistics"] = rows_of("token_statistics", **where)
+            for layer in (0, 1):
+                add("token_statistics", "register_cosine", 0.6 + layer / 10, layer=layer)
+                add("token_statistics", "cls_register_cosine", 0.3 + layer / 10, layer=layer)
+        found += rows.values()
+    return [*found, differences()]
+
+
+def differences():
+    rows = rows_of("comparisons", dataset="shapes")
+    rows.metrics = {name: metric for name, (_, metric) in experiment.metrics().items()}
+    cls, lost, refitted = {"feature": "cls", "head": "refitted"}, {"head": "lost"}, {"head": "refitted"}
+    for i, (a, b) in enumerate(COMPARED):
+        where = dict(zip(("model", "intervention"), a.split("/"), strict=True))
+        where |= dict(zip(("reference_model", "reference_intervention"), b.split("/"), strict=True))
+        for metric, way in (("top1", cls), ("corloc", lost), ("iou", refitted), ("squared_error", refitted)):
+            value = 0.01 * (i + 1)
+            rows.add(metric, value, 40, low=value - 0.02, high=value + 0.02, p=0.5, **where, **way)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def study():
+    kinds = {**dict.fromkeys(REGISTERS, "trained"), "planted": "planted"}
+    return study_of(measured(), MODELS, REGISTERS, ["append-4"], COMPARED, other_size=["wide"], kinds=kinds)
+
+
+def test_register_counts_are_in_order_and_only_of_models_trained_alike(study):
+    frame = tables.register_count(study).frame()
+    assert frame["model"].tolist() == ["r0", "r1", "r4"]
+    assert frame["registers"].tolist() == [0, 1, 4]
+    assert frame["top1_cls"].tolist() == pytest.approx([0.51, 0.52, 0.5])  # over seeds
+    assert frame["knn_cls"].tolist() == pytest.approx([0.61, 0.62, 0.6])
+    assert frame["corloc"].tolist() == pytest.approx([0.41, 0.42, 0.4])
+    assert frame["register_cosine"].isna().tolist() == [True, True, False]
+    assert frame["register_cosine"].iloc[2] == 0.7  # at the last block
+
+
+@pytest.mark.parametrize(("name", "measures"), [("lost_registers", 1), ("downstream_registers", 3)])
+def test_models_with_registers_stand_beside_those_without_and_what_is_made_from_a_model_does_not(study, name, measures):
+    table = getattr(tables, name)(study)
+    frame = table.frame()
+    assert frame["model"].tolist() == ["r4"] * measures
+    assert frame["reference"].tolist() == ["r0"] * measures
+    assert frame[["with", "without", "change", "change_p"]].notna().all(axis=None)
+    assert frame["change"].tolist() == [0.01] * measures
+    assert "with_n" not in frame
+    assert frame["change_n"].tolist() == [40] * measures
+
+
+def test_pairs_show_the_heads_that_were_refitted(study):
+    frame = tables.downstream_registers(study).frame().set_index("measure")
+    assert frame.loc["Depth, RMSE", ["with", "without"]].tolist() == pytest.approx([0.05, 0.051])
+    assert frame.loc["Top-1 (%), [CLS]", ["with", "without"]].tolist() == pytest.approx([0.5, 0.51])
+
+
+def test_zero_shot_is_compared_where_a_model_has_a_text_tower(study):
+    rows = []
+    for model in ("r0", "r4"):
+        of_model = rows_of("zero_shot", dataset="shapes", model=model)
+        of_model.add("zero_shot_top1", 0.3, 40, intervention="baseline")
+        rows.append(of_model)
+    made = study_of([*measured(), *rows], MODELS, REGISTERS, ["append-4"], COMPARED)
+    assert "Zero-shot, top-1 (%)" in tables.downstream_registers(made).frame()["measure"].tolist()
+    assert "Zero-shot, top-1 (%)" not in tables.downstream_registers(study).frame()["measure"].tolist()
+
+
+def test_a_study_without_trained_models_says_so():
+    made = study_of([], ["planted"])
+    for name, expected in (
+        ("register_count", "no model of this study was trained"),
+        ("lost_registers", "compares no model with registers"),
+        ("downstream_registers", "compares no model with registers"),
+    ):
+        assert expected in getattr(tables, name)(made).latex()
+
+
+def draw(study):
+    with style.styled():
+        return figures.register_count(study, Arrays(Paths("none"), ()))
+
+
+def test_the_figure_shows_values_with_their_intervals(study, tmp_path):
+    figure = draw(study)
+    axes = figure.axes[2]
+    points = axes.containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(np.array(points, dtype=float), [41.0, 42.0, 40.0])
+    segments = axes.containers[0].lines[2][0].get_segments()
+    ends = np.array([segment[:, 1] for segment in segments], dtype=float)
+    np.testing.assert_allclose(ends, [[39.0, 44.0], [40.0, 45.0], [38.0, 43.0]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "4"]
+    assert figure.get_size_inches()[0] <= style.WIDTH + 1e-9
+    with style.styled():
+        style.save(figure, tmp_path, "register_count")
+
+
+def test_the_figure_of_a_study_without_trained_models_says_so():
+    assert "no model of this study" in draw(study_of([], ["planted"])).texts[0].get_text()

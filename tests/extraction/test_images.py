@@ -1,0 +1,59 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from vit_registers.core.errors import InputError
+from vit_registers.data.manifest import Manifest
+from vit_registers.extraction import images
+from vit_registers.extraction.images import Images
+from vit_registers.models.preprocess import Preprocess
+
+PREPROCESS = Preprocess.square(16, 20, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Nine images of different sizes."""
+    draw = np.random.default_rng(0)
+    for i in range(9):
+        Image.fromarray(draw.integers(0, 256, (24, 20 + i, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return Manifest("tiny", pd.DataFrame({"path": [f"{i}.png" for i in range(9)]}), [], tmp_path, "")
+
+
+def batches(table, rows):
+    return list(Images(table, PREPROCESS).batches([np.array(batch) for batch in rows]))
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_batches_hold_the_rows_that_were_asked_for_in_their_order(table, limit, monkeypatch):
+    monkeypatch.setattr(images, "CACHE_BYTES", limit)
+    asked = [[4, 0, 8], [1], [7, 7, 2, 3]]
+    found = batches(table, asked)
+    assert [batch.shape for batch in found] == [(3, 3, 16, 16), (1, 3, 16, 16), (4, 3, 16, 16)]
+    for batch, rows in zip(found, asked, strict=True):
+        for image, row in zip(batch, rows, strict=True):
+            assert torch.equal(image, PREPROCESS(Image.open(table.file(row))))
+
+
+def test_no_batches_are_no_batches(table):
+    assert batches(table, []) == []
+
+
+@pytest.mark.parametrize(("limit", "decoded"), [(0, 4), (9 * 3 * 16**2, 2), (9 * 3 * 16**2 - 1, 4)])
+def test_what_fits_in_memory_is_decoded_once(table, limit, decoded, monkeypatch):
+    monkeypatch.setattr(images, "CACHE_BYTES", limit)
+    opened, original = [], images.load_image
+    monkeypatch.setattr(images, "load_image", lambda path: opened.append(path) or original(path))
+    source = Images(table, PREPROCESS)
+    first = list(source.batches([np.array([3, 5])]))
+    second = list(source.batches([np.array([5]), np.array([3])]))
+    assert len(opened) == decoded
+    assert torch.equal(torch.cat(second), first[0][[1, 0]])
+
+
+def test_an_image_that_is_missing_is_named(table):
+    table.file(6).unlink()
+    with pytest.raises(InputError, match=r"6\.png: no such image"):
+        batches(table, [[0, 1], [5, 6]])

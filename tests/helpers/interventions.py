@@ -1,0 +1,94 @@
+"""Interventions as they are applied, made by hand, and passes under them."""
+
+from dataclasses import replace
+
+import torch
+
+from vit_registers.forward.reading import announce_rows
+from vit_registers.interventions.activation_statistics import ActivationStatistics
+from vit_registers.interventions.base import applied
+from vit_registers.interventions.kinds.ablate import Ablate, Ablation
+from vit_registers.interventions.kinds.append import Append, AppendedTokens
+from vit_registers.interventions.kinds.chain import AppliedChain
+from vit_registers.interventions.kinds.restrict_cls_attention import RestrictClsAttention, RestrictedAttention
+from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
+
+ROWS = [40, 3, 17, 4, 90]  # of the manifest: the five images of the fixture ``pixels``
+
+
+def append(tokens):
+    return AppendedTokens(Append(tokens=tokens))
+
+
+def move(neurons, tokens, **settings):
+    return MovedNeurons(TestTimeRegisters(tokens=tokens, **settings), tuple(neurons))
+
+
+def ablate(tokens, by="zero", *, seed=0, count=0, statistics=None, **settings):
+    how = Ablate(tokens=tokens, by=by, count=count or None, **settings)
+    return Ablation(how, count, seed, statistics)
+
+
+def restrict(to, skip=False):
+    return RestrictedAttention(RestrictClsAttention(to=to, skip=skip))
+
+
+def chain(*parts):
+    return AppliedChain(parts)
+
+
+def otherwise(ablation, seed=None, **settings):
+    """An ablation with other settings, or another seed."""
+    how = ablation.how.model_copy(update=settings)
+    return replace(ablation, how=how, seed=ablation.seed if seed is None else seed)
+
+
+def some_statistics(backbone):
+    """Activation statistics of nothing, with seven resample sources."""
+    draw, shape = torch.Generator().manual_seed(5), (backbone.depth, len(backbone.layout.specials), backbone.width)
+    mean, sources = torch.randn(shape, generator=draw), torch.randn(7, *shape, generator=draw)
+    sd = torch.rand(shape, generator=draw) + 0.5
+    flat = (backbone.depth, backbone.width)
+    patches = torch.randn(flat, generator=draw), torch.rand(flat, generator=draw)
+    return ActivationStatistics(mean, sd, *patches, sources, "digest")
+
+
+def passed(backbone, pixels, intervention=None, of=ROWS):
+    """Outputs of every block (b, layers, t, d), and tokens after the final norm (b, t, d)."""
+    outputs = []
+    with applied(backbone, intervention), torch.inference_mode():
+        handles = [block.register_forward_hook(lambda m, i, o: outputs.append(o)) for block in backbone.blocks]
+        announce_rows(of)
+        final = backbone.module.forward_features(pixels)
+        for handle in handles:
+            handle.remove()
+    return torch.stack(outputs, dim=1), final
+
+
+def weights_of(backbone):
+    return {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
+
+
+def assert_untouched(backbone, weights):
+    """The model has the ``weights`` that it had, and no hook."""
+    now = backbone.module.state_dict()
+    assert now.keys() == weights.keys()
+    assert all(torch.equal(now[name], weights[name]) for name in weights)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.module.modules())
+
+
+def assert_by_hand(backbone, pixels, intervention, one_image, appended=0, tolerance=1e-10, **changes):
+    """A batch under the intervention gives what each of its images gives by hand; the model is as it was afterwards.
+
+    Returns the largest change of a token that was there before.
+    """
+    before, weights = passed(backbone, pixels)[1], weights_of(backbone)
+    outputs, tokens = passed(backbone, pixels, intervention)
+    assert tokens.shape[1] == backbone.layout.length + appended
+    assert_untouched(backbone, weights)
+    assert torch.equal(passed(backbone, pixels)[1], before)
+    for image, picture in enumerate(pixels):
+        expected = one_image(backbone, picture, appended=appended, **changes)
+        torch.testing.assert_close(tokens[image], expected.final, rtol=0, atol=tolerance)
+        torch.testing.assert_close(outputs[image], torch.stack(expected.outputs), rtol=0, atol=tolerance)
+    return (tokens[:, : before.shape[1]] - before).abs().amax()

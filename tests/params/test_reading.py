@@ -1,0 +1,300 @@
+"""Params from files: what is valid, what is refused and in which words, and which job gets what."""
+
+import json
+
+import pytest
+import yaml
+
+from helpers.studies import ROOT, STUDIES, load, only
+from vit_registers.core.errors import InputError
+from vit_registers.params import reading
+from vit_registers.params.study import Params
+from vit_registers.pipeline import configs
+from vit_registers.pipeline.steps import steps
+
+EMBEDDED = ROOT / "params.yaml"
+
+
+def changed(text: str) -> Params:
+    return load("embedded", yaml.safe_load(text))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_repository_is_valid_and_has_a_folder_of_its_own(name):
+    study = load(name)
+    assert study.study.name == name
+    assert len(study.models_used()) == len(set(study.models_used()))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("vit-r99", "study.trainings: unknown model 'vit-r99'"), ("planted", "study.trainings: 'planted' is not trained")],
+)
+def test_what_cannot_be_trained_is_refused_as_a_training(name, said):
+    with pytest.raises(InputError, match=said):
+        load("embedded", {"study": {"trainings": [name]}})
+
+
+def test_models_that_are_only_trained_are_made_after_those_of_the_runs():
+    runs = [{"dataset": "shapes", "models": ["planted"], "interventions": []}]
+    parsed = load("embedded", only({"trainings": ["vit-tiny", "vit-r2"], "runs": runs}))
+    assert parsed.models_used() == ["vit-r0", "tagged", "planted", "vit-tiny", "vit-r2"]
+    assert parsed.pairs() == [("shapes", "planted")]
+
+
+def test_the_overlay_of_bach2025_is_the_published_run():
+    """Table 3 of the paper, and the registers, data sets and seeds of its text."""
+    study = load("bach2025")
+    trained = {name: study.models[name] for name in study.models_used() if study.models[name].kind == "trained"}
+    assert [model.registers for model in trained.values()] == [0, 2, 4, 8, 16]
+    assert {model.dataset for model in trained.values()} == {"imagenet"}
+    assert study.seed == 0
+    recipe = configs.train(study, "deit3-r4").recipe
+    assert recipe.architecture.name == "deit3_small_patch16_224"
+    published = {"epochs": 800, "batch_size": 256, "lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 5}
+    published |= {"warmup_lr": 1e-6, "drop_path": 0.05, "mixup": 0.8, "cutmix": 1.0, "color_jitter": 0.3}
+    assert published.items() <= recipe.model_dump().items()
+    assert (recipe.micro_batches, recipe.repeats) == (4, 3)
+    assert study.detection.threshold_rule == "percentile"
+    assert (study.detection.threshold, study.settings("single_tokens").high_percentile) == (98, 98)
+    assert {run.dataset for run in study.study.runs} == {"imagenette", "voc07"}
+    assert len(study.settings("single_tokens").seeds) == 3
+
+
+PROBE = "experiments: {classification: {probe: {%s}}}"
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "expected"),
+    [
+        ("experiments: {clasification: {}}", "experiments.clasification", "unknown key"),
+        ("extraction: {cls_blocks: 1}", "experiments.classification.linear_evaluation.blocks", "raise it"),
+        ("study: {name: a/b}", "study.name", "pattern"),
+        (PROBE % "lrr: 1", "experiments.classification.probe.lrr", "unknown key"),
+        (PROBE % "lr: 1e-2", "experiments.classification.probe.lr", "write 1.0e-02"),
+        (PROBE % "lr: -1.0", "experiments.classification.probe.lr", "greater than 0"),
+        (PROBE % "epochs: 2.5", "experiments.classification.probe.epochs", "integer"),
+        (
+            "experiments: {dense_prediction: {train_share: 1.0}}",
+            "experiments.dense_prediction.train_share",
+            "less than 1",
+        ),
+        (
+            "experiments: {zero_shot: {templates: all}}",
+            "experiments.zero_shot.templates",
+            "expected openai, simple, or a list",
+        ),
+        (
+            "experiments: {zero_shot: {templates: [a photo]}}",
+            "experiments.zero_shot.templates",
+            "with {} in each, got ['a photo']",
+        ),
+        ("experiments: {object_discovery: {lost: {centre: 1}}}", "experiments.object_discovery.lost.centre", "boolean"),
+        ("seed: zero", "seed", "integer"),
+        ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
+        ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
+        ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
+        ("models: {a: {kind: timmy}}", "models.a", "'file', 'openclip', 'planted'"),
+        ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
+        ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
+        ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),
+        ("datasets: {a: {kind: cifar10, download: 1}}", "datasets.a.download", "boolean"),
+        ("datasets: {a: {kind: cifar10, train: 50001}}", "datasets.a.train", "less than or equal to 50000"),
+        ("datasets: {a: {kind: cifar100, train: 199}}", "datasets.a", "train: expected at least 200 images for 100"),
+        ("datasets: {a: {kind: cifar10, test: 9}}", "datasets.a", "test: expected at least 10 images for 10 classes"),
+        ("models: {planted-48: {base: nobody}}", "models.planted-48.base", "unknown model 'nobody'"),
+        ("models: {planted-48: {base: planted-48-plain}}", "models.planted-48.base", "is resized itself"),
+        ("models: {planted-48: {base: planted-48}}", "models.planted-48.base", "is resized itself"),
+        ("models: {planted-48: {positions: {offset: 0.1}}}", "models.planted-48.positions", "take one of them"),
+        ("models: {a: {kind: resized, base: planted}}", "models.a.image_size", "missing"),
+        (
+            "models: {vit-tiny: {architecture: {patch_size: 4}}}",
+            "models.vit-tiny.architecture.patch_size",
+            "unknown key",
+        ),
+        ("models: {vit-tiny: {architecture: {width: 0}}}", "models.vit-tiny.architecture.width", "greater than"),
+        ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
+        ("recipes: {small: {monitored_maps: 501}}", "recipes.small", "monitored_maps: expected at most the 500"),
+        ("recipes: {small: {augmentation: mixup}}", "recipes.small.augmentation", "'dihedral', 'mirror', 'crop'"),
+        (
+            "recipes: {small: {architecture: {layer_scale: 0.0}}}",
+            "recipes.small.architecture.layer_scale",
+            "greater than 0",
+        ),
+        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'deit3', 'dino', 'small'"),
+        ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
+        ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
+        ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),
+    ],
+)
+def test_wrong_params_are_refused_in_one_line_naming_key_and_expectation(change, key, expected):
+    with pytest.raises(InputError) as refused:
+        changed(change)
+    message = str(refused.value)
+    assert message.startswith(f"params.yaml: {key}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_missing_key_is_named():
+    content = reading.read_yaml(EMBEDDED)
+    del content["experiments"]["classification"]["probe"]["lr"]
+    with pytest.raises(InputError, match=r"^params\.yaml: experiments\.classification\.probe\.lr: missing"):
+        reading.parse(content)
+
+
+def test_the_search_changes_one_thing_at_a_time():
+    study = load("emergence")
+    recipes = {name: recipe.model_dump() for name, recipe in study.recipes.items()}
+    changed = {
+        "supervised": ["short", "long", "layerscale", "decay-0", "decay-30", "plain"],
+        "dino": ["long", "ti"],
+    }
+    for base, variants in changed.items():
+        for variant in variants:
+            ours, theirs = recipes[f"{base}-{variant}"], recipes[base]
+            assert len([key for key in theirs if ours[key] != theirs[key]]) == 1, variant
+    wanted = {"vit-s", *study.study.trainings}
+    assert set(study.models_used()) == wanted
+    assert {study.models[name].recipe for name in wanted} == {name for name in recipes if name != "small"}
+    sized = [m for m in wanted if study.models[m].architecture.given]
+    assert {study.models[m].recipe for m in sized} == {"supervised"}
+    assert {m for m in wanted if study.models[m].registers} == {"vit-s-r4", "dino-s-r4"}
+
+
+def test_a_key_given_twice_is_refused_unless_an_anchor_brought_it(tmp_path):
+    (tmp_path / "p.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(InputError, match="line 2: key 'seed' is given twice"):
+        reading.read_yaml(tmp_path / "p.yaml")
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert reading.read_yaml(tmp_path / "p.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 3, y: 4}\n")
+    with pytest.raises(InputError, match="line 2: key 'y' is given twice"):
+        reading.read_yaml(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_files_that_hold_no_mapping_are_refused(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"p\.yaml: "):
+        reading.read_yaml(tmp_path / "p.yaml")
+
+
+def test_paths_that_are_not_there_are_refused_before_anything_runs():
+    study = changed("datasets: {shapes: {kind: folder, path: /no/such/disk}}".replace("shapes", "mine"))
+    reading.check_paths(study)  # no run uses it
+    study = changed("{datasets: {mine: {kind: folder, path: /no/such/disk}}, models: {vit-r0: {dataset: mine}}}")
+    with pytest.raises(InputError, match=r"datasets\.mine\.path: no such path '/no/such/disk'"):
+        reading.check_paths(study)
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ("{kind: voc, path: /no/such/disk}", "path"),
+        ("{kind: coco, images: /no/such/disk, annotations: /tmp}", "images"),
+        ("{kind: coco, images: /tmp, annotations: /no/such/disk}", "annotations"),
+        ("{kind: coco, images: /tmp, annotations: /tmp, list: /no/such/disk}", "list"),
+    ],
+)
+def test_every_path_of_a_data_set_of_objects_is_looked_for(source, key):
+    study = changed(f"{{datasets: {{mine: {source}}}, models: {{vit-r0: {{dataset: mine}}}}}}")
+    with pytest.raises(InputError, match=rf"datasets\.mine\.{key}: no such path '/no/such/disk'"):
+        reading.check_paths(study)
+
+
+def test_the_archive_of_cifar_is_not_looked_for_as_a_clone_with_prepared_data_needs_none():
+    reading.check_paths(changed("{datasets: {c: {kind: cifar10, path: /no/such}}, models: {vit-r0: {dataset: c}}}"))
+
+
+def test_snakemake_and_dvc_read_the_same_numbers():
+    """DVC reads YAML 1.2 (ruamel), Snakemake YAML 1.1: 1e-3 is a number to one and text to the other."""
+    from ruamel.yaml import YAML
+
+    for path in [EMBEDDED, *(ROOT / "params").glob("*.yaml")]:
+        ours = reading.read_yaml(path)
+        theirs = YAML(typ="safe").load(path.read_text())
+        assert json.dumps(ours, sort_keys=True) == json.dumps(theirs, sort_keys=True), path
+
+
+def test_the_params_that_a_study_writes_for_its_jobs_are_read_as_they_were(tmp_path):
+    """JSON writes 1e-05, which YAML 1.1 would read as text."""
+    study = load("embedded")
+    (tmp_path / "params.json").write_text(json.dumps(study.model_dump(mode="json")))
+    assert reading.load([tmp_path / "params.json"]) == study
+    (tmp_path / "params.json").write_text('{"seed": 1,\n}')
+    with pytest.raises(InputError, match=r"params\.json: line 2: not valid JSON"):
+        reading.load([tmp_path / "params.json"])
+
+
+def jobs(study):
+    return {
+        (name, *axes.values()): step.config(study, **axes)
+        for name, step in steps().items()
+        for axes in step.jobs(study)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        (PROBE % "lr: 2.0e-3", {"classification"}),
+        ("experiments: {single_tokens: {hidden: 7}}", {"single_tokens"}),
+        ("experiments: {object_discovery: {sweep: {layers: [-1]}}}", {"lost_settings"}),
+        ("detection: {bootstrap: 7}", {"detect"}),
+        ("extraction: {dense_images: 77}", {"extract", "ablate", "lost_settings"}),
+        ("recipes: {small: {epochs: 1}}", {"train"}),
+        ("models: {vit-r4: {registers: 3}}", {"train"}),
+        ("plantings: {background: {images: 7}}", {"plant"}),
+        ("study: {title: Another}", set()),
+        ("processes: 4", set()),
+        ("gallery: {images: 3}", {"object_discovery", "token_statistics"}),
+    ],
+)
+def test_a_change_reaches_the_jobs_whose_own_params_have_it(change, redone):
+    before, after = jobs(load("embedded")), jobs(changed(change))
+    assert before.keys() == after.keys()
+    assert {key[0] for key in before if before[key] != after[key]} == redone
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_configs_survive_their_own_json(name):
+    for key, config in jobs(load(name)).items():
+        assert type(config).model_validate_json(config.model_dump_json()) == config, key
+
+
+def test_an_override_reaches_only_its_model():
+    study = changed("detection_overrides: {planted: {threshold: 5.0}}")
+    assert configs.detect(study, "shapes", "planted").detection.threshold == 5.0
+    assert configs.detect(study, "shapes", "tagged").detection.threshold == 3.0
+
+
+def test_bases_come_before_what_is_made_from_them():
+    used = load("embedded").models_used()
+    assert used.index("vit-r0") < used.index("tagged") < used.index("planted") < used.index("planted-48-plain")
+
+
+def test_a_resized_model_brings_its_base_and_the_training_of_that():
+    study = load("embedded", only({"runs": [{"dataset": "shapes", "models": ["planted-48"], "interventions": []}]}))
+    assert study.models_used() == ["vit-r0", "tagged", "planted", "planted-48"]
+    assert study.training_dataset("planted-48") == "shapes"
+    study = changed("{models: {big: {kind: timm, name: x}, small: {kind: resized, base: big, image_size: [32, 48]}}}")
+    assert configs.resize(study, "small").source.size == (32, 48)
+    with pytest.raises(InputError, match="not trained by this pipeline"):
+        study.training_dataset("small")
+
+
+def test_another_architecture_is_laid_over_the_recipe_and_changes_its_own_training_only():
+    study = load("embedded")
+    recipe = study.recipes["small"]
+    tiny = configs.train(study, "vit-tiny").recipe
+    shape = tiny.architecture
+    assert (shape.width, shape.depth, shape.heads) == (64, 4, 1)
+    assert (shape.image_size, shape.patch_size) == (recipe.architecture.image_size, recipe.architecture.patch_size)
+    assert configs.train(study, "vit-narrow").recipe.architecture.heads == recipe.architecture.heads  # not given
+    assert tiny.model_copy(update={"architecture": recipe.architecture}) == recipe
+    assert configs.train(study, "vit-r0").recipe == recipe
+    after = changed("models: {vit-tiny: {architecture: {width: 32}}}")
+    assert configs.train(after, "vit-tiny").recipe.architecture.width == 32
+    trained = [m for m in study.models_used() if study.models[m].step == "train" and m != "vit-tiny"]
+    assert all(configs.train(after, m) == configs.train(study, m) for m in trained)

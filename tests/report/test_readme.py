@@ -1,0 +1,48 @@
+"""What the README promises: its overlay is valid, what it lists is there, and its links lead somewhere."""
+
+import re
+
+import yaml
+
+from helpers.studies import ROOT
+from vit_registers.params import reading
+from vit_registers.params.bases import Intervention
+from vit_registers.params.kinds import kinds
+from vit_registers.pipeline import experiment
+from vit_registers.pipeline.steps import steps
+
+README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "data/README.md"]
+
+
+def _section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_overlay_for_ones_own_model_is_complete() -> None:
+    given = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)[0])
+    params = reading.parse(reading.overlay(reading.read_yaml(ROOT / "params.yaml"), given))
+    assert params.study.name == "mine"
+    assert params.pairs() == [("photos", "dinov2")]
+    assert params.models_used() == ["dinov2"]
+    assert params.datasets_used() == ["photos"]
+
+
+def test_tables_list_what_is_there() -> None:
+    names = re.findall(r"^\| `(\w+)` \|", _section("Experiments"), flags=re.MULTILINE)
+    assert set(names) == set(experiment.found())
+    names = re.findall(r"^\| `(\w+)` \|", _section("Interventions"), flags=re.MULTILINE)
+    assert set(names) == set(kinds("vit_registers.interventions.kinds", Intervention))
+
+
+def test_steps_and_tables_that_are_called_exist() -> None:
+    for step in re.findall(r"^vit-registers ([a-z-]+) --dataset", README, flags=re.MULTILINE):
+        assert step.replace("-", "_") in steps()
+    for table in re.findall(r"results/embedded/tables/(\w+)\.csv", README):
+        assert table in experiment.tables()
+
+
+def test_links_lead_to_files() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"

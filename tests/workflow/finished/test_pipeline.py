@@ -1,0 +1,213 @@
+"""From nothing to the report; only what depends on a change is redone."""
+
+import pandas as pd
+import pytest
+
+from vit_registers.core import table
+from vit_registers.params import reading
+from vit_registers.pipeline import experiment, steps
+from vit_registers.pipeline.paths import Paths
+
+pytestmark = pytest.mark.pipeline
+
+ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
+
+
+def study_of(project):
+    return reading.load([project.path / "params.yaml"])
+
+
+def rows_of(project, metric, **axes):
+    """Rows of a metric of the finished study, by what tells them apart."""
+    rows = table.read(project.results / "table.csv", experiment.axes())
+    rows = rows[rows["metric"] == metric]
+    for axis, value in axes.items():
+        rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
+    return rows
+
+
+def test_every_output_that_is_declared_is_there_and_nothing_is_left_to_do(finished):
+    study, at = study_of(finished), Paths("smoke", finished.path)
+    expected = {at.table, at.summary, at.report / "report.pdf"}
+    for step in steps.steps().values():
+        for axes in step.jobs(study):
+            expected |= {*step.outputs(study, at, **axes), *step.folders(study, at, **axes)}
+    expected |= {at.rows(name) for name in steps.measured(study)}
+    for views, folder, kinds in (
+        (experiment.tables(), at.tables, ("csv", "tex")),
+        (experiment.figures(), at.figures, ("png", "pdf")),
+    ):
+        shown = steps.shown(study, views)
+        assert shown
+        expected |= {folder / f"{name}.{kind}" for name in shown for kind in kinds}
+        assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in shown for kind in kinds}
+    assert [path for path in expected if not path.exists()] == []
+    assert finished.planned() == []
+
+
+def test_every_metric_of_the_table_is_registered_and_every_measure_has_rows(finished):
+    rows = table.read(finished.results / "table.csv", experiment.axes())
+    assert set(rows["metric"]) <= experiment.metrics().keys()
+    units = {name: metric.unit for name, (_, metric) in experiment.metrics().items()}
+    assert (rows["unit"] == rows["metric"].map(units)).all()
+    for measure in steps.measured(study_of(finished)):
+        assert len(table.read(finished.results / "rows" / f"{measure}.csv", experiment.axes())), measure
+
+
+def test_every_condition_has_its_numbers_or_says_why_not(finished):
+    study = study_of(finished)
+    for metric in ("top1", "corloc", "miou"):
+        measure = experiment.metrics()[metric][0]
+        rows = rows_of(finished, metric, reference_model=None)
+        for dataset, model in study.pairs(experiment.owner(measure)):
+            for condition in study.conditions(dataset, model):
+                mine = rows[(rows.model == model) & (rows.intervention == condition)]
+                assert len(mine), (model, condition)
+                assert mine.value.notna().all() or mine.note.notna().any(), (model, condition)
+
+
+def test_detection_finds_exactly_the_planted_neurons(finished):
+    for metric in ("artifacts_found", "neuron_precision", "neuron_recall"):
+        rows = rows_of(finished, metric).set_index(["dataset", "model"])["value"]
+        for dataset in ("shapes", "shapes-grey"):
+            assert rows[dataset, "planted"] == 1, (dataset, metric)
+    found = rows_of(finished, "artifacts_found", dataset="shapes").set_index("model")["value"]
+    assert (found[["vit-r0", "vit-r4", "tagged"]] == 0).all()
+    assert (rows_of(finished, "neuron_overlap", model="planted")["value"] == 1.0).all()
+
+
+DAMAGED = ("baseline", "append-4", "half-4", "random-4")
+
+
+def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_controls_do_not(finished):
+    maximum = rows_of(finished, "norm_max").set_index(["model", "intervention", "layer"])["value"].sort_index()
+    control, repaired = maximum["tagged", "append-4"], maximum["planted", "ttr-4"]
+    assert ((repaired / control - 1).abs() < 0.1).all()
+    for damaged in DAMAGED:
+        assert maximum["planted", damaged].iloc[-1] > 3 * control.iloc[-1], damaged
+    appended = rows_of(finished, "norm_mean", group="appended", model="planted")
+    appended = appended.set_index(["intervention", "layer"])["value"].sort_index()
+    carried, empty = (appended[name].iloc[-1] for name in ("ttr-4", "append-4"))
+    assert carried > 3 * max(control.iloc[-1], empty)  # the appended tokens hold what the patches held
+
+
+def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_registers_alone(finished):
+    compared = ["intervention", "reference_model", "reference_intervention"]
+    corloc = rows_of(finished, "corloc", model="planted", head="lost")
+    corloc = corloc[corloc.reference_model.notna()].set_index(compared)
+    for damaged in DAMAGED:
+        row = corloc.loc[damaged, "tagged", "baseline" if damaged == "baseline" else "append-4"]
+        assert row["value"] < -0.1, damaged
+        assert row["p"] < 0.01, damaged
+    repaired = corloc.loc["ttr-4", "tagged", "append-4"]
+    assert repaired["p"] > 0.05
+    assert repaired["low"] <= 0 <= repaired["high"]
+    accuracy = rows_of(finished, "top1", model="planted", feature="cls", head="refitted")
+    accuracy = accuracy[accuracy.reference_model.notna()].set_index(compared).loc["ttr-4", "tagged", "append-4"]
+    assert accuracy["high"] >= 0  # not harmed
+
+
+def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
+    seen = rows_of(finished, "attention", group="cls", target="artifacts")
+    seen = seen.set_index(["model", "intervention", "layer"])["value"].sort_index()
+    plain, attracting = seen["planted", "baseline"].iloc[-1], seen["planted-cls-raw", "baseline"].iloc[-1]
+    assert attracting > 1.2 * plain > 0
+    assert seen["planted-cls-raw", "ttr-4"].iloc[-1] < 0.2 * attracting  # nothing is left to look at
+    shown = pd.read_csv(finished.results / "tables/test_time_registers.csv")
+    assert {"planted", "planted-cls-raw"} <= set(shown["model"])
+
+
+def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(finished):
+    before = (finished.path / "params.yaml").read_bytes()
+    try:
+        finished.change("experiments: {classification: {probe: {lr: 2.0e-3}}}")
+        rules = finished.planned()
+    finally:
+        (finished.path / "params.yaml").write_bytes(before)
+    assert set(rules) == {"classification", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    assert rules.count("classification") == len(study_of(finished).pairs("classification"))
+    assert rules.count("collect") == 2  # classification and comparisons
+    assert finished.planned() == []
+
+
+def edited(project, file, old, new):
+    path = project.path / "src/vit_registers" / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    try:
+        return project.planned()
+    finally:
+        path.write_text(before)
+
+
+LOST = "experiments/object_discovery/lost.py"
+
+
+def test_edited_lost_code_redoes_lost_and_what_follows(finished):
+    rules = edited(finished, LOST, "np.argsort(degree", "+np.argsort(degree")
+    assert (
+        set(rules) == {"object_discovery", "lost_settings", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    )
+    assert rules.count("collect") == 3  # object discovery, its sweep, and comparisons
+
+
+def test_an_edited_comment_and_a_new_helper_redo_nothing(finished):
+    assert edited(finished, LOST, "\n\n\ndef ", "\n\n\n# A comment.\ndef ") == []
+    assert edited(finished, "core/files.py", "\n\n\ndef ", "\n\n\ndef helper():\n    return 1\n\n\ndef ") == []
+
+
+def test_a_table_is_redone_alone_when_its_function_is_edited(finished):
+    rules = edited(finished, "experiments/object_discovery/tables.py", 'f"{kind} box"', 'f"{kind}  box"')
+    assert set(rules) == {"table", "all", "report"}
+    assert rules.count("table") == 1
+
+
+def test_a_table_has_a_target_of_its_own(finished):
+    target = "results/smoke/tables/lost_corloc.csv"
+    assert "table" in finished.snakemake("-n", "--forcerun", "table", "--", target)
+
+
+def test_the_page_is_self_contained_and_has_a_caption_for_every_view(finished):
+    finished.snakemake("--report", "report.html")
+    page = (finished.path / "report.html").read_text()
+    (finished.path / "report.html").unlink()
+    study = study_of(finished)
+    for views in (experiment.tables(), experiment.figures()):
+        for name in steps.shown(study, views):
+            assert name in page
+    assert "<script src=" not in page
+    assert '<link rel="stylesheet" href="http' not in page
+
+
+def test_a_step_by_hand_sees_the_params_that_snakemake_passes(finished):
+    path = finished.results / "measures/object_discovery/shapes/planted/rows.csv"
+    before = path.read_bytes()
+    finished.run("vit-registers", "object-discovery", "--dataset", "shapes", "--model", "planted")
+    assert path.read_bytes() == before
+    assert finished.planned() == []
+
+
+def test_a_look_while_a_run_is_at_work_looks_and_does_not_refuse(finished):
+    first = finished.start("snakemake", "--cores", "1", "--forcerun", "summarise", "--", "results/smoke/table.csv")
+    lock = finished.path / ".snakemake/smoke.run.lock"
+    while not lock.exists() or lock.read_text() != str(first.pid):
+        assert first.poll() is None, first.communicate()[0]
+    for look in (("-np",), ("-nq",), ("--list-rules",), ("--detailed-summary",), ("--rulegraph",)):
+        finished.snakemake(*look)
+    assert first.wait() == 0, first.communicate()[0]
+    assert finished.planned() == []
+
+
+def test_another_study_in_the_same_folder_touches_nothing_of_the_first(finished):
+    """Embedded, then smoke, then embedded: nothing to do (here the other way round, as smoke is the one that ran)."""
+    before = finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*")
+    other = finished.path / "other.yaml"
+    other.write_text("study: {name: other}\n")
+    finished.snakemake(
+        "--cores", "2", "--configfile", "other.yaml", "--", "data/prepared/other/shapes-grey/dataset.json"
+    )
+    assert (finished.path / "data/prepared/other/shapes-grey/dataset.json").is_file()
+    assert finished.planned() == []
+    assert finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*") == before
+    other.unlink()
