@@ -16,11 +16,11 @@ extended: setup
 	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
 	@workflow/scripts/made.sh results/extended
 
-# Under two minutes: style, types, and the tests that need no pipeline and little time.
+# A few minutes: style, types, and the tests that need no pipeline and little time.
 quick: setup checks
 	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
 
-# Under ten minutes on two cores.
+# About twenty minutes on two cores; most of it whole pipelines.
 test: setup checks
 	@$(MAKE) --no-print-directory units
 	@$(MAKE) --no-print-directory pipelines
