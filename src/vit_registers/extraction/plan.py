@@ -1,5 +1,6 @@
 """What an extraction does in which order: the same batches on every run, so that a killed one goes on where it was."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -37,7 +38,7 @@ def batched(rows: Rows, size: int) -> list[Rows]:
     return parts
 
 
-class Phase:
+class Phase(ABC):
     """Images that pass at one input size and are read by the same readers; subclasses say by which."""
 
     def __init__(self, plan: "Plan", rows: Rows) -> None:
@@ -60,9 +61,9 @@ class Phase:
         """Whether this is where LOST's queries, keys or values are read, of each dense image once."""
         return False
 
+    @abstractmethod
     def readers(self) -> list[Reader]:
         """Fresh readers."""
-        raise NotImplementedError
 
     def pixels(self, images: Images, batches: Sequence[Rows]) -> Iterator[Tensor]:
         """Normalised input (b, 3, h, w) of each of some batches."""
@@ -72,9 +73,9 @@ class Phase:
         """Where the pixels of an image of this size are in the input of this phase."""
         return Transform.of({"preprocess": self.backbone.preprocess.to_json()}, height, width)
 
+    @abstractmethod
     def placed(self, rows: Rows, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Places]:
         """All arrays of a batch of manifest ``rows``, and where these are in the arrays, by what those have rows of."""
-        raise NotImplementedError
 
     def fitting(self) -> int:
         """Images of this phase that fit into memory at a time, or as many as params want."""

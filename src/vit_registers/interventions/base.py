@@ -7,6 +7,7 @@ An intervention of params (:class:`vit_registers.params.bases.Intervention`) say
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Known:
         return str(self.names[-1])
 
 
-class Applied:
+class Applied(ABC):
     """An intervention as one backbone takes it: its settings, and what was found or drawn for them.
 
     Each kind has a subclass, a frozen dataclass, and works on every image of a batch by itself unless it says
@@ -61,16 +62,16 @@ class Applied:
         """Whether images take tokens of others in their batch."""
         return False
 
+    @abstractmethod
     def described(self) -> Any:
         """Plain JSON that tells it from others: part of the key under which features are cached."""
-        raise NotImplementedError
 
-    def check(self, backbone: Backbone, layout: TokenLayout) -> None:
+    def check(self, backbone: Backbone, layout: TokenLayout) -> None:  # noqa: B027  most ask for nothing
         """Refuse, by :class:`InputError`, what ``backbone`` has no place for; ``layout`` counts appended tokens."""
 
+    @abstractmethod
     def hooks(self, backbone: Backbone, layout: TokenLayout, stack: ExitStack) -> None:
         """Hook into ``backbone`` what changes its passes, until ``stack`` is closed."""
-        raise NotImplementedError
 
 
 def described(intervention: Applied | None) -> Any:

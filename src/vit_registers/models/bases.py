@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
@@ -39,16 +40,16 @@ class FetchedModel(SizedModel):
 
     step: ClassVar[str] = "fetch"
 
+    @abstractmethod
     def load(self, name: str, seed: int) -> Loaded:
         """The module with its weights for the model ``name``; ``seed`` is that of random ones, if they are asked for.
 
         :class:`InputError` where the source has no such model, or one that cannot be measured.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def origin(self) -> list[str]:
         """Architecture and weights in words, as LaTeX."""
-        raise NotImplementedError
 
     def sentence(self, name: str, params: Params) -> str:
         """Where the weights are from, and the input size if it was asked for; a part of a sentence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -35,13 +36,13 @@ class DatasetSource(Strict):
         """Those of these paths that are files, whose content Snakemake checks (that of folders it cannot)."""
         return []
 
+    @abstractmethod
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write the manifest of the data set ``name`` to the folder ``out``, and images that are made or unpacked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sentence(self, name: str) -> str:
         """What the methods text says of the data set ``name``, as LaTeX."""
-        raise NotImplementedError
 
 
 class ModelSource(Strict):
@@ -69,9 +70,9 @@ class ModelSource(Strict):
         """What readers see in place of the key ``name``."""
         return name
 
+    @abstractmethod
     def sentence(self, name: str, params: Params) -> str:
         """What the methods text says of the model ``name``, as LaTeX."""
-        raise NotImplementedError
 
 
 AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]
@@ -118,36 +119,36 @@ class Recipe(Strict):
             raise ValueError("is laid over recipes of kind small; give another recipe")
         return self
 
+    @abstractmethod
     def architecture_arguments(self, registers: int, classes: int) -> dict[str, Any]:
         """What :func:`vit_registers.models.backbone.build` makes the model from, registers without positions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, registers: int, classes: int) -> Any:
         """The module with weights drawn from torch's global generator, as it is trained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, cfg: Any, manifest: Any) -> Any:
         """Training images of the step ``cfg``: see :class:`vit_registers.training.batches.Batches`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def objective(self, registers: int, classes: int, per_epoch: int) -> Any:
         """What is minimised, in ``per_epoch`` steps an epoch: see :class:`vit_registers.training.objective.Objective`.
 
         Weights are drawn from torch's global generator.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def learning_rate(self, per_epoch: int) -> Callable[[int], float]:
         """Learning rate by step, counted from 0, in ``per_epoch`` steps an epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def architecture_sentence(self) -> str:
         """The architecture in words, as LaTeX."""
-        raise NotImplementedError
 
+    @abstractmethod
     def own_sentence(self, datasets: str) -> str:
         """What the methods text says of this kind of training alone, as LaTeX."""
-        raise NotImplementedError
 
     def sentence(self, datasets: str) -> str:
         """How models of this recipe were trained on ``datasets`` (already joined), as LaTeX."""
@@ -168,13 +169,13 @@ AnyRecipe = Annotated[Recipe, KindsIn("vit_registers.training.recipes")]
 class Intervention(Strict):
     """What is done to a model during a pass; kinds are in :mod:`vit_registers.interventions.kinds`."""
 
+    @abstractmethod
     def label(self) -> str:
         """What tables and figures call it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sentence(self, params: Params) -> str:
         """What the methods text says of it, as LaTeX."""
-        raise NotImplementedError
 
     @property
     def appended(self) -> int:
@@ -191,9 +192,9 @@ class Intervention(Strict):
         """Whether it needs the register neurons that detection found."""
         return False
 
+    @abstractmethod
     def resolve(self, backbone: Any, known: Any) -> Any:
         """What is applied to ``backbone``, or why it has no place there.
 
         ``known`` and what is returned are of :mod:`vit_registers.interventions.base`.
         """
-        raise NotImplementedError
