@@ -21,7 +21,8 @@ from vit_registers.params import reading
 from vit_registers.params.study import Params
 from vit_registers.pipeline import collecting, experiment
 from vit_registers.pipeline.paths import Paths
-from vit_registers.pipeline.steps import Step, array_files, row_files, steps
+from vit_registers.pipeline.step import Step
+from vit_registers.pipeline.steps import array_files, row_files, steps
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
