@@ -50,6 +50,13 @@ class Measured:
         rows.add(metric, value, n, **bounds, **axes)
         self.rows += rows.rows
 
+    def absent(self, metric: str, reason: str, **axes: Any) -> None:
+        """A row of ``metric`` without a value."""
+        found, declared = experiment.measures()[experiment.metrics()[metric][0]]
+        rows = Rows(found.name, declared.metrics, declared.axes)
+        rows.absent([metric], reason, **axes)
+        self.rows += rows.rows
+
     def frame(self) -> pd.DataFrame:
         """The tidy table."""
         return table.frame(self.rows, experiment.axes())

@@ -1,13 +1,9 @@
 """What views ask of a study: which rows there are, and what belongs together."""
 
-from typing import Any
-
 import pytest
 
 from helpers.studies import Measured, load, only, study_of
-from vit_registers.core import table
 from vit_registers.params.study import Params
-from vit_registers.pipeline import experiment
 from vit_registers.views.plan import plan
 from vit_registers.views.study import Condition, Study
 
@@ -25,7 +21,7 @@ def measured(params: Params) -> Measured:
             axes = {"dataset": dataset, "model": model, "intervention": name}
             applies = found or name == "baseline" or not params.interventions[name].moves_neurons
             if not applies:
-                made.rows += absent(axes)
+                made.absent("corloc", REASON, **axes, **LOST)
                 continue
             made.add("corloc", 0.4, **axes, **LOST)
             for layer in range(6):
@@ -36,13 +32,6 @@ def measured(params: Params) -> Measured:
 
 
 PROBE = {"feature": "cls", "head": "refitted"}
-
-
-def absent(axes: dict[str, str]) -> list[dict[str, Any]]:
-    found, declared = experiment.measures()["object_discovery"]
-    rows = table.Rows(found.name, declared.metrics, declared.axes)
-    rows.absent(["corloc"], REASON, **axes, **LOST)
-    return rows.rows
 
 
 @pytest.fixture(scope="module")

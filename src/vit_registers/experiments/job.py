@@ -57,6 +57,9 @@ class Job:
 
     def by_image(self, metric: str, ids: Any, values: Any, intervention: str, **axes: Any) -> None:
         """Keep what every image gave for a metric, so that conditions are compared over the same images."""
+        unknown = [axis for axis in axes if axis not in IMAGE_COLUMNS]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' does not tell values by image apart; use one of {IMAGE_COLUMNS[3:-1]}")
         given = {"image_id": ids, "intervention": intervention, "metric": metric, **axes, "value": np.asarray(values)}
         one = pd.DataFrame(given).reindex(columns=IMAGE_COLUMNS)
         self.images.append(one.astype({"seed": "Int64", "feature": "string", "head": "string", "value": float}))

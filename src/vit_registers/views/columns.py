@@ -4,12 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vit_registers.views.study import Condition, Study
+from vit_registers.params.study import BASELINE
+from vit_registers.views.study import Condition, Estimate, Study
 from vit_registers.views.table import Cell, Column, Table
 
 KEYS = ("dataset", "model", "condition")
 MODEL = Column("model_label", "Model")
 CONDITION = Column("condition_label", "Condition")
+# Numbers of other experiments that several tables show beside their own.
+TOP1_CLS = Column("top1_cls", "Top-1 (%), [CLS]", "top1", {"feature": "cls", "head": "refitted"})
+TOP1_PATCHES = Column("top1_patch_mean", "Top-1 (%), mean patch", "top1", {"feature": "patch_mean", "head": "refitted"})
+KNN = Column("knn_cls", "kNN (%), [CLS]", "top1", {"feature": "cls", "head": "knn"})
+CORLOC = Column("corloc", "CorLoc (%)", "corloc", {"head": "lost"})
 
 
 def shown(column: Column, title: str, **changes: Any) -> Column:
@@ -39,8 +45,10 @@ def _axes(where: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_condition(study: Study, table: Table) -> Table:
-    """All conditions of all models, a thin rule between models."""
+    """All conditions of the models that these columns were measured on, a thin rule between models."""
     for condition in study.planned:
-        first = condition in study.baselines
-        table.add(row_of(study, condition, table.columns, first), rule=first)
+        first = condition.name == BASELINE
+        row = row_of(study, condition, table.columns, first)
+        if any(isinstance(cell, Estimate) and (cell.value is not None or cell.note) for cell in row.values()):
+            table.add(row, rule=first)
     return table

@@ -196,8 +196,8 @@ def test_different_images_are_refused(root):
 
 def test_measures_that_were_not_run_are_named(root):
     (root / "measures/object_discovery/shapes/tagged/images.parquet").unlink()
-    expected = r"tagged/images\.parquet: no such file; run `vit-registers object-discovery shapes tagged` first"
-    with pytest.raises(InputError, match=expected):
+    command = "vit-registers object-discovery --dataset shapes --model tagged"
+    with pytest.raises(InputError, match=rf"tagged/images\.parquet: no such file; run `{command}` first"):
         run(root, ("planted/baseline", "tagged/baseline"))
 
 

@@ -63,7 +63,8 @@ def _values(cfg: Config, job: Job, model: str) -> pd.DataFrame:
         path = job.measures / measure / cfg.dataset / model / "images.parquet"
         if not path.is_file():
             command = measure.replace("_", "-")
-            raise InputError(f"{path}: no such file; run `vit-registers {command} {cfg.dataset} {model}` first")
+            command += f" --dataset {cfg.dataset} --model {model}"
+            raise InputError(f"{path}: no such file; run `vit-registers {command}` first")
         found.append(pd.read_parquet(path))
     found = [table for table in found if len(table)]
     return pd.concat(found) if found else pd.DataFrame(columns=["intervention"])

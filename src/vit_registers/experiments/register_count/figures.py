@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from vit_registers.experiments.register_count.tables import CORLOC, KNN, TOP1_CLS
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
+from vit_registers.views.columns import CORLOC, KNN, TOP1_CLS
 from vit_registers.views.study import Estimate, Study
 from vit_registers.views.table import Column
 

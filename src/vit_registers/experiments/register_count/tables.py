@@ -4,14 +4,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vit_registers.params.study import BASELINE
-from vit_registers.views.columns import KEYS, MODEL, row_of
+from vit_registers.views.columns import CORLOC, KEYS, KNN, MODEL, TOP1_CLS, TOP1_PATCHES, row_of
 from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Cell, Column, Table
 
-TOP1_CLS = Column("top1_cls", "Top-1 (%), [CLS]", "top1", {"feature": "cls", "head": "refitted"})
-TOP1_PATCHES = Column("top1_patch_mean", "Top-1 (%), mean patch", "top1", {"feature": "patch_mean", "head": "refitted"})
-KNN = Column("knn_cls", "kNN (%), [CLS]", "top1", {"feature": "cls", "head": "knn"})
-CORLOC = Column("corloc", "CorLoc (%)", "corloc", {"head": "lost"})
 MIOU = Column("miou", "Segmentation, mIoU (%)", "miou", {"head": "refitted"})
 RMSE = Column("rmse", "Depth, RMSE", "rmse", {"head": "refitted"})
 ZERO_SHOT = Column("zero_shot_top1", "Zero-shot, top-1 (%)", "zero_shot_top1")

@@ -70,5 +70,7 @@ def token_classification(study: Study) -> Table:
     ]
     table = Table(columns, KEYS[:2])
     for condition in study.baselines:
+        if study.rows_of(condition, "token_class_top1").empty:
+            continue  # the experiment did not run on this model
         table.add(row_of(study, condition, columns) | {"outliers": _outliers(study, condition)})
     return table

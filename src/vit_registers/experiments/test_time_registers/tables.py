@@ -1,13 +1,12 @@
 """Tables of test-time registers: every condition, the number of registers, and classification as kukade2025 has it."""
 
-from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_of, shown
+from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, TOP1_CLS, difference, row_of, shown
 from vit_registers.views.study import NONE_FOUND, Condition, Study
 from vit_registers.views.table import Column, Table
 
 NORM = "Patch norm at the last block"
 NORM_MAX = Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM)
-CORLOC = Column("corloc", "CorLoc (%)", "corloc", {"head": "lost"})
-TOP1 = Column("top1_cls", "Top-1 (%)", "top1", {"feature": "cls", "head": "refitted"})
+TOP1 = shown(TOP1_CLS, "Top-1 (%)")
 
 
 def test_time_registers(study: Study) -> Table:
