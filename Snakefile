@@ -51,7 +51,7 @@ rule figures:
 
 
 onstart:
-    RUNNING = hold_study()
+    hold_study()
 
 
 onsuccess:

@@ -83,6 +83,9 @@ def clear_stale_locks():
         stale.unlink(missing_ok=True)
 
 
+HELD = []  # the lock of this run: a name of `onstart` would let go of it when that ends
+
+
 def hold_study():
     """Keep the study for this run, and write the params that its jobs read."""
     lock, process = lock_of(AT.study), None
@@ -93,7 +96,8 @@ def hold_study():
             lock.write(str(os.getpid()))
             lock.flush()
             write_text(AT.params, canonical(STUDY.model_dump(mode="json")) + "\n")
-            return lock
+            HELD.append(lock)
+            return
         time.sleep(0.1)
     refuse(f"another run (process {process}) of '{AT.study}' is at work in {os.getcwd()}; wait for it or stop it")
 

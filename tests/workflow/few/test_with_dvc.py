@@ -1,4 +1,7 @@
-"""DVC and Snakemake together: each believes what the other did, in this folder, in a clone, and back in time."""
+"""DVC and Snakemake together: each believes what the other did, in this folder, in a clone, and back in time.
+
+These tests leave commits behind, so they come after the others of this folder.
+"""
 
 import re
 from pathlib import Path
