@@ -50,10 +50,6 @@ rule figures:
         PHASES["figures"],
 
 
-onstart:
-    hold_study()
-
-
 onsuccess:
     explain_success()
 

@@ -54,8 +54,8 @@ STUDY = checked_params()
 AT = Paths(STUDY.study.name)
 
 
-# One run per study at a time. Snakemake locks the files that it makes and leaves the locks behind when it is killed.
-# A lock of the kernel, held from the first job to the last, tells which is the case.
+# One run per study at a time. Snakemake locks the files that it makes, and leaves the locks behind when it is killed.
+# A lock of the kernel, held from the planning of a run to its end, tells whether a run is at work.
 
 
 def lock_of(study):
@@ -83,11 +83,18 @@ def clear_stale_locks():
         stale.unlink(missing_ok=True)
 
 
-HELD = []  # the lock of this run: a name of `onstart` would let go of it when that ends
+HELD = []  # the lock of this run
 
 
 def hold_study():
-    """Keep the study for this run, and write the params that its jobs read."""
+    """Keep the study for this run, and write the params that its jobs read.
+
+    Called when inputs are first asked for: before that Snakemake has not said whether it will execute jobs or only
+    look (a dry run, a summary, a graph), and after that it reads files that another run may be replacing.
+    """
+    looks = workflow.executor_plugin is None or workflow.dryrun
+    if HELD or looks or not workflow.is_main_process:
+        return
     lock, process = lock_of(AT.study), None
     for _ in range(20):  # a glance at the lock, by whoever plans a run now, is over at once
         process = held_by(lock)
@@ -129,6 +136,7 @@ def inputs_of(step):
     """Input function of a step. Folders have to be there; what is in them is followed through a file beside them."""
 
     def inputs(wildcards):
+        hold_study()
         axes = {axis: wildcards[axis] for axis in step.axes}
         return [str(path) if path.suffix else ancient(str(path)) for path in step.inputs(STUDY, AT, **axes)]
 

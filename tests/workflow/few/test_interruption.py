@@ -57,6 +57,6 @@ def test_a_second_run_of_the_same_study_is_refused(few):
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.01)
     output = few.snakemake("--cores", "1", "--forcerun", "collect", "--", "results/smoke/table.csv", status=None)
-    assert "cannot be locked" in output or f"another run (process {first.pid})" in output
+    assert f"error: another run (process {first.pid}) of 'smoke' is at work" in output
     assert first.wait() == 0, first.communicate()[0]
     assert few.planned() == []
