@@ -320,7 +320,7 @@ def test_the_teacher_is_what_is_saved_and_it_has_no_head(whole, data, manifest):
     by_hand, source = training(), batches.batches(step(), manifest)
     rate = step().recipe.learning_rate(PER_EPOCH)
     with torch.random.fork_rng():
-        torch.set_num_threads(train.THREADS)
+        torch.set_num_threads(1)
         for epoch in range(2):
             for of_step in source.steps(epoch, 0, [0, 1]):
                 by_hand.advance(of_step, rate(by_hand.step))

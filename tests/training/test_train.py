@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.profiler import profile
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
@@ -16,6 +17,7 @@ from vit_registers.training import batches, monitor
 from vit_registers.training import loop as train
 from vit_registers.training.augmentation import geometric
 from vit_registers.training.distributed import Processes
+from vit_registers.training.state import explicit_attention
 
 RECIPE = {
     "kind": "small",
@@ -181,6 +183,30 @@ def test_killed_and_resumed_gives_the_same_bytes(whole, data, tmp_path, killed, 
     killed(step(), data, out)
     train.run(step(), data, out)
     assert produced(out) == produced(whole)
+
+
+def test_attention_by_matrix_products_gives_the_gradients_of_the_fused_kernel():
+    """And the fused kernel is there again afterwards, for what is monitored."""
+    module = step(registers=2).recipe.build(2, 3)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    kernels = []
+
+    def gradients():
+        module.zero_grad()
+        with profile() as profiled:
+            module(images).square().sum().backward()
+        kernels.append(any("flash_attention" in event.key for event in profiled.key_averages()))
+        return [parameter.grad.clone() for parameter in module.parameters()]
+
+    fused = gradients()
+    with explicit_attention(module, torch.device("cpu")):
+        explicit = gradients()
+    with explicit_attention(module, torch.device("cuda")):
+        gradients()
+    gradients()
+    assert kernels == [True, False, True, True]
+    for ours, theirs in zip(explicit, fused, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path, caplog, produced):

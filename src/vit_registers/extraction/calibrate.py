@@ -3,14 +3,13 @@
 import logging
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive
 from vit_registers.core.seeds import generator
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
-from vit_registers.extraction.extract import THREADS
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import Rows, batched
@@ -34,9 +33,9 @@ def choose(cfg: CalibrateConfig, manifest: Manifest) -> Rows:
     return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[:wanted]
 
 
+@threads()
 def run(cfg: CalibrateConfig, data: Path, model: Path, out: Path) -> None:
     """Write ``out`` (safetensors): :class:`.ActivationStatistics` of the model as it is, without any intervention."""
-    torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
     settings = cfg.calibration

@@ -5,10 +5,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from vit_registers.core.files import digest, exclusive, read_json, sha256, write_json
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction import store
 from vit_registers.extraction.images import Images
@@ -24,11 +24,8 @@ from vit_registers.pipeline.digest import code
 
 log = logging.getLogger(__name__)
 
-# On CPU one thread per job, whatever the machine has: jobs run side by side, and sums over threads differ in the
-# last bit, which must not depend on --cores.
-THREADS = 1
 
-
+@threads()
 def run(
     cfg: ExtractConfig, data: Path, model: Path, out: Path, registers: Path | None, calibration: Path | None = None
 ) -> None:
@@ -38,7 +35,6 @@ def run(
     Beside the pair's folder <model>.json is written last, with a checksum of every condition. ``calibration``:
     activation statistics for ablations.
     """
-    torch.set_num_threads(THREADS)
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
     resolved = _resolved(cfg, backbone, registers, calibration)

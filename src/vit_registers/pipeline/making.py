@@ -76,7 +76,7 @@ MAKING = (
             )
         ],
         call=lambda run, config, at: run(config, at.dataset(config.dataset), at.model(config.name)),
-        resources=lambda params: Resources(mem_mb=4000, threads=2, gpu=True, runtime=6000),
+        resources=lambda params: Resources(mem_mb=4000, threads=params.processes, gpu=True, runtime=6000),
         priority=100,
     ),
     Step(

@@ -22,7 +22,7 @@ class Step:
     ``run``: its full name, ``module:function``. ``config``: the part of params that a job gets. ``inputs`` and
     ``outputs``: files that Snakemake follows; ``folders``: outputs that are folders. ``call``: how the function is
     called with config and paths. ``priority``: the scheduler maximises its sum over the jobs that it starts, so a job
-    with two threads needs more than twice that of others, or it waits until nothing else is left.
+    of several threads needs more than that of as many others, or it waits until nothing else is left.
     """
 
     name: str

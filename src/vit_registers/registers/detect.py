@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import replacing, write_json
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
-THREADS = 1  # as in extraction: results must not depend on --cores
 LISTED = 100  # neurons of the ranking that are written out
 
 
+@threads()
 def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path) -> None:
     """Write ``out`` (json), and the ranking beside it.
 
@@ -41,7 +41,6 @@ def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path) -
     images, of which only those with an outlier patch count. Refused: layers that the model lacks, norms that are not
     finite.
     """
-    torch.set_num_threads(THREADS)
     baseline = Features.open(condition_folder(features, cfg.dataset, cfg.model, "baseline"))
     norms = np.asarray(baseline.array("norms")[:, :, baseline.layout.patch_slice])  # (m, layers, p)
     _check(cfg, norms)

@@ -6,7 +6,6 @@ a checkpoint is weights, optimizer and step. On one kind of machine the same par
 
 import csv
 import logging
-import os
 import shutil
 import time
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vit_registers.core.files import digest, exclusive, replacing, write_json
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.models import backbone
 from vit_registers.models.preprocess import Preprocess, load_pixels
@@ -33,8 +33,6 @@ from vit_registers.training.state import Training
 
 log = logging.getLogger(__name__)
 
-# A constant, not the machine's count: sums over threads differ in the last bit, and --cores must not change results.
-THREADS = 2
 EVALUATED = 250  # test images in memory at once
 
 
@@ -50,13 +48,13 @@ def accuracy(module: nn.Module, manifest: Manifest, preprocess: Preprocess) -> f
     return right / len(rows)
 
 
+@threads()
 def run(cfg: TrainConfig, data: Path, out: Path) -> None:
     """Train on split train of the manifest in ``data``; under torchrun with as many processes as it started.
 
     Writes ``out``/{attention.npz, training.csv, norms.csv, time.json, model.safetensors, model.json}, and where the
     recipe keeps weights on the way, ``out``/epochs/<epoch>.safetensors.
     """
-    torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     with ExitStack() as held:
         processes = held.enter_context(joined(cfg.device, cfg.recipe.micro_batches))
         if processes.is_main:  # the others wait for it, and it for whoever else is at work in the folder

@@ -1,7 +1,10 @@
 """A model in training: everything a checkpoint holds, and how to take one step."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,25 @@ from vit_registers.training.objective import Objective
 from vit_registers.training.randomness import seeded
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def explicit_attention(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """On CPU attention by matrix products within the context: the same values up to rounding.
+
+    Torch's fused kernel for CPU is slow backwards: a third of a step of the small recipe. timm reads the switch in
+    every forward pass. Elsewhere, and for measuring, the fused kernel stays.
+    """
+    attentions: list[Any] = [
+        part for part in module.modules() if getattr(part, "fused_attn", False) and device.type == "cpu"
+    ]
+    for part in attentions:
+        part.fused_attn = False
+    try:
+        yield
+    finally:
+        for part in attentions:
+            part.fused_attn = True
 
 
 class Training:
@@ -48,7 +70,7 @@ class Training:
             draws = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, micro_batch), device)
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
             inputs, targets = (part.to(device, non_blocking=True) for part in parts)
-            with draws, autocast:
+            with draws, autocast, explicit_attention(self.objective, device):
                 loss = self.objective.loss(inputs, targets, self.step) / self.recipe.micro_batches
             loss.backward()
             total += loss.detach()

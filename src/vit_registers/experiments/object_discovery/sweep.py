@@ -20,6 +20,7 @@ from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
+from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats
@@ -37,8 +38,6 @@ from vit_registers.models.backbone import Backbone
 from vit_registers.params.study import BASELINE
 
 log = logging.getLogger(__name__)
-
-THREADS = 1  # as in extraction: results must not depend on --cores
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def boxes(projected: Mapping[str, NDArray[Any]], wanted: list[Setting], grid: tu
     return found
 
 
+@threads()
 def run(cfg: SweepConfig, job: Job) -> None:
     """Fill the rows of CorLoc under every setting, and of the one that was chosen."""
-    torch.set_num_threads(THREADS)
     manifest, backbone = job.manifest(), backbones.load(job.model, cfg.device)
     for layer in cfg.sweep.layers:
         if not -backbone.depth <= layer < backbone.depth:
