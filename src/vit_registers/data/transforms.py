@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Floats = NDArray[np.float64]
 Size = tuple[int, int]  # height, width
@@ -52,6 +53,14 @@ class Transform:
     def offset(self) -> Floats:
         """Left and top margin (x, y) that the crop removes, in input pixels; 0 where the image is padded."""
         return np.round((np.array(self.resized[::-1]) - np.array(self.size[::-1])) / 2.0) * (self.resize is not None)
+
+    def placed(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        """The image itself, or a map of its size, resized and cropped."""
+        height, width = self.resized
+        if (height, width) != (image.height, image.width):
+            image = image.resize((width, height), resampling)
+        left, top = (int(margin) for margin in self.offset)
+        return image.crop((left, top, left + self.size[1], top + self.size[0]))
 
     def to_input(self, box: Floats) -> Floats:
         """Boxes [x0, y0, x1, y1] in image pixels to input pixels."""

@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.transforms import Size, covering
+from vit_registers.data.transforms import Size, Transform
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,9 @@ class Preprocess:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """An RGB image as uint8 (3, *size), resized and cropped: what is worth keeping in memory."""
-        height, width = covering(image.height, image.width, self.resize)
-        if (height, width) != (image.height, image.width):
-            mode = InterpolationMode(self.interpolation)
-            image = transforms.resize(image, [height, width], interpolation=mode, antialias=True)
-        return transforms.pil_to_tensor(transforms.center_crop(image, list(self.size)))
+        transform = Transform(image.height, image.width, self.resize, self.size)
+        placed = transform.placed(image, Image.Resampling[self.interpolation.upper()])
+        return torch.from_numpy(np.array(placed)).permute(2, 0, 1)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (..., 3, h, w) to float32, normalised with mean and std."""

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
 from vit_registers.core.errors import InputError
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.transforms import covering
+from vit_registers.data.transforms import Transform
 from vit_registers.models.preprocess import Preprocess
 
 OBJECT = 255  # in a mask; what is no object is 0
@@ -34,11 +32,8 @@ def at_input(values: Image.Image, preprocess: Preprocess) -> Image.Image:
 
     Nearest, as there is no class between two, and no depth between those on the two sides of an edge.
     """
-    height, width = covering(values.height, values.width, preprocess.resize)
-    if (height, width) != (values.height, values.width):
-        values = transforms.resize(values, [height, width], interpolation=InterpolationMode.NEAREST)
-    placed: Image.Image = transforms.center_crop(values, list(preprocess.size))
-    return placed
+    transform = Transform(values.height, values.width, preprocess.resize, preprocess.size)
+    return transform.placed(values, Image.Resampling.NEAREST)
 
 
 def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) -> Targets:
