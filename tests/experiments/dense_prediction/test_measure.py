@@ -87,9 +87,9 @@ def made(tmp_path_factory):
     return root, truth, tokens.astype(np.float16)
 
 
-def write_manifest(folder, table):
-    checked = manifest.check(table, CLASSES, folder, "test")
-    manifest.write(folder, checked, CLASSES, "tiny", ".", "the test", "MIT")
+def write_manifest(folder, table, classes=CLASSES):
+    checked = manifest.check(table, classes, folder, "test")
+    manifest.write(folder, checked, classes, "tiny", ".", "the test", "MIT")
 
 
 def write_features(root, name, tokens, rows):
@@ -147,10 +147,14 @@ def test_without_maps_the_rows_say_why(made, tmp_path):
     rows, images = run((root,))
     none = rows[rows["metric"].isin(["miou", "pixel_accuracy"])].set_index("intervention")
     assert none["value"].isna().all()
-    assert set(none.drop("ttr-4")["note"]) == {"the data set has no masks"}
+    assert set(none.drop("ttr-4")["note"]) == {"the data set has no masks of labelled images"}
     assert none.loc["ttr-4", "note"].eq(REASON).all()
     assert value(rows, "baseline", "refitted", "rmse")["value"] > 0
     assert set(images["metric"]) == {"squared_error"}
+    write_manifest(root / "data", table.assign(label=None), [])
+    rows, _ = run((root,))
+    assert rows[rows["metric"].isin(["miou", "pixel_accuracy"])]["value"].isna().all()
+    assert value(rows, "baseline", "refitted", "rmse")["value"] > 0
     write_manifest(root / "data", table.assign(mask=None, depth=None))
     rows, images = run((root,))
     assert rows["value"].isna().all()

@@ -32,8 +32,8 @@ def phase_of_rule():
     return {name: step.phase for name, step in steps.steps().items()} | VIEWS
 
 
-def test_every_phase_of_snakemake_is_a_stage_and_the_two_graphs_agree(few):
-    dot = few.snakemake("--rulegraph", "--forceall")
+def test_every_phase_of_snakemake_is_a_stage_and_the_two_graphs_agree(fresh):
+    dot = fresh.snakemake("--rulegraph", "--forceall")
     label = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
     edges = {(label[a], label[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot) if label[b] != "all"}
     phase = phase_of_rule()

@@ -78,7 +78,7 @@ class Segmentation(Task):
     """The class of every pixel."""
 
     metrics = ("miou", "pixel_accuracy")
-    absent = "the data set has no masks"
+    absent = "the data set has no masks of labelled images"
 
     def __init__(self, cfg: Config, images: Images, classes: NDArray[np.int16]) -> None:
         super().__init__(cfg, images)

@@ -40,10 +40,10 @@ def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) ->
     """Targets of some rows; :class:`InputError` where some images have a map and others lack it.
 
     A mask is a PNG of 0 and 255: the pixels of 255 are of the image's class. Maps of several classes in one image are
-    refused, as 255 would mean another thing there.
+    refused, as 255 would mean another thing there. Without labels there are no classes, whatever masks there are.
     """
     classes = depth = None
-    if _has(manifest, rows, "mask"):
+    if manifest.labelled and _has(manifest, rows, "mask"):
         labels = manifest.table["label"].to_numpy()[rows]
         masks = [_mask(manifest.file(row, "mask"), _size(manifest, row), preprocess) for row in rows]
         classes = np.stack([mask * np.int16(label + 1) for mask, label in zip(masks, labels, strict=True)])
