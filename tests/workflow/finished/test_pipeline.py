@@ -76,7 +76,7 @@ def test_detection_finds_exactly_the_planted_neurons(finished):
     assert (rows_of(finished, "neuron_overlap", model="planted")["value"] == 1.0).all()
 
 
-DAMAGED = ("baseline", "append-4", "half-4", "random-4")
+DAMAGED = ("baseline", "append-4", "half-4", "matched-4")
 
 
 def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_controls_do_not(finished):

@@ -20,9 +20,12 @@ EXPERIMENT = Experiment(
                 "top1",
             ),
             caption="The models with artifacts under every condition, and the models of their controls: norms, "
-            "artifacts and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on all test images. "
-            "Artifacts: patches above the threshold at the last block, and the share of the attention of [CLS] there "
-            "that they take. {{ estimates }}",
+            "artifacts and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on all test images, "
+            "refitted and frozen. First in each model, as it is and with its neurons cleared and no register: what "
+            "registers repair is what they do beyond that. Control: what a condition is compared with. Artifacts: "
+            "patches above the threshold at the last block, and the share of the attention of [CLS] there that they "
+            "take. Random neurons are drawn anew for each image where the methods say so, so that intervals are over "
+            "images and draws. {{ estimates }}",
             size="scriptsize",
         ),
         Table(
@@ -30,10 +33,10 @@ EXPERIMENT = Experiment(
             draw="tables:register_sweep",
             shows=("norm_max", "corloc", "top1"),
             differences=True,
-            caption="Number of test-time registers: the models with artifacts, with the neurons found moved to more "
-            "and more appended tokens, each paired with its control (the clean model with as many appended zero tokens "
-            "where the study names it). Norm and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on "
-            "all test images; largest: mean over images. {{ estimates }}",
+            caption="Number of test-time registers: the models with artifacts, with the neurons found cleared (0 "
+            "tokens), then moved to more and more appended tokens, each paired with its control. Norm and CorLoc on "
+            "{{ dense_images }}, top-1 of the linear probe on [CLS] on all test images; largest: mean over images. "
+            "{{ estimates }}",
             size="footnotesize",
         ),
         Table(
@@ -41,10 +44,11 @@ EXPERIMENT = Experiment(
             draw="tables:test_time_classification",
             shows=("top1",),
             differences=True,
-            caption="Top-1 (%) of the linear probe on [CLS] for every model with appended zero tokens and with "
-            "test-time registers, on the test split; the change is registers less zero tokens, paired over the same "
-            "images. Heads are refitted to the features of each column; frozen head: the head fitted to the model "
-            "as it is, on features with test-time registers. {{ estimates }}",
+            caption="Top-1 (%) of the linear probe on [CLS] for every model as it is, with its register neurons "
+            "cleared and no register, with appended zero tokens, and with test-time registers, on the test split; the "
+            "change is registers less zero tokens, paired over the same images. Heads are refitted to the features of "
+            "each column; frozen head: the head fitted to the model as it is, on features with test-time registers. "
+            "{{ estimates }}",
             size="footnotesize",
         ),
     ),

@@ -83,6 +83,11 @@ class AppliedChain(Applied):
         """Whether a part lets images take tokens of others in their batch."""
         return any(part.shuffles for part in self.parts)
 
+    @property
+    def batch(self) -> int | None:
+        """The fewest images that a part wants at a time."""
+        return min((part.batch for part in self.parts if part.batch is not None), default=None)
+
     def described(self) -> Any:
         """Its parts, in order."""
         return [part.described() for part in self.parts]
