@@ -164,6 +164,36 @@ def test_what_cannot_be_drawn_is_refused_by_name(make):
     assert not TestTimeRegisters(tokens=1, neurons="random", matched_on=["output_norm"]).calibrated
 
 
+def test_likeness_is_what_sets_have_over_what_those_found_have(make):
+    backbone = make("dinov2")
+    known = some_statistics(backbone)
+    sets = [((0, 1), (1, 2), (1, 3), (1, 4)), FOUND]
+    found = neuron_sets.likeness(backbone, FOUND, sets, known)
+
+    def slow(values):
+        means = [statistics.fmean(values(*neuron) for neuron in neurons) for neurons in (sets[0], FOUND)]
+        return means[0] / means[1]
+
+    activity = slow(lambda layer, index: float(known.neuron_activity[layer, index]))
+    norm = slow(lambda layer, index: float(neuron_sets.output_columns(backbone, layer)[:, index].norm()))
+    assert found["activation"] == pytest.approx([activity, 1.0])
+    assert found["output_norm"] == pytest.approx([norm, 1.0])
+    assert neuron_sets.likeness(backbone, FOUND, sets, None).keys() == {"output_norm"}
+
+
+def test_likeness_says_where_nothing_can_be_matched(make):
+    """Neurons that write a hundred times as much as any other have no match, and the record says so."""
+    backbone = make("dinov2")
+    for layer, index in FOUND:
+        second_linear(backbone, layer).weight[:, index] *= 100.0
+    how = resolved(backbone, neurons="random", matched_on=["output_norm"], draws="each_image")
+    assert len(how.likeness["output_norm"]) == neuron_sets.COMPARED
+    assert max(how.likeness["output_norm"]) < 0.1
+    assert how.described()["likeness"] == how.likeness
+    assert len(resolved(backbone, neurons="random").likeness["output_norm"]) == 1
+    assert resolved(backbone).likeness is None
+
+
 # --- moved -----------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import torch
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import digest
 from vit_registers.core.seeds import derive, generator
-from vit_registers.forward.hooks import second_linear
+from vit_registers.forward.hooks import layer_scale, second_linear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,15 +26,14 @@ Neurons = tuple[tuple[int, int], ...]  # (layer, index)
 Quantity = Literal["activation", "output_norm"]
 
 OPPOSITE = -0.95  # cosine of two output columns below which neurons are a pair that cancels
+COMPARED = 100  # sets whose likeness to the neurons found is recorded, where every image has its own
 NEAREST = 32  # neurons not taken yet, the best matches of one found, among which its match is drawn
 
 
 def output_columns(backbone: Backbone, layer: int) -> Tensor:
     """What one unit of each neuron's activation adds to the residual stream: (d, h) float32 on the CPU."""
-    block: Any = backbone.blocks[layer]
     columns = second_linear(backbone, layer).weight.detach().float().cpu()
-    scale = getattr(block, "gamma_2", None)  # LayerScale under timm's two names for it
-    scale = getattr(getattr(block, "ls2", None), "gamma", None) if scale is None else scale
+    scale = layer_scale(backbone, layer)
     return columns if scale is None else columns * scale.detach().float().cpu()[:, None]
 
 
@@ -148,14 +147,36 @@ def _coordinates(
     names: tuple[str | int, ...],
 ) -> Tensor:
     """Where the neurons of a layer are, (h, quantities): neighbours are alike. All in one place for no quantity."""
+    known = quantities(backbone, layer, statistics)
     logs = []
     for quantity in matched_on:
-        if quantity == "output_norm":
-            values = output_columns(backbone, layer).double().norm(dim=0)
-        elif statistics is None:
+        if quantity not in known:
             raise InputError(f"condition '{names[-1]}' matches neurons on their activation; calibrate first")
-        else:
-            values = statistics.neuron_activity[layer].double()
-        log = values.clamp(min=1e-12).log()
+        log = known[quantity].clamp(min=1e-12).log()
         logs.append((log - log.mean()) / log.std().clamp(min=1e-12))
     return torch.stack(logs, dim=1) if logs else torch.zeros(second_linear(backbone, layer).in_features, 1)
+
+
+def quantities(backbone: Backbone, layer: int, statistics: ActivationStatistics | None) -> dict[Quantity, Tensor]:
+    """What is known of every neuron of a layer, (h,) float64 each; activations only where there are ``statistics``."""
+    known: dict[Quantity, Tensor] = {"output_norm": output_columns(backbone, layer).double().norm(dim=0)}
+    if statistics is not None:
+        known["activation"] = statistics.neuron_activity[layer].double()
+    return known
+
+
+def likeness(
+    backbone: Backbone, found: Neurons, sets: list[Neurons], statistics: ActivationStatistics | None
+) -> dict[str, list[float]]:
+    """How like those ``found`` the neurons of each set are: by quantity its mean in the set over that in ``found``.
+
+    Neurons are drawn from the nearest that there are, and these may be far: where no other neuron writes as much, none
+    can be matched.
+    """
+    by_layer = {layer: quantities(backbone, layer, statistics) for layer in {layer for layer, _ in found}}
+
+    def mean(neurons: Neurons, quantity: Quantity) -> float:
+        return sum(float(by_layer[layer][quantity][index]) for layer, index in neurons) / len(neurons)
+
+    names = next(iter(by_layer.values()))
+    return {name: [mean(one, name) / max(mean(found, name), 1e-12) for one in sets] for name in names}

@@ -232,6 +232,11 @@ class Study:
         value = self._moves(condition)
         return value is not None and value.clears
 
+    def moves_others(self, condition: Condition) -> bool:
+        """Whether other neurons than all of those found are moved in the condition: a control."""
+        value = self._moves(condition)
+        return value is not None and value.neurons != "found"
+
     def cleared(self, before: Condition) -> Condition | None:
         """The model with its register neurons cleared and no register, if that was measured."""
         done = (c for c in self.treatments(before.dataset, before.model) if self.is_cleared(c))

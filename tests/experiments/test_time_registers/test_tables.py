@@ -67,13 +67,19 @@ def measured_of(models):
             measured.add("top1", value + 0.1, seed=0, **PROBE, **at)
             measured.add("top1", value + 0.25, feature="cls", head="frozen", **at)
             measured.add("top1", value + 0.15, feature="cls", head="knn", **at)
+        if "random-4" in RUNS[model]:
+            at = {"dataset": "shapes", "model": model, "intervention": "random-4"}
+            measured.add("drawn_activation", 0.98, **at)
+            measured.add("drawn_output_norm", 0.006, **at)
     pairs = [*COMPARED.items(), (("planted", "ttr-4"), ("planted", "append-4"))]
+    pairs += [(("planted", "random-4"), ("planted", "append-4"))]
     for (model, condition), (other, reference) in (pair for pair in pairs if pair[0][0] in models):
         at = {"dataset": "shapes", "model": model, "intervention": condition}
         against = {"reference_model": other, "reference_intervention": reference}
         change = VALUES[model][condition] - VALUES[other][reference]
         measured.add("corloc", change, head="lost", p=0.0004, **at, **against)
         measured.add("top1", change, p=0.25, **PROBE, **at, **against)
+        measured.add("top1", change / 2, p=0.5, feature="cls", head="frozen", **at, **against)
     return measured
 
 
@@ -131,6 +137,16 @@ def test_numbers_are_those_of_the_last_block_lost_and_the_refitted_head(made):
         assert line["top1_cls_frozen"] == pytest.approx(value + 0.25)
 
 
+def test_other_neurons_stand_beside_their_control_and_their_likeness(made):
+    (line,) = tables.neuron_controls(made).frame().to_dict("records")
+    assert (line["condition"], line["control"]) == ("random-4", "4 zero tokens")
+    assert (line["drawn_activation"], line["drawn_output_norm"]) == (0.98, 0.006)
+    change = VALUES["planted"]["random-4"] - VALUES["planted"]["append-4"]
+    assert line["corloc_difference"] == pytest.approx(change)
+    assert (line["top1_cls_frozen"], line["top1_difference"]) == pytest.approx((0.47, change / 2))
+    assert "0.006" in tables.neuron_controls(made).latex()
+
+
 def test_each_number_of_registers_stands_beside_its_control(made):
     frame = tables.register_sweep(made).frame()
     assert frame["condition"].tolist() == ["cleared", "ttr-1", "ttr-4"]
@@ -164,6 +180,7 @@ def test_classification_as_kukade2025_reports_it_has_the_control_in_the_same_mod
     [
         (tables.test_time_registers, "no artifacts found"),
         (tables.register_sweep, "no artifacts found"),
+        (tables.neuron_controls, "this study moves no other neurons than those found"),
         (tables.test_time_classification, "no model of this study has both zero tokens and test-time registers"),
     ],
 )

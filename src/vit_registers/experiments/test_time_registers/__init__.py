@@ -1,10 +1,42 @@
 """Test-time registers (jiang2025, kukade2025): what other experiments measured before, after and in the controls."""
 
-from vit_registers.pipeline.experiment import Experiment, Table
+from typing import Any
+
+from vit_registers.core.table import Metric
+from vit_registers.experiments.test_time_registers.params import Config
+from vit_registers.pipeline.experiment import Experiment, Measure, Table
+
+
+def _draws_neurons(params: Any, model: str) -> bool:
+    """Whether random neurons of a model are moved somewhere."""
+    names = {name for run in params.study.runs if model in run.models for name in run.interventions}
+    return any(params.interventions[name].draws_neurons for name in names)
+
 
 EXPERIMENT = Experiment(
     title="Test-time registers",
     order=32,
+    measures=(
+        Measure(
+            name="random_neurons",
+            run="measure:run",
+            config=Config,
+            reads=("conditions",),
+            metrics=(
+                Metric(
+                    "drawn_activation",
+                    "ratio",
+                    "mean |activation| on patches of the random neurons moved, over that of the neurons found; n: sets",
+                ),
+                Metric(
+                    "drawn_output_norm",
+                    "ratio",
+                    "norm of what the random neurons moved write, over that of the neurons found; n: sets",
+                ),
+            ),
+            where=_draws_neurons,
+        ),
+    ),
     tables=(
         Table(
             name="test_time_registers",
@@ -27,6 +59,17 @@ EXPERIMENT = Experiment(
             "take. Random neurons are drawn anew for each image where the methods say so, so that intervals are over "
             "images and draws. {{ estimates }}",
             size="scriptsize",
+        ),
+        Table(
+            name="neuron_controls",
+            draw="tables:neuron_controls",
+            shows=("drawn_activation", "drawn_output_norm", "corloc", "top1"),
+            differences=True,
+            caption="Other neurons moved in place of those found. Activation and output norm: means over the random "
+            "neurons as a multiple of those of the neurons found, with the interval over draws; where no other neuron "
+            "writes nearly as much, none can be matched. CorLoc on {{ dense_images }}, top-1 of the frozen head on "
+            "[CLS] on all test images, each also against the control. {{ estimates }}",
+            size="footnotesize",
         ),
         Table(
             name="register_sweep",

@@ -67,6 +67,33 @@ def _controls(study: Study) -> list[Condition]:
     return [condition for condition in study.planned if condition in used and condition not in study.with_artifacts]
 
 
+def neuron_controls(study: Study) -> Table:
+    """Half of the neurons, the next ones and random ones: how like those found they are, and what moving them does."""
+    columns = [
+        MODEL,
+        CONDITION,
+        CONTROL,
+        Column("drawn_activation", "Activation", "drawn_activation", decimals=2, group="Multiple of those found"),
+        Column("drawn_output_norm", "Output norm", "drawn_output_norm", decimals=3, group="Multiple of those found"),
+        CORLOC,
+        Column("corloc_difference", "against the control (points)", signed=True, p=True),
+        shown(FROZEN, "Top-1, frozen (%)"),
+        Column("top1_difference", "against the control (points)", signed=True, p=True),
+    ]
+    table = Table(columns, KEYS, empty="this study moves no other neurons than those found")
+    for before in study.with_artifacts:
+        others = [c for c in study.of(before.dataset, before.model) if study.moves_others(c) and study.measured(c)]
+        for condition in others:
+            row = row_of(study, condition, columns, condition == others[0])
+            row[CONTROL.key] = _control(study, condition)
+            control = study.control(condition)
+            if control is not None:
+                row["corloc_difference"] = difference(study, condition, control, CORLOC)
+                row["top1_difference"] = difference(study, condition, control, FROZEN)
+            table.add(row, rule=condition == others[0])
+    return table
+
+
 def register_sweep(study: Study) -> Table:
     """How many test-time registers, from none (the neurons cleared): each number against its control."""
     columns = [

@@ -55,6 +55,11 @@ class Chain(Intervention):
         """Whether a part needs register neurons."""
         return any(part.moves_neurons for part in self.of)
 
+    @property
+    def draws_neurons(self) -> bool:
+        """Whether a part moves random neurons."""
+        return any(part.draws_neurons for part in self.of)
+
     def resolve(self, backbone: Backbone, known: Known) -> AppliedChain | NotApplicable:
         """Its parts; not applicable where one of them is not."""
         known = replace(known, appended=self.appended)

@@ -166,6 +166,11 @@ class TestTimeRegisters(Intervention):
         return True
 
     @property
+    def draws_neurons(self) -> bool:
+        """Whether its neurons are random."""
+        return self.neurons == "random"
+
+    @property
     def as_described(self) -> bool:
         """Whether it is what the paper calls test-time registers: the neurons found, moved with no switch changed."""
         return self.tokens > 0 and self == TestTimeRegisters(tokens=self.tokens)
@@ -201,7 +206,10 @@ class TestTimeRegisters(Intervention):
         found = tuple(ranked[:k])
         if self.neurons == "random":
             drawn = neuron_sets.random_neurons(backbone, found, self.matched_on, known.statistics, known.names)
-            return MovedNeurons(self, drawn.draw(-1)) if self.draws == "one" else MovedNeurons(self, drawn=drawn)
+            one = self.draws == "one"
+            sets = [drawn.draw(-1)] if one else [drawn.draw(row) for row in range(neuron_sets.COMPARED)]
+            like = neuron_sets.likeness(backbone, found, sets, known.statistics)
+            return MovedNeurons(self, sets[0] if one else (), None if one else drawn, like)
         if self.neurons == "half":
             return MovedNeurons(self, neuron_sets.half(backbone, found))
         return MovedNeurons(self, found if self.neurons == "found" else tuple(ranked[k : 2 * k]))
@@ -209,11 +217,15 @@ class TestTimeRegisters(Intervention):
 
 @dataclass(frozen=True)
 class MovedNeurons(Applied):
-    """Test-time registers with their neurons: the same ``neurons`` for every image, or sets ``drawn`` for each."""
+    """Test-time registers with their neurons: the same ``neurons`` for every image, or sets ``drawn`` for each.
+
+    ``likeness`` of random ones to those found: see :func:`.neuron_sets.likeness`.
+    """
 
     how: TestTimeRegisters
     neurons: Neurons = ()
     drawn: RandomNeurons | None = None
+    likeness: dict[str, list[float]] | None = None
 
     @property
     def appended(self) -> int:
@@ -233,6 +245,8 @@ class MovedNeurons(Applied):
     def described(self) -> Any:
         """Its params, with the neurons themselves in place of how they were chosen."""
         how = self.how.model_dump(mode="json", exclude={"top_k"})
+        if self.likeness:
+            how |= {"likeness": self.likeness}
         if self.drawn:
             return how | {"neurons": self.drawn.described()}
         return how | {"neurons": [list(one) for one in self.neurons]}
