@@ -834,6 +834,7 @@ def test_draws_do_not_depend_on_the_size_of_batches(workshop):
     noisy = {
         "patches": Ablate(tokens="patches", count=3),
         "both": Chain(of=[Ablate(tokens="cls"), Append(tokens=2)]),
+        "sets": TestTimeRegisters(tokens=1, neurons="random", draws="each_image"),
     }
     found = []
     for size in (1, 3, 7, 16):
@@ -855,6 +856,25 @@ def test_automatic_batches_are_recorded_and_change_nothing(workshop):
     workshop.run("vit-r2", batch_size=16)
     for name, values in arrays(workshop.folder(model="vit-r2")).items():
         np.testing.assert_array_equal(automatic[name], values)
+
+
+def test_an_intervention_may_say_how_many_images_pass_at_a_time(workshop):
+    """As the published code changes the first image of a batch, and is called with one: then it changes every one."""
+    first = {"images": "first", "tokens": 2}
+    conditions = {
+        "every": TestTimeRegisters(tokens=2),
+        "one": TestTimeRegisters(**first, batch=1),
+        "three": TestTimeRegisters(**first, batch=3),
+        "chained": Chain(of=[TestTimeRegisters(**first, batch=1), Ablate(tokens="cls")]),
+        "both": Chain(of=[TestTimeRegisters(tokens=2), Ablate(tokens="cls")]),
+    }
+    workshop.run("vit-r2", conditions, batch_size=7)
+    sizes = {name: Features.open(workshop.folder(name, "vit-r2")).index["batch_size"] for name in conditions}
+    assert sizes == {"every": 7, "one": 1, "three": 3, "chained": 1, "both": 7}
+    found = {name: arrays(workshop.folder(name, "vit-r2"))["patch_mean"] for name in conditions}
+    np.testing.assert_allclose(found["one"], found["every"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["chained"], found["both"], rtol=1e-4, atol=1e-5)
+    assert np.abs(found["three"] - found["every"]).max() > 1e-3
 
 
 RESAMPLED = {"other": Ablate(tokens="registers", by="resample")}

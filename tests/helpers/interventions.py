@@ -1,9 +1,11 @@
 """Interventions as they are applied, made by hand, and passes under them."""
 
+import statistics
 from dataclasses import replace
 
 import torch
 
+from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.reading import announce_rows
 from vit_registers.interventions.activation_statistics import ActivationStatistics
 from vit_registers.interventions.base import applied
@@ -29,8 +31,8 @@ def ablate(tokens, by="zero", *, seed=0, count=0, statistics=None, **settings):
     return Ablation(how, count, seed, statistics)
 
 
-def restrict(to, skip=False):
-    return RestrictedAttention(RestrictClsAttention(to=to, skip=skip))
+def restrict(to, skip=False, cls="drop"):
+    return RestrictedAttention(RestrictClsAttention(to=to, skip=skip, cls=cls))
 
 
 def chain(*parts):
@@ -50,7 +52,34 @@ def some_statistics(backbone):
     sd = torch.rand(shape, generator=draw) + 0.5
     flat = (backbone.depth, backbone.width)
     patches = torch.randn(flat, generator=draw), torch.rand(flat, generator=draw)
-    return ActivationStatistics(mean, sd, *patches, sources, "digest")
+    activity = torch.rand(backbone.depth, second_linear(backbone, 0).in_features, generator=draw)
+    return ActivationStatistics(mean, sd, *patches, sources, activity, "digest")
+
+
+def sign_max(values):
+    """The published function: the value of largest magnitude, with its sign."""
+    return max(values) if abs(max(values)) > abs(min(values)) else min(values)
+
+
+def slow_move(a, neurons, layout, how):
+    """One image's activations (t, h) with neurons moved: a number at a time, as jiang2025 says it."""
+    out = a.clone()
+    every = list(range(layout.length))
+    patches, cls = every[layout.patch_slice], every[layout.cls_slice]
+    largest = {"magnitude": sign_max, "signed_maximum": max}[how.value]
+    looked_at = {"patches": patches, "all_tokens": every}[how.value_over]
+    found = {n: largest([float(a[t, n]) for t in looked_at]) for n in neurons}
+    for n in neurons:
+        values = [float(a[t, n]) for t in patches]
+        mean, sd = sum(values) / len(values), statistics.stdev(values)
+        for token in patches + (cls if how.clear_cls else []):
+            if how.patches == "zero":
+                out[token, n] = 0.0
+            elif how.patches == "mean" or (how.patches == "only_outliers" and float(a[token, n]) > mean + sd):
+                out[token, n] = mean
+        for token in every[layout.appended_slice]:
+            out[token, n] = how.scale * (largest(list(found.values())) if how.value_per == "layer" else found[n])
+    return out
 
 
 def passed(backbone, pixels, intervention=None, of=ROWS):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vit_registers.core.errors import InputError
+from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.reading import reading
 from vit_registers.interventions import activation_statistics
 from vit_registers.interventions.activation_statistics import ActivationStatisticsReader
@@ -40,6 +41,16 @@ def test_statistics_are_those_of_all_images_at_once(make, family, pixels, split)
     torch.testing.assert_close(found["patch_mean"], patches.mean(0), **close)
     torch.testing.assert_close(found["patch_sd"], deviation(patches), **close)
     torch.testing.assert_close(found["donors"], specials[:4], **close)  # as the file calls the resample sources
+    for layer, activity in enumerate(found["neuron_activity"]):
+        entered = []
+        handle = second_linear(backbone, layer).register_forward_pre_hook(
+            lambda m, i, entered=entered: entered.append(i[0])
+        )
+        with torch.inference_mode():
+            backbone.module.forward_features(pixels)
+        handle.remove()
+        expected = entered[0][:, backbone.layout.patch_slice].double().abs().mean((0, 1))
+        torch.testing.assert_close(activity, expected, **close)
 
 
 def test_statistics_read_back_and_are_equal_by_their_file(make, pixels, tmp_path):

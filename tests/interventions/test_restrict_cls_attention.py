@@ -1,5 +1,8 @@
+import itertools
+
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from helpers.interventions import append, assert_by_hand, chain, passed, restrict
@@ -11,29 +14,33 @@ WITH_REGISTERS = ("dinov2_reg4", "dinov3", "deit3_reg4")
 KNOWN = Known(None, None, (0, "shapes", "vit", "only"))
 
 
-def allowed(layout, to):
+def allowed(layout, to, cls):
     whole = list(range(layout.length))
-    patches, appended = whole[layout.patch_slice], whole[layout.appended_slice]
-    return {"patches": patches, "registers": whole[layout.register_slice] + appended, "nothing": []}[to]
+    registers = whole[layout.register_slice] + whole[layout.appended_slice]
+    patches = whole[layout.patch_slice]
+    tokens = {"patches": patches, "registers": registers, "all": patches + registers, "nothing": []}[to]
+    return tokens + ([0] if cls == "keep" else [])
 
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize(
-    ("name", "to", "appended"),
-    [(name, "patches", 0) for name in ("dinov2", "dinov2_reg4", "dinov3", "clip", "swiglu_packed")]
-    + [(name, "registers", 0) for name in WITH_REGISTERS]
-    + [("dinov2", "registers", 2), ("deit3_reg4", "registers", 2), ("clip", "nothing", 0)],
+    ("name", "to", "cls", "appended"),
+    [(name, "patches", "drop", 0) for name in ("dinov2", "dinov2_reg4", "dinov3", "clip", "swiglu_packed")]
+    + [(name, "registers", "drop", 0) for name in WITH_REGISTERS]
+    + [("dinov2", "registers", "drop", 2), ("deit3_reg4", "registers", "drop", 2), ("clip", "nothing", "drop", 0)]
+    + [("dinov2_reg4", to, "keep", 0) for to in ("patches", "registers", "nothing")]
+    + [("dinov3", "all", "drop", 0), ("deit3_reg4", "all", "drop", 2)],
 )
-def test_cls_sums_over_the_allowed_tokens_only(make, pixels, by_hand, name, to, appended, skip):
+def test_cls_sums_over_the_allowed_tokens_only(make, pixels, by_hand, name, to, cls, appended, skip):
     backbone = make(name, torch.float64)
-    how = chain(append(appended), restrict(to, skip)) if appended else restrict(to, skip)
+    how = chain(append(appended), restrict(to, skip, cls)) if appended else restrict(to, skip, cls)
     layout, last = backbone.layout.with_appended(appended), backbone.depth - 1
 
     def weights(layer, map_):
         if layer == last:
             map_ = map_.clone()
             for token in range(layout.length):
-                if token not in allowed(layout, to):
+                if token not in allowed(layout, to, cls):
                     map_[:, 0, token] = 0.0
         return map_
 
@@ -47,11 +54,34 @@ def test_cls_sums_over_the_allowed_tokens_only(make, pixels, by_hand, name, to, 
     assert_by_hand(backbone, pixels.double(), how, by_hand, appended, tolerance=1e-5, **changes)
 
 
+@pytest.mark.parametrize("name", ["dinov2_reg4", "dinov3", "clip"])
+def test_all_tokens_without_the_skip_lacks_the_skip_alone(make, pixels, by_hand, name):
+    backbone = make(name, torch.float64)
+
+    def left_out(layer, x):
+        x = x.clone()
+        x[0] *= float(layer < backbone.depth - 1)
+        return x
+
+    how = restrict("all", cls="keep")
+    assert assert_by_hand(backbone, pixels.double(), how, by_hand, tolerance=1e-5, change_skip=left_out) > 1e-3
+    before, after = passed(backbone, pixels.double())[0], passed(backbone, pixels.double(), how)[0]
+    torch.testing.assert_close(after[:, :, 1:], before[:, :, 1:], rtol=0, atol=1e-10)
+    torch.testing.assert_close(after[:, :-1], before[:, :-1], rtol=0, atol=1e-10)
+
+
+def test_what_restricts_nothing_is_refused():
+    with pytest.raises(ValidationError, match="to: all with cls: keep and the skip restricts nothing"):
+        RestrictClsAttention(to="all", cls="keep", skip=True)
+
+
 def test_the_parts_add_up_to_the_whole(make, pixels):
     """Attention outputs of [CLS] over patches and registers are the full one less [CLS]'s own: they are its addends."""
     backbone, found = make("dinov2_reg4", torch.float64), {}
     attn = backbone.blocks[-1].attn
-    for name, how in (("whole", None), *((to, restrict(to)) for to in ("patches", "registers", "nothing"))):
+    both = {"both": restrict("all"), "itself": restrict("nothing", cls="keep"), "full": restrict("all", cls="keep")}
+    parts = {to: restrict(to) for to in ("patches", "registers", "nothing")}
+    for name, how in {"whole": None, **parts, **both}.items():
         handle = attn.proj.register_forward_pre_hook(
             lambda m, inputs, name=name: found.__setitem__(name, inputs[0][:, 0])
         )
@@ -67,6 +97,9 @@ def test_the_parts_add_up_to_the_whole(make, pixels):
     weights = (q @ k.transpose(-1, -2) / 4).softmax(-1)
     expected = (weights[:, :, :1, :1] * v[:, :, :1]).transpose(1, 2).reshape(5, -1)
     torch.testing.assert_close(own, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found["itself"], own, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found["both"], found["patches"] + found["registers"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found["full"], found["whole"], rtol=0, atol=1e-5)
 
 
 def test_a_model_without_such_tokens_is_not_applicable(make):
@@ -108,5 +141,13 @@ def test_it_is_called_by_what_it_does():
         r"connection \citep{lappe2025}"
     )
     assert "with its skip" in RestrictClsAttention(to="patches", skip=True).sentence(None)
-    every = [restrict(to, skip).described() for to in ("patches", "registers", "nothing") for skip in (False, True)]
-    assert len({str(one) for one in every}) == 6
+    assert RestrictClsAttention(to="all", cls="keep").label() == "[CLS] without its skip"
+    assert RestrictClsAttention(to="all", cls="keep").sentence(None) == (
+        "in the last block the skip connection of [CLS] around its attention is left out"
+    )
+    assert RestrictClsAttention(to="all").label() == "[CLS] attends to patches and registers only"
+    assert RestrictClsAttention(to="patches", cls="keep").label() == "[CLS] attends to [CLS] itself and patches only"
+    choices = itertools.product(["all", "patches", "registers", "nothing"], [False, True], ["keep", "drop"])
+    possible = [choice for choice in choices if choice != ("all", True, "keep")]
+    for said in (lambda how: str(how.described()), lambda how: how.how.label(), lambda how: how.how.sentence(None)):
+        assert len({said(restrict(*choice)) for choice in possible}) == 15

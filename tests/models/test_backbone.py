@@ -68,6 +68,23 @@ def test_what_cannot_be_laid_out_or_measured_is_refused_by_name():
         layout_of(module, "net")
 
 
+def test_a_stem_that_norms_over_all_pixels_is_refused_in_one_line():
+    """Behind GroupNorm a patch depends on the whole image; BatchNorm's statistics are fixed."""
+    with torch.device("meta"):
+        hybrid, fixed = timm.create_model("vit_tiny_r_s16_p8_224"), timm.create_model("vit_base_resnet50d_224")
+    with pytest.raises(
+        InputError, match="model 'r' embeds patches through GroupNormAct, which norms over all pixels"
+    ) as e:
+        layout_of(hybrid, "r")
+    assert "\n" not in str(e.value)
+    assert layout_of(fixed, "bn").grid == (7, 7)
+    small = timm.create_model("vit_tiny_r_s16_p8_224", img_size=64).patch_embed.eval()
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., -8:, -8:] = 1.0  # the last patch
+    changed = (small(image) - small(torch.zeros_like(image))).abs().amax(-1)
+    assert changed.flatten()[0] > 0  # what the refusal says
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="'cuda' is not available here"):

@@ -149,10 +149,18 @@ def test_differences_are_found_by_reference_and_never_taken_for_the_metric(exten
 
 
 def test_the_published_codes_registers_are_not_taken_for_those_that_are_meant(study: Study) -> None:
-    assert study.conditions["published-4"] == "4 test-time registers, 1st image only"
+    assert study.conditions["published-4"] == "4 test-time registers, over all tokens, one value per layer"
     assert study.conditions["ttr-4"] == "4 test-time registers"
     assert not study.is_test_time_registers(at("planted", "published-4"))
     assert study.is_test_time_registers(at("planted", "ttr-4"))
+
+
+def test_clearing_without_a_register_is_told_from_every_other_condition(study: Study) -> None:
+    assert study.is_cleared(at("planted", "cleared"))
+    others = [c for c in study.of("shapes", "planted") if c.name != "cleared"]
+    assert not any(study.is_cleared(c) for c in others)
+    assert study.cleared(at("planted")) == at("planted", "cleared")
+    assert study.cleared(at("vit-r4")) is None
 
 
 def test_labels_say_what_was_done(study: Study) -> None:
@@ -167,7 +175,7 @@ def test_labels_say_what_was_done(study: Study) -> None:
 
 
 def test_two_conditions_with_one_meaning_are_told_apart_by_their_keys() -> None:
-    same = {"kind": "test_time_registers", "tokens": 4, "neurons": "found", "max_over": "layer"}
+    same = {"kind": "test_time_registers", "tokens": 4, "neurons": "found", "scale": 1.0}
     runs = [{"dataset": "shapes", "models": ["planted"], "interventions": ["ttr-4", "same"]}]
     labels = plan(load("embedded", {"interventions": {"same": same}, **only({"runs": runs})})).conditions
     assert labels["ttr-4"] == "4 test-time registers (ttr-4)"

@@ -78,8 +78,10 @@ class Phase(ABC):
         """All arrays of a batch of manifest ``rows``, and where these are in the arrays, by what those have rows of."""
 
     def fitting(self) -> int:
-        """Images of this phase that fit into memory at a time, or as many as params want."""
+        """Images of this phase that fit into memory at a time, or as many as params or the intervention want."""
         plan, wanted = self.plan, self.plan.extraction
+        if plan.intervention is not None and plan.intervention.batch is not None:
+            return plan.intervention.batch
         return batch_size(
             wanted.batch_size, self.backbone, plan.intervention, self.readers, wanted.precision, wanted.memory_mb
         )

@@ -1,4 +1,4 @@
-"""Activation statistics: means and deviations of block outputs, and resample sources, that ablations draw from."""
+"""Activation statistics of block outputs and neurons, and resample sources, that interventions draw from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import canonical, replacing, sha256
+from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.readers.base import Reader
 from vit_registers.models.backbone import Backbone
 
@@ -24,8 +25,8 @@ class ActivationStatistics:
     """Statistics of raw block outputs over calibration images; equal where the file they came from is.
 
     ``mean``, ``sd``: of each special token, (layers, specials, d); ``patch_mean``, ``patch_sd``: over all patches,
-    (layers, d); ``resample_sources``: special tokens of some images, (images, layers, specials, d). All fp32, sd
-    unbiased.
+    (layers, d); ``resample_sources``: special tokens of some images, (images, layers, specials, d);
+    ``neuron_activity``: mean |activation| of every neuron over all patches, (layers, h). All fp32, sd unbiased.
     """
 
     mean: Tensor
@@ -33,6 +34,7 @@ class ActivationStatistics:
     patch_mean: Tensor
     patch_sd: Tensor
     resample_sources: Tensor
+    neuron_activity: Tensor
     digest: str
 
     def __eq__(self, other: object) -> bool:
@@ -55,6 +57,7 @@ class ActivationStatisticsReader(Reader):
         self.special_sums = torch.zeros(2, *shape, dtype=torch.float64)
         self.patch_sums = torch.zeros(2, backbone.depth, backbone.width, dtype=torch.float64)
         self.sources: list[list[Tensor]] = [[] for _ in range(backbone.depth)]
+        self.activity = torch.zeros(backbone.depth, second_linear(backbone, 0).in_features, dtype=torch.float64)
 
     @override
     def block(self, layer: int, tokens: Tensor) -> None:
@@ -67,12 +70,18 @@ class ActivationStatisticsReader(Reader):
             self.images += len(tokens)
             self.patch_count += len(tokens) * patches.shape[1]
 
+    @override
+    def activation(self, layer: int, activations: Tensor) -> None:
+        self.activity[layer] += activations[:, self.patches].float().abs().sum((0, 1)).to("cpu", torch.float64)
+
     def finish(self) -> dict[str, Tensor]:
         """Tensors of :class:`ActivationStatistics`, by their names in the file."""
         mean, sd = _mean_and_sd(self.special_sums, self.images)
         patch_mean, patch_sd = _mean_and_sd(self.patch_sums, self.patch_count)
         sources = torch.stack([torch.cat(parts) for parts in self.sources], dim=1)
-        return {"mean": mean, "sd": sd, "patch_mean": patch_mean, "patch_sd": patch_sd, SOURCES: sources}
+        patches = {"patch_mean": patch_mean, "patch_sd": patch_sd}
+        activity = (self.activity / self.patch_count).float()
+        return {"mean": mean, "sd": sd, **patches, "neuron_activity": activity, SOURCES: sources}
 
 
 def _mean_and_sd(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,11 @@ class Applied(ABC):
         """Whether images take tokens of others in their batch."""
         return False
 
+    @property
+    def batch(self) -> int | None:
+        """Images that pass at a time; None where that is left to the extraction."""
+        return None
+
     @abstractmethod
     def described(self) -> Any:
         """Plain JSON that tells it from others: part of the key under which features are cached."""

@@ -12,6 +12,9 @@ from vit_registers.core.errors import InputError
 from vit_registers.models.attention import Call, Interceptor
 from vit_registers.models.layout import TokenLayout
 
+# Norms whose statistics run over the image: behind one in the stem every patch depends on all pixels.
+POOLING = (nn.GroupNorm, nn.InstanceNorm2d)
+
 
 def layout_of(module: nn.Module, name: str) -> TokenLayout:
     """Token layout of a timm ViT at its own input size; one whose tokens or attention cannot be told is refused.
@@ -33,6 +36,12 @@ def layout_of(module: nn.Module, name: str) -> TokenLayout:
         raise InputError(
             f"model '{name}': its input of {image[0]}x{image[1]} pixels is not whole patches of {patch[0]}x{patch[1]}; "
             "give another image_size"
+        )
+    pooled = next((part for part in embed.modules() if isinstance(part, POOLING)), None)
+    if pooled is not None:
+        raise InputError(
+            f"model '{name}' embeds patches through {type(pooled).__name__}, which norms over all pixels of an image: "
+            "no token is of its patch alone; take a model with a plain patch embedding"
         )
     layout = TokenLayout(cls, registers, (int(height), int(width)))
     weights = {key: tensor.to("meta") for key, tensor in (*module.named_parameters(), *module.named_buffers())}

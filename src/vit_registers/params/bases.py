@@ -192,6 +192,11 @@ class Intervention(Strict):
         """Whether it needs the register neurons that detection found."""
         return False
 
+    @property
+    def draws_neurons(self) -> bool:
+        """Whether it moves random neurons in place of those found."""
+        return False
+
     @abstractmethod
     def resolve(self, backbone: Any, known: Any) -> Any:
         """What is applied to ``backbone``, or why it has no place there.

@@ -223,11 +223,24 @@ class Study:
         return value.tokens if value else 0
 
     def is_test_time_registers(self, condition: Condition) -> bool:
-        """Whether the condition is test-time registers as they are meant: the neurons found moved, in every image."""
+        """Whether the condition is test-time registers as the paper describes them."""
         value = self._moves(condition)
-        if value is None or value.tokens == 0 or value.top_k:
-            return False
-        return value.neurons == "found" and value.images == "every"
+        return value is not None and value.as_described
+
+    def is_cleared(self, condition: Condition) -> bool:
+        """Whether the neurons found are cleared in the condition, and nothing else is done."""
+        value = self._moves(condition)
+        return value is not None and value.clears
+
+    def moves_others(self, condition: Condition) -> bool:
+        """Whether other neurons than all of those found are moved in the condition: a control."""
+        value = self._moves(condition)
+        return value is not None and value.neurons != "found"
+
+    def cleared(self, before: Condition) -> Condition | None:
+        """The model with its register neurons cleared and no register, if that was measured."""
+        done = (c for c in self.treatments(before.dataset, before.model) if self.is_cleared(c))
+        return next(done, None)
 
     def after(self, before: Condition) -> Condition | None:
         """Test-time registers of the number that the study compares first; else the most of them."""

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from vit_registers.experiments.classification import knn
 
@@ -17,7 +18,7 @@ def slow(train, labels, test, classes, k, temperature):
         vote = [0.0] * classes
         for cosine, y in similar[:k]:
             vote[y] += math.exp(cosine / temperature)
-        votes.append(vote)
+        votes.append([v / sum(vote) for v in vote])
     return torch.tensor(votes)
 
 
@@ -34,6 +35,19 @@ def test_votes_are_those_of_a_loop_over_images(features, k, temperature):
     train, labels, test = features
     votes = knn.scores(train, labels, test, 4, k, temperature)
     torch.testing.assert_close(votes, slow(train, labels, test, 4, k, temperature), rtol=1e-4, atol=1e-4)
+
+
+def test_votes_are_shares_so_that_areas_compare_images_and_not_how_near_their_neighbours_are():
+    """Of two images of a class one has far neighbours: its sums are small for every class, its shares are not."""
+    train, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    far, near = [1.0, 0.5, 4.0], [0.05, 1.0, 0.0]  # of class 0, and of class 1
+    train = torch.cat([train, torch.zeros(2, 1)], dim=1)
+    votes = knn.scores(train, labels, torch.tensor([far, near]), 2, 2, 0.07)
+    torch.testing.assert_close(votes.sum(1), torch.ones(2))
+    assert roc_auc_score([1, 0], votes[:, 0]) == 1.0
+    cosines = torch.nn.functional.normalize(torch.tensor([far, near])) @ train.T
+    assert (cosines[0] / 0.07).exp()[0] > (cosines[1] / 0.07).exp()[0]
+    assert (cosines[0] / 0.07).exp()[0] < (cosines[1] / 0.07).exp()[1]
 
 
 def test_chunks_do_not_show(features, monkeypatch):

@@ -42,7 +42,10 @@ class Problem:
             head.bias.copy_(self.start[1][seed])
         optimizer = torch.optim.AdamW(head.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
         steps = cfg.epochs * -(-N // cfg.batch_size)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, cfg.final_lr)
+        by_epoch = cfg.lr_changes == "epoch"
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, cfg.epochs if by_epoch else steps, cfg.final_lr
+        )
         best, losses, norms = None, [], []
         for epoch in range(cfg.epochs):
             order = self.orders[seed, epoch]
@@ -52,6 +55,9 @@ class Problem:
                 nn.functional.cross_entropy(head(self.x[condition, batch]), self.y[batch]).backward()
                 norms.append(float(nn.utils.clip_grad_norm_(head.parameters(), cfg.clip_norm)))
                 optimizer.step()
+                if not by_epoch:
+                    schedule.step()
+            if by_epoch:
                 schedule.step()
             with torch.no_grad():
                 losses.append(float(nn.functional.cross_entropy(head(self.validation[condition]), self.validation_y)))
@@ -60,7 +66,10 @@ class Problem:
         return *best, losses, norms
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 45}, {"weight_decay": 0.0, "clip_norm": 0.2}, {"epochs": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"batch_size": 45}, {"weight_decay": 0.0, "clip_norm": 0.2}, {"epochs": 1}, {"lr_changes": "epoch"}],
+)
 def test_heads_trained_together_are_heads_trained_one_by_one(changes):
     problem, cfg = Problem(), settings(**changes)
     trained = problem.together(cfg)

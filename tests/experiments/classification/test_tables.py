@@ -95,6 +95,7 @@ def test_the_methods_state_every_value_that_ran():
 
 def test_the_methods_leave_out_what_did_not_run():
     text = methods(None)
+    assert "epoch by epoch" not in text
     assert "Linear evaluation" not in text
     assert "only test images" not in text
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
-from vit_registers.core.boxes import random_boxes
+from vit_registers.core.boxes import best_iou, random_boxes
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
@@ -118,6 +119,24 @@ def test_boxes_and_hits_are_those_of_a_loop_over_images(made, run):
         assert (found["low"], found["high"]) == pytest.approx(wilson(sum(hits), 25, 0.9))
     assert set(images["metric"]) == {"corloc"}
     assert images["seed"].isna().all()
+
+
+def test_an_overlap_of_exactly_one_half_counts_as_in_lost_on_whole_pixels():
+    """LOST's ``bbox_iou`` adds 1e-7 to sides and union: float32 loses that, and 64-bit boxes miss by it."""
+    box, truth = [0, 0, 10, 10], [[0, 0, 10, 20]]
+
+    def published(dtype):
+        a, b = torch.tensor(box, dtype=dtype), torch.tensor(truth, dtype=dtype).T
+        inter = (torch.min(a[2], b[2]) - torch.max(a[0], b[0])).clamp(0) * (
+            torch.min(a[3], b[3]) - torch.max(a[1], b[1])
+        ).clamp(0)
+        w1, h1, w2, h2 = a[2] - a[0], a[3] - a[1] + 1e-7, b[2] - b[0], b[3] - b[1] + 1e-7
+        return bool((inter / (w1 * h1 + w2 * h2 - inter + 1e-7) >= 0.5).any())
+
+    assert best_iou(np.array([box], dtype=float), [np.array(truth, dtype=float)])[0] >= measure.HIT
+    assert best_iou(np.array([[0, 0, 10, 9.999]]), [np.array(truth, dtype=float)])[0] < measure.HIT
+    assert published(torch.int64)
+    assert not published(torch.float64)
 
 
 @pytest.mark.parametrize("head", [None, 1])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from helpers.studies import load
 from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
 from vit_registers.core.stats import mcnemar_exact, wilson
@@ -166,3 +167,18 @@ def test_one_image_at_least_is_left_on_either_side(run):
     counts = table[table["reference_group"].isna()].set_index("group")["n"]
     assert counts["chosen"] == 21
     assert counts["chosen on"] == 1
+
+
+def test_the_overlay_of_bach2025_reaches_the_setting_of_lost_that_its_code_has():
+    """Values, centred, normalised, .05 added (``LOST_DeiT3/object_discovery.py``); and jiang2025's biases, to -1."""
+    study = load("bach2025")
+    settings, depth = study.settings("object_discovery"), 12
+    mine = sweep.default(settings.lost, depth)
+    assert mine == sweep.Setting("v", 11, centre=True, normalise=True, bias=0.05)
+    assert settings.lost.layer in study.extraction.projections[settings.lost.feature]
+    swept = sweep.settings(settings.sweep, depth)
+    assert mine in swept
+    assert sweep.Setting("k", 11, centre=False, normalise=False, bias=0.0) in swept  # simeoni2021's
+    assert {s.bias for s in swept} >= {-1.0, -0.4, 0.0, 0.05}
+    default = load("embedded").settings("object_discovery").sweep
+    assert min(default.bias) == -0.4

@@ -35,7 +35,11 @@ VALUES = {
     "tagged": {"baseline": 0.42, "append-1": 0.43, "append-4": 0.44},
     "plain": {"baseline": 0.5, "append-4": 0.51},
 }
-COMPARED = {("planted", "ttr-4"): ("tagged", "append-4"), ("planted", "ttr-1"): ("tagged", "append-1")}
+COMPARED = {
+    ("planted", "ttr-4"): ("tagged", "append-4"),
+    ("planted", "ttr-1"): ("tagged", "append-1"),
+    ("planted", "cleared"): ("tagged", "baseline"),
+}
 PROBE = {"feature": "cls", "head": "refitted"}
 
 
@@ -63,13 +67,19 @@ def measured_of(models):
             measured.add("top1", value + 0.1, seed=0, **PROBE, **at)
             measured.add("top1", value + 0.25, feature="cls", head="frozen", **at)
             measured.add("top1", value + 0.15, feature="cls", head="knn", **at)
+        if "random-4" in RUNS[model]:
+            at = {"dataset": "shapes", "model": model, "intervention": "random-4"}
+            measured.add("drawn_activation", 0.98, **at)
+            measured.add("drawn_output_norm", 0.006, **at)
     pairs = [*COMPARED.items(), (("planted", "ttr-4"), ("planted", "append-4"))]
+    pairs += [(("planted", "random-4"), ("planted", "append-4"))]
     for (model, condition), (other, reference) in (pair for pair in pairs if pair[0][0] in models):
         at = {"dataset": "shapes", "model": model, "intervention": condition}
         against = {"reference_model": other, "reference_intervention": reference}
         change = VALUES[model][condition] - VALUES[other][reference]
         measured.add("corloc", change, head="lost", p=0.0004, **at, **against)
         measured.add("top1", change, p=0.25, **PROBE, **at, **against)
+        measured.add("top1", change / 2, p=0.5, feature="cls", head="frozen", **at, **against)
     return measured
 
 
@@ -93,9 +103,23 @@ def made():
 def test_every_condition_of_models_with_artifacts_and_the_controls(made):
     frame = tables.test_time_registers(made).frame()
     shown = list(zip(frame["model"], frame["condition"], strict=True))
-    own = [("planted", condition) for condition in ("baseline", *RUNS["planted"])]
+    # As it is, then cleared, which params have last; then as params have them.
+    own = [("planted", c) for c in ("baseline", "cleared", "append-4", "ttr-4", "ttr-1", "random-4")]
     assert shown == [*own, ("tagged", "baseline"), ("tagged", "append-1"), ("tagged", "append-4")]
     assert [label for label in frame["model_label"] if label] == ["ViT planted", "ViT tagged"]
+
+
+def test_every_condition_names_its_control(made):
+    frame = tables.test_time_registers(made).frame().set_index(["model", "condition"])["control"].fillna("")
+    assert frame["planted"].to_dict() == {
+        "baseline": "",
+        "cleared": "ViT tagged",
+        "append-4": "",
+        "ttr-4": "ViT tagged, 4 zero tokens",
+        "ttr-1": "ViT tagged, 1 zero token",
+        "random-4": "4 zero tokens",
+    }
+    assert (frame["tagged"] == "").all()
 
 
 def test_numbers_are_those_of_the_last_block_lost_and_the_refitted_head(made):
@@ -110,13 +134,25 @@ def test_numbers_are_those_of_the_last_block_lost_and_the_refitted_head(made):
         assert (line["corloc"], line["corloc_n"]) == (value, 100)
         assert line["top1_cls"] == pytest.approx(value + 0.3)
         assert line["top1_cls_low"] == pytest.approx(value + 0.29)
+        assert line["top1_cls_frozen"] == pytest.approx(value + 0.25)
+
+
+def test_other_neurons_stand_beside_their_control_and_their_likeness(made):
+    (line,) = tables.neuron_controls(made).frame().to_dict("records")
+    assert (line["condition"], line["control"]) == ("random-4", "4 zero tokens")
+    assert (line["drawn_activation"], line["drawn_output_norm"]) == (0.98, 0.006)
+    change = VALUES["planted"]["random-4"] - VALUES["planted"]["append-4"]
+    assert line["corloc_difference"] == pytest.approx(change)
+    assert (line["top1_cls_frozen"], line["top1_difference"]) == pytest.approx((0.47, change / 2))
+    assert "0.006" in tables.neuron_controls(made).latex()
 
 
 def test_each_number_of_registers_stands_beside_its_control(made):
     frame = tables.register_sweep(made).frame()
-    assert frame["condition"].tolist() == ["ttr-1", "ttr-4"]
-    assert frame["tokens"].tolist() == [1, 4]
-    for line, control in zip(frame.to_dict("records"), ("append-1", "append-4"), strict=True):
+    assert frame["condition"].tolist() == ["cleared", "ttr-1", "ttr-4"]
+    assert frame["tokens"].tolist() == [0, 1, 4]
+    assert frame["control"].tolist() == ["ViT tagged", "ViT tagged, 1 zero token", "ViT tagged, 4 zero tokens"]
+    for line, control in zip(frame.to_dict("records"), ("baseline", "append-1", "append-4"), strict=True):
         change = VALUES["planted"][line["condition"]] - VALUES["tagged"][control]
         assert line["corloc_difference"] == pytest.approx(change)
         assert line["corloc_difference_p"] == 0.0004
@@ -129,7 +165,9 @@ def test_classification_as_kukade2025_reports_it_has_the_control_in_the_same_mod
     frame = table.frame()
     assert frame[["model", "tokens"]].to_numpy().tolist() == [["plain", 4], ["planted", 4]]
     planted = frame.set_index("model").loc["planted"]
-    assert planted[["plain", "appended", "moved", "frozen"]].tolist() == pytest.approx([0.5, 0.51, 0.71, 0.66])
+    columns = ["plain", "cleared", "appended", "moved", "frozen"]
+    assert planted[columns].tolist() == pytest.approx([0.5, 0.69, 0.51, 0.71, 0.66])
+    assert pd.isna(frame.set_index("model").loc["plain", "cleared"])
     assert planted["change"] == pytest.approx(0.2)
     assert pd.isna(frame.set_index("model").loc["plain", "moved"])
     assert frame["note"].fillna("").tolist() == [REASON, ""]
@@ -142,6 +180,7 @@ def test_classification_as_kukade2025_reports_it_has_the_control_in_the_same_mod
     [
         (tables.test_time_registers, "no artifacts found"),
         (tables.register_sweep, "no artifacts found"),
+        (tables.neuron_controls, "this study moves no other neurons than those found"),
         (tables.test_time_classification, "no model of this study has both zero tokens and test-time registers"),
     ],
 )
@@ -157,7 +196,8 @@ def prose(given, shown=("comparisons",)):
 def test_the_prose_states_the_numbers_before_after_and_in_the_control(made):
     text = prose(made)
     assert text.startswith(
-        r"CorLoc in ViT planted is $20.0$\,\% [$19.0$, $21.0$] as it is and $41.0$\,\% [$40.0$, $42.0$] with "
+        r"CorLoc in ViT planted is $20.0$\,\% [$19.0$, $21.0$] as it is, $39.0$\,\% [$38.0$, $40.0$] with its neurons "
+        r"cleared and no register and $41.0$\,\% [$40.0$, $42.0$] with "
         r"4 test-time registers, against $44.0$\,\% [$43.0$, $45.0$] in the control (ViT tagged, 4 zero tokens); "
         r"paired difference $-3.0$ [$-4.0$, $-2.0$] points, $p < 0.001$. "
     )

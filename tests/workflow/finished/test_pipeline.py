@@ -76,15 +76,16 @@ def test_detection_finds_exactly_the_planted_neurons(finished):
     assert (rows_of(finished, "neuron_overlap", model="planted")["value"] == 1.0).all()
 
 
-DAMAGED = ("baseline", "append-4", "half-4", "random-4")
+DAMAGED = ("baseline", "append-4", "half-4", "matched-4")
 
 
 def test_test_time_registers_bring_the_norms_of_every_block_back_and_the_controls_do_not(finished):
     maximum = rows_of(finished, "norm_max").set_index(["model", "intervention", "layer"])["value"].sort_index()
     control, repaired = maximum["tagged", "append-4"], maximum["planted", "ttr-4"]
     assert ((repaired / control - 1).abs() < 0.1).all()
-    for damaged in DAMAGED:
-        assert maximum["planted", damaged].iloc[-1] > 3 * control.iloc[-1], damaged
+    for damaged in DAMAGED:  # half of the neurons make half of an artifact
+        times = 2 if damaged == "half-4" else 3
+        assert maximum["planted", damaged].iloc[-1] > times * control.iloc[-1], damaged
     appended = rows_of(finished, "norm_mean", group="appended", model="planted")
     appended = appended.set_index(["intervention", "layer"])["value"].sort_index()
     carried, empty = (appended[name].iloc[-1] for name in ("ttr-4", "append-4"))

@@ -1,7 +1,7 @@
 """Many linear heads trained together: one batched product per step instead of a loop over conditions and seeds.
 
 The linear probe of kukade2025: one linear layer on features as they are (no standardisation), cross-entropy, AdamW,
-cosine from ``lr`` to ``final_lr`` over all steps, gradient norm clipped head by head, and the epoch of lowest
+cosine from ``lr`` to ``final_lr`` over all steps or epochs, gradient norm clipped head by head, and the epoch of lowest
 validation loss kept. Every condition has a head per seed; the heads of one seed start from the same weights and see the
 same batches. A head's result is what it would be if trained alone.
 """
@@ -99,7 +99,8 @@ def train(
             gradient = torch.bmm(x.transpose(1, 2), error.view(conditions * seeds, -1, classes) / batch.shape[1])
             norm = gradient.flatten(1).norm(dim=1)
             gradient *= (cfg.clip_norm / (norm + 1e-6)).clamp(max=1.0)[:, None, None]
-            lr = cosine(cfg.lr, cfg.final_lr, step, steps)
+            now = (step, steps) if cfg.lr_changes == "step" else (epoch, cfg.epochs)
+            lr = cosine(cfg.lr, cfg.final_lr, *now)
             step += 1
             parameters *= 1.0 - lr * cfg.weight_decay
             first.lerp_(gradient, 1.0 - BETAS[0])

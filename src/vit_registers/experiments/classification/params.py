@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 
 class Probe(Strict):
-    """Linear probe of kukade2025: AdamW, cosine to ``final_lr``, best epoch by validation loss."""
+    """Linear probe of kukade2025: AdamW, cosine to ``final_lr``, best epoch by validation loss.
+
+    ``lr_changes``: with every ``step``, or only with every ``epoch`` as in the authors' notebooks, which also go to a
+    ``final_lr`` of 1e-5 where the text says 1e-4.
+    """
 
     features: Annotated[list[Literal["cls", "appended", "patch_mean", "cls+patch_mean"]], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1)]
     lr: PositiveFloat
     final_lr: PositiveFloat
+    lr_changes: Literal["step", "epoch"] = "step"
     weight_decay: Annotated[float, Field(ge=0.0)]
     epochs: PositiveInt
     batch_size: PositiveInt

@@ -30,8 +30,8 @@ class DinoSeg(Strict):
     """One box per image from the attention of [CLS] at the last block (the second method of simeoni2021).
 
     The patches that hold ``mass`` of the attention make a mask; the box is that of its largest component. ``head``:
-    one head, which needs ``extraction.attention_heads``, or null for their mean. ``skip_last_component`` is
-    what the published code does.
+    one head (4 in the published code), which needs ``extraction.attention_heads``, or null for their mean.
+    ``skip_last_component`` is what the published code does.
     """
 
     mass: Share

@@ -7,6 +7,25 @@ from vit_registers.views.table import Column, Table
 NORM = "Patch norm at the last block"
 NORM_MAX = Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM)
 TOP1 = shown(TOP1_CLS, "Top-1 (%)")
+FROZEN = Column("top1_cls_frozen", "frozen (%)", "top1", {"feature": "cls", "head": "frozen"})
+CONTROL = Column("control", "Control", alignment=r">{\raggedright\arraybackslash}p{2.4cm}")
+
+
+def _ordered(study: Study, before: Condition) -> list[Condition]:
+    """Conditions of a model: as it is, with its neurons cleared and no register, then the others as params have them.
+
+    What clearing alone does comes first, because whatever a register repairs is only what it does beyond that.
+    """
+    conditions = study.of(before.dataset, before.model)
+    return sorted(conditions, key=lambda c: (c != before, not study.is_cleared(c)))
+
+
+def _control(study: Study, condition: Condition) -> str | None:
+    """Name of what a condition is compared with; without the model where it is the same."""
+    control = study.control(condition)
+    if control is None:
+        return None
+    return study.conditions[control.name] if control.model == condition.model else study.label(control)
 
 
 def test_time_registers(study: Study) -> Table:
@@ -14,6 +33,7 @@ def test_time_registers(study: Study) -> Table:
     columns = [
         MODEL,
         CONDITION,
+        CONTROL,
         Column("norm_median", "Median", "norm_median", alignment="r", group=NORM),
         Column("norm_p99", "99th pct.", "norm_p99", alignment="r", group=NORM),
         NORM_MAX,
@@ -21,11 +41,13 @@ def test_time_registers(study: Study) -> Table:
         Column("cls_to_artifacts", "[CLS] on them (%)", "attention", {"group": "cls", "target": "artifacts"}),
         CORLOC,
         TOP1,
+        FROZEN,
     ]
     table = Table(columns, KEYS, empty=NONE_FOUND, heading=MODEL.key)
     for before in study.with_artifacts:
-        for condition in study.of(before.dataset, before.model):
-            table.add(row_of(study, condition, columns, condition == before), rule=condition == before)
+        for condition in _ordered(study, before):
+            row = row_of(study, condition, columns, condition == before)
+            table.add(row | {CONTROL.key: _control(study, condition)}, rule=condition == before)
     named = set()
     for condition in _controls(study):
         first = (condition.dataset, condition.model) not in named
@@ -45,11 +67,39 @@ def _controls(study: Study) -> list[Condition]:
     return [condition for condition in study.planned if condition in used and condition not in study.with_artifacts]
 
 
+def neuron_controls(study: Study) -> Table:
+    """Half of the neurons, the next ones and random ones: how like those found they are, and what moving them does."""
+    columns = [
+        MODEL,
+        CONDITION,
+        CONTROL,
+        Column("drawn_activation", "Activation", "drawn_activation", decimals=2, group="Multiple of those found"),
+        Column("drawn_output_norm", "Output norm", "drawn_output_norm", decimals=3, group="Multiple of those found"),
+        CORLOC,
+        Column("corloc_difference", "against the control (points)", signed=True, p=True),
+        shown(FROZEN, "Top-1, frozen (%)"),
+        Column("top1_difference", "against the control (points)", signed=True, p=True),
+    ]
+    table = Table(columns, KEYS, empty="this study moves no other neurons than those found")
+    for before in study.with_artifacts:
+        others = [c for c in study.of(before.dataset, before.model) if study.moves_others(c) and study.measured(c)]
+        for condition in others:
+            row = row_of(study, condition, columns, condition == others[0])
+            row[CONTROL.key] = _control(study, condition)
+            control = study.control(condition)
+            if control is not None:
+                row["corloc_difference"] = difference(study, condition, control, CORLOC)
+                row["top1_difference"] = difference(study, condition, control, FROZEN)
+            table.add(row, rule=condition == others[0])
+    return table
+
+
 def register_sweep(study: Study) -> Table:
-    """How many test-time registers: each number against what the study compares it with."""
+    """How many test-time registers, from none (the neurons cleared): each number against its control."""
     columns = [
         MODEL,
         Column("tokens", "Tokens", alignment="r"),
+        CONTROL,
         shown(NORM_MAX, "Largest patch norm", group=None),
         CORLOC,
         Column("corloc_difference", "against the control (points)", signed=True, p=True),
@@ -58,11 +108,13 @@ def register_sweep(study: Study) -> Table:
     ]
     table = Table(columns, KEYS, empty=NONE_FOUND)
     for before in study.with_artifacts:
-        swept = [c for c in study.of(before.dataset, before.model) if study.is_test_time_registers(c)]
-        swept = sorted((c for c in swept if study.measured(c)), key=study.tokens)
+        conditions = [c for c in study.of(before.dataset, before.model) if study.measured(c)]
+        swept = [c for c in conditions if study.is_test_time_registers(c) or study.is_cleared(c)]
+        swept = sorted(swept, key=study.tokens)
         for condition in swept:
             row = row_of(study, condition, columns, condition == swept[0])
             row["tokens"] = study.tokens(condition)
+            row[CONTROL.key] = _control(study, condition)
             control = study.control(condition)
             if control is not None:
                 row["corloc_difference"] = difference(study, condition, control, CORLOC)
@@ -80,6 +132,7 @@ def test_time_classification(study: Study) -> Table:
         MODEL,
         Column("tokens", "Tokens", alignment="r"),
         shown(TOP1, "As it is", key="plain"),
+        Column("cleared", "Neurons cleared"),
         Column("appended", "Zero tokens"),
         Column("moved", "Test-time registers"),
         Column("change", "Change (points)", signed=True, p=True),
@@ -93,6 +146,9 @@ def test_time_classification(study: Study) -> Table:
             if control is None or not study.is_test_time_registers(moved):
                 continue
             row = row_of(study, before, columns, first) | {"tokens": study.tokens(moved)}
+            cleared = study.cleared(before)
+            if cleared is not None:
+                row["cleared"] = study.estimate(cleared, "top1", feature="cls", head="refitted")
             row["appended"] = study.estimate(control, "top1", feature="cls", head="refitted")
             row["moved"] = study.estimate(moved, "top1", feature="cls", head="refitted")
             row["change"] = difference(study, moved, control, TOP1)

@@ -55,6 +55,11 @@ class Chain(Intervention):
         """Whether a part needs register neurons."""
         return any(part.moves_neurons for part in self.of)
 
+    @property
+    def draws_neurons(self) -> bool:
+        """Whether a part moves random neurons."""
+        return any(part.draws_neurons for part in self.of)
+
     def resolve(self, backbone: Backbone, known: Known) -> AppliedChain | NotApplicable:
         """Its parts; not applicable where one of them is not."""
         known = replace(known, appended=self.appended)
@@ -82,6 +87,11 @@ class AppliedChain(Applied):
     def shuffles(self) -> bool:
         """Whether a part lets images take tokens of others in their batch."""
         return any(part.shuffles for part in self.parts)
+
+    @property
+    def batch(self) -> int | None:
+        """The fewest images that a part wants at a time."""
+        return min((part.batch for part in self.parts if part.batch is not None), default=None)
 
     def described(self) -> Any:
         """Its parts, in order."""

@@ -1,12 +1,15 @@
-"""What [CLS] gathers at the last layer, taken apart: from patches only, or from registers only (lappe2025)."""
+"""What [CLS] gathers at the last layer, taken apart: from patches, from registers, from itself (lappe2025)."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
 
 from vit_registers.core.errors import InputError
+from vit_registers.core.prose import joined
 from vit_registers.interventions.base import Applied, Known, NotApplicable
 from vit_registers.params.bases import Intervention
 
@@ -21,26 +24,47 @@ if TYPE_CHECKING:
 
 
 class RestrictClsAttention(Intervention):
-    """Last layer: the attention output of [CLS] sums over ``patches``, ``registers`` or ``nothing`` only (lappe2025).
+    """Last layer: the attention output of [CLS] sums over some tokens only (lappe2025).
 
-    Weights stay as they are, not renormalised, so the parts add up to the whole with [CLS]'s own. Appended tokens are
-    registers. ``skip`` keeps the skip connection of [CLS] around this attention; the paper leaves it out.
+    ``to``: ``patches``, ``registers`` (appended tokens are some), ``all`` of both, or ``nothing``; ``cls``: whether
+    [CLS]'s own value is kept in the sum. Weights stay as they are, not renormalised: the parts over patches, registers
+    and [CLS] add up to the whole. ``skip`` keeps the skip connection of [CLS] around this attention; the paper leaves
+    it out. ``to: all, cls: keep`` drops the skip alone: what the parts have to be compared with.
     """
 
     kind: Literal["restrict_cls_attention"] = "restrict_cls_attention"
-    to: Literal["patches", "registers", "nothing"]
+    to: Literal["all", "patches", "registers", "nothing"]
+    cls: Literal["keep", "drop"] = "drop"
     skip: bool = False
+
+    @model_validator(mode="after")
+    def _restricts(self) -> Self:
+        if self.to == "all" and self.cls == "keep" and self.skip:
+            raise ValueError("to: all with cls: keep and the skip restricts nothing; drop one of them")
+        return self
+
+    @property
+    def _what(self) -> str:
+        """What [CLS] sums over."""
+        parts = {"all": ["patches", "registers"], "nothing": []}.get(self.to, [self.to])
+        if self.cls == "keep":
+            parts = ["[CLS] itself", *parts]
+        return joined(parts) if parts else "nothing"
 
     def label(self) -> str:
         """``[CLS] attends to patches only``."""
-        return f"[CLS] attends to {self.to} only{', with its skip' if self.skip else ''}"
+        if self.to == "all" and self.cls == "keep":
+            return "[CLS] without its skip"
+        return f"[CLS] attends to {self._what} only{', with its skip' if self.skip else ''}"
 
     def sentence(self, params: Params) -> str:
         """What the methods text says of it, as LaTeX."""
+        if self.to == "all" and self.cls == "keep":
+            return "in the last block the skip connection of [CLS] around its attention is left out"
         skip = "with" if self.skip else "without"
         return (
-            f"in the last block the attention output of [CLS] sums over {self.to} only, not renormalised, {skip} its "
-            r"skip connection \citep{lappe2025}"
+            f"in the last block the attention output of [CLS] sums over {self._what} only, not renormalised, {skip} "
+            r"its skip connection \citep{lappe2025}"
         )
 
     def lacking(self, layout: TokenLayout) -> str | None:
@@ -95,9 +119,11 @@ class RestrictedAttention(Applied):
         import torch
 
         allowed = torch.zeros(layout.length)
-        if self.how.to == "patches":
+        if self.how.cls == "keep":
+            allowed[layout.cls_slice] = 1.0
+        if self.how.to in ("patches", "all"):
             allowed[layout.patch_slice] = 1.0
-        if self.how.to == "registers":
+        if self.how.to in ("registers", "all"):
             allowed[layout.register_slice] = 1.0
             allowed[layout.appended_slice] = 1.0
 
