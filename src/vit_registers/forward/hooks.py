@@ -65,6 +65,13 @@ def second_linear(backbone: Backbone, layer: int) -> nn.Linear:
     return _linear(backbone, layer, "second", "fc2")
 
 
+def layer_scale(backbone: Backbone, layer: int) -> Tensor | None:
+    """What a block multiplies each channel of its MLP's output with (d,); None where it has no such gain."""
+    scaled = getattr(backbone.blocks[layer], "ls2", None)
+    gain = getattr(scaled, "gamma", None) if scaled is not None else getattr(backbone.blocks[layer], "gamma_2", None)
+    return gain if isinstance(gain, Tensor) else None
+
+
 def after_blocks(backbone: Backbone) -> nn.Module:
     """The norm behind the last block; the identity where a model norms after pooling."""
     return backbone.module.norm  # type: ignore[return-value]
