@@ -205,14 +205,14 @@ def test_it_looks_at_the_split_that_it_is_told(study):
 
 
 def test_artifacts_that_are_gone_at_the_output_are_found_inside(study, monkeypatch):
-    passed = detect._norms
+    passed = detect.patch_norms
 
     def norms(*arguments):
         found = passed(*arguments)
         found[:, -1] = found[:, -1].clip(max=50.0)
         return found
 
-    monkeypatch.setattr(detect, "_norms", norms)
+    monkeypatch.setattr(detect, "patch_norms", norms)
     assert study.detect("planted", "output", outlier_layer=-1)["found"] is False
     found = study.detect("planted", "inside", outlier_layer="any")
     assert (found["found"], found["outlier_layer"], found["share_by_layer"][-1]) == (True, 1, 0.0)

@@ -54,7 +54,7 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
     _check_layers(cfg, backbone)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
     chosen: Rows = manifest.rows(cfg.detection.split)[: cfg.detection.images]
-    norms = _norms(cfg, backbone, images, chosen)
+    norms = patch_norms(cfg, backbone, images, chosen)
     settings = cfg.detection
     layers = outliers.outlier_layer(
         norms, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
@@ -91,7 +91,7 @@ def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
             )
 
 
-def _passed(
+def passed(
     cfg: DetectConfig,
     backbone: Backbone,
     images: Images,
@@ -109,10 +109,10 @@ def _passed(
     return readers
 
 
-def _norms(cfg: DetectConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
+def patch_norms(cfg: DetectConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
     """Patch norms (m, layers, p); such as are not finite would be above no threshold, without a word."""
     found: list[Floats] = []
-    _passed(
+    passed(
         cfg,
         backbone,
         images,
@@ -193,7 +193,7 @@ def _scores(
         return [NeuronScores(backbone, layers.layer, highest, layers.threshold, *how)]
 
     # A batch's activations of all ranked layers are held at once.
-    (reader,) = _passed(cfg, backbone, images, rows, fresh)
+    (reader,) = passed(cfg, backbone, images, rows, fresh)
     assert isinstance(reader, NeuronScores)
     whole, resampled = reader.scores()
     return scored(whole, settings.score, backbone), scored(resampled, settings.score, backbone)
