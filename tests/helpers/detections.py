@@ -26,6 +26,8 @@ def write(root: Path, dataset: str, model: str, order: Neurons, planted: Neurons
         "threshold": LIMIT,
         "top_k": K,
         "images": IMAGES,
+        "resolution": [64, 48],
+        "defined": False,
         "share": share,
         "share_interval": [0.9 * share, 1.1 * share],
         "images_affected": 48 if found else 0,
@@ -36,12 +38,14 @@ def write(root: Path, dataset: str, model: str, order: Neurons, planted: Neurons
     }
     if found:
         result |= {"images_ranked": 50, "ranked": RANKED, "stability": 0.9, "next_ratio": 4.5}
+        result |= {"next_ratio_interval": [4.0, 5.0], "highest_layer": 2}
     else:
         result["reason"] = f"no artifacts found on {dataset}: 0.00% are not enough"
     if planted:
         hits = len(set(order[:K]) & set(planted))
         result |= {"planted": [list(neuron) for neuron in planted]}
         result |= {"precision": hits / K, "recall": hits / len(planted)}
+        result |= {"precision_interval": [0.1, 1.0], "recall_interval": [0.2, 1.0]}
     write_json(root / "registers" / dataset / f"{model}.json", result)
     columns = ["rank", "layer", "index", "score", "frequency_in_top_k"]
     ranking = [[i, *neuron, 10.0 - i, 1.0 / (i + 1)] for i, neuron in enumerate(order)]

@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from helpers.jobs import job
-from vit_registers.core.files import write_json
+from vit_registers.core.files import read_json, write_json
 from vit_registers.data import manifest
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.token_statistics import measure
@@ -103,13 +103,14 @@ class Made:
         self, model: str = "m", images: int = 2, outlier_layer: int = -1, conditions: list[str] = CONDITIONS
     ) -> Job:
         """Token statistics of a model."""
+        found = self.root / f"registers/tiny/{model}.json"
+        write_json(found, {**read_json(found), "outlier_layer": outlier_layer % L})
         cfg = Config(
             seed=0,
             dataset="tiny",
             model=model,
             conditions=conditions,
             statistics=Statistics(confidence=0.95, resamples=200),
-            outlier_layer=outlier_layer,
             gallery=Gallery(images=images),
         )
         made = job("token_statistics", self.root, dataset="tiny", model=model)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.extraction.store import Features
+from vit_registers.models import backbone as backbones
 from vit_registers.params.statistics import Statistics
 from vit_registers.registers import detect
 
@@ -80,7 +80,8 @@ def test_the_outlier_layer_is_counted_from_0(study, layer, expected):
 
 def test_what_was_found_says_how_many_images_it_rests_on(study):
     found = study.detect("planted", "some", images=9)
-    assert (found["images"], found["images_ranked"]) == (12, 9)
+    affected = (patch_norms(study, "planted")[:9, -1] > 100.0).any(axis=1).sum()
+    assert (found["images"], found["images_ranked"]) == (9, affected)
 
 
 def test_the_ranking_is_written_with_how_often_each_neuron_is_among_the_best(study):
@@ -125,12 +126,12 @@ def test_without_outliers_nothing_is_found_even_where_a_share_of_zero_would_do(s
     found = study.detect("plain", "zero", minimum_share=0.0)
     assert found["found"] is False
     assert found["reason"] == (
-        "no register neurons found: 0 neurons fire at the outlier patches of the first 12 images, 2 are needed"
+        "no register neurons found: 0 neurons fire at the outlier patches of 0 images, 2 are needed"
     )
     assert found["neurons"] == []
 
 
-def test_outliers_that_no_ranked_image_has_give_no_neurons_instead_of_any(study):
+def test_outliers_that_no_image_has_give_no_neurons_instead_of_any(study):
     per_image = (patch_norms(study, "planted")[:, -1] > 100.0).any(axis=1)
     first = int(np.flatnonzero(per_image)[0])
     assert first > 0
@@ -139,11 +140,11 @@ def test_outliers_that_no_ranked_image_has_give_no_neurons_instead_of_any(study)
     json.loads((study.root / "later" / "planted.json").read_text(), parse_constant=pytest.fail)  # no NaN
 
 
-@pytest.mark.parametrize(("rule", "value"), [("ratio", 3.0), ("absolute", 60.0), ("percentile", 95.0)])
+@pytest.mark.parametrize(("rule", "value"), [("ratio", 3.0), ("absolute", 60.0)])
 def test_every_rule_takes_its_threshold_from_patches_of_the_outlier_layer(study, rule, value):
     found = study.detect("planted", "rules", threshold_rule=rule, threshold=value, outlier_layer=1)
     pooled = patch_norms(study, "planted")[:, 1].ravel()
-    expected = {"ratio": value * np.median(pooled), "absolute": value, "percentile": np.percentile(pooled, value)}
+    expected = {"ratio": value * np.median(pooled), "absolute": value}
     assert found["threshold"] == pytest.approx(expected[rule])
     assert found["rule"] == f"{rule} {value:g}"
     assert sorted([layer, index] for layer, index, _ in found["neurons"][:2]) == PLANTED
@@ -185,13 +186,77 @@ def test_a_layer_that_the_model_lacks_is_refused_by_name(study, key, layer):
     assert not (study.root / "refused").exists()
 
 
-def test_norms_that_overflowed_are_refused_instead_of_called_none(study, tmp_path):
-    shutil.copytree(study.root / "features", tmp_path / "features")
-    path = tmp_path / "features" / "baseline" / "tiny" / "plain" / "norms.npy"
-    norms = np.load(path)
-    norms[4, 2, 9] = np.inf
-    np.save(path, norms)
-    data, model, _, out = study.paths("plain", "overflow")
-    with pytest.raises(InputError, match="not finite in 1 of 12 images; extraction ran in fp32"):
-        detect.run(study.config("plain"), data, model, tmp_path / "features", out)
-    assert not out.exists()
+def test_a_percentile_finds_nothing_whatever_it_marks(study):
+    for model in ("planted", "plain"):
+        found = study.detect(model, "percentile", threshold_rule="percentile", threshold=95.0)
+        pooled = patch_norms(study, model)[:, -1]
+        assert found["threshold"] == pytest.approx(np.percentile(pooled, 95.0))
+        assert (found["found"], found["defined"], found["neurons"]) == (False, True, [])
+        assert found["share"] == pytest.approx(0.05, abs=0.01)
+        assert found["reason"].startswith("artifacts were not looked for: patches above the 95th percentile")
+
+
+def test_it_looks_at_the_split_that_it_is_told(study):
+    train = study.detect("planted", "train", split="train")
+    assert (train["split"], train["images"]) == ("train", 2)
+    assert study.detect("planted", "test", split="test")["images"] == 12
+    with pytest.raises(InputError, match="data set 'tiny': no image in split 'val'; its splits are test, train"):
+        study.detect("planted", "val", split="val")
+
+
+def test_artifacts_that_are_gone_at_the_output_are_found_inside(study, monkeypatch):
+    passed = detect.patch_norms
+
+    def norms(*arguments):
+        found = passed(*arguments)
+        found[:, -1] = found[:, -1].clip(max=50.0)
+        return found
+
+    monkeypatch.setattr(detect, "patch_norms", norms)
+    assert study.detect("planted", "output", outlier_layer=-1)["found"] is False
+    found = study.detect("planted", "inside", outlier_layer="any")
+    assert (found["found"], found["outlier_layer"], found["share_by_layer"][-1]) == (True, 1, 0.0)
+    assert sorted([layer, index] for layer, index, _ in found["neurons"][:2]) == PLANTED
+
+
+def test_where_artifacts_stay_any_block_is_the_last(study):
+    found, last = (study.detect("planted", "any", outlier_layer=layer) for layer in ("any", -1))
+    assert found == last
+    assert found["outlier_layer"] == 2
+    assert study.detect("plain", "any none", outlier_layer="any")["outlier_layer"] == 2
+
+
+def test_neurons_behind_the_block_where_artifacts_arise_are_not_ranked(study):
+    found = study.detect("planted", "arising", highest_layer="arising")
+    whole = study.detect("planted", "whole")
+    assert (found["highest_layer"], found["first_layer"], whole["highest_layer"]) == (1, 1, 2)
+    assert (found["ranked"], whole["ranked"]) == (2 * 64, 3 * 64)
+    assert {layer for layer, *_ in found["neurons"]} <= {0, 1}
+
+
+def test_a_contribution_is_the_score_times_the_norm_of_the_output_column(study):
+    plain, contribution = (study.detect("planted", by, score=by) for by in ("activation", "contribution"))
+    backbone = backbones.load(study.root / "models" / "planted")
+    scores = {(layer, index): score for layer, index, score in plain["neurons"]}
+    for layer, index, score in contribution["neurons"][:2]:
+        column = backbone.blocks[layer].mlp.fc2.weight[:, index]
+        length = sum(float(x) ** 2 for x in column) ** 0.5
+        assert score == pytest.approx(scores[layer, index] * length, rel=1e-5)
+    assert contribution["score"] == "contribution"
+
+
+def test_intervals_of_precision_and_ratio_are_over_resampled_images(study):
+    found = study.detect("planted", "intervals", top_k=4, bootstrap=200)
+    assert found["recall_interval"] == [1.0, 1.0]
+    assert found["precision_interval"] == [0.5, 0.5]
+    low, high = found["next_ratio_interval"]
+    assert 1.0 <= low <= found["next_ratio"] <= high
+
+
+def test_norms_that_overflowed_are_refused_instead_of_called_none(study, monkeypatch):
+    loaded = backbones.load(study.root / "models" / "plain")
+    loaded.blocks[2].mlp.fc2.bias[5] = np.inf
+    monkeypatch.setattr(detect.backbones, "load", lambda *_: loaded)
+    with pytest.raises(InputError, match="not finite in 12 of 12 images; detection ran in fp32"):
+        study.detect("plain", "overflow")
+    assert not (study.root / "overflow").exists()

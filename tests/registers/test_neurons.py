@@ -11,7 +11,7 @@ from vit_registers.forward.reading import reading
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
+from vit_registers.registers.neurons import NeuronScores, output_norms, ranking, resample_counts, scored
 
 SHAPE = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2, "num_classes": 0}
 KINDS = {  # how to make one, its [CLS] and registers, and the scale of weights at which neurons are often silent
@@ -59,20 +59,20 @@ def record(backbone):
             handle.remove()
         first = backbone.layout.cls + backbone.layout.registers
         norms = [sum(float(x) ** 2 for x in token) ** 0.5 for token in outputs[OUTLIERS][first:]]
-        images.append(([a[first:].double().numpy() for a in inputs], norms))
+        images.append(([a[first:].double().numpy() for a in inputs], norms, [a.double().numpy() for a in inputs]))
     return images
 
 
 def threshold(recorded):
     """Some images have outliers, some none: between the largest norms of the images in the middle."""
-    highest = sorted(max(norms) for _, norms in recorded)
+    highest = sorted(max(norms) for _, norms, _ in recorded)
     return (highest[4] + highest[5]) / 2
 
 
-def slow(recorded, limit, sparsity):
+def slow(recorded, limit, sparsity, tokens="patches"):
     """Scores (layers, h) by the letter of the protocol, one image, one layer and one neuron's patches at a time."""
     total, affected = None, 0
-    for activations, norms in recorded:
+    for activations, norms, of_all in recorded:
         outliers = [i for i, norm in enumerate(norms) if norm > limit]
         if not outliers:
             continue
@@ -80,7 +80,8 @@ def slow(recorded, limit, sparsity):
         for layer in range(HIGHEST + 1):
             for neuron in range(score.shape[1]):
                 values = activations[layer][:, neuron]
-                sparse = sum(1 for x in values if (x if sparsity == "signed" else abs(x)) < 0.5) >= len(values) / 2
+                judged = (activations if tokens == "patches" else of_all)[layer][:, neuron]
+                sparse = sum(1 for x in judged if (x if sparsity == "signed" else abs(x)) < 0.5) >= len(judged) / 2
                 if sparsity == "off" or sparse:
                     score[layer, neuron] = np.mean([abs(values[i]) for i in outliers])
         total = score if total is None else total + score
@@ -88,8 +89,8 @@ def slow(recorded, limit, sparsity):
     return total / affected
 
 
-def streamed(backbone, limit, sparsity, counts, sizes=(4, 4, 3), outliers=OUTLIERS, highest=HIGHEST):
-    reader = NeuronScores(backbone, outliers, highest, limit, sparsity, counts)
+def streamed(backbone, limit, sparsity, counts, sizes=(4, 4, 3), outliers=OUTLIERS, highest=HIGHEST, tokens="patches"):
+    reader = NeuronScores(backbone, outliers, highest, limit, sparsity, counts, tokens)
     with reading(backbone, [reader], "fp32") as forward:
         for batch in IMAGES.split(list(sizes)):
             forward(batch)
@@ -100,7 +101,7 @@ def streamed(backbone, limit, sparsity, counts, sizes=(4, 4, 3), outliers=OUTLIE
 def test_scores_equal_those_of_one_image_at_a_time(backbone, sparsity):
     recorded = record(backbone)
     limit = threshold(recorded)
-    affected = sum(max(norms) > limit for _, norms in recorded)
+    affected = sum(max(norms) > limit for _, norms, _ in recorded)
     assert 0 < affected < len(IMAGES)
     counts = resample_counts(len(IMAGES), 5, np.random.default_rng(1))
     scores, resampled = streamed(backbone, limit, sparsity, counts).scores()
@@ -158,12 +159,12 @@ def test_activations_of_half_precision_are_averaged_in_full(precision):
     np.testing.assert_allclose(reader.scores()[0], expected, rtol=1e-5)
 
 
-def fed(sparsity, values):
+def fed(sparsity, values, tokens="patches", others=0.0):
     """Score of one neuron of one image whose last patch is the outlier, its patches' activations given."""
     backbone = make("mlp")
-    reader = NeuronScores(backbone, OUTLIERS, 0, 1.0, sparsity, np.zeros((0, 1), dtype=int))
+    reader = NeuronScores(backbone, OUTLIERS, 0, 1.0, sparsity, np.zeros((0, 1), dtype=int), tokens)
     at, layout = reader.patches, backbone.layout
-    activations = torch.zeros(1, layout.length, 96)
+    activations = torch.full((1, layout.length, 96), others)
     activations[0, at, 7] = torch.tensor(values)
     tokens = torch.zeros(1, layout.length, 24)
     tokens[0, at.stop - 1, 0] = 2.0
@@ -186,6 +187,61 @@ def fed(sparsity, values):
 def test_the_sparsity_filter_tells_signed_from_absolute(values, off, signed, absolute):
     scores = [fed(sparsity, values) for sparsity in ("off", "signed", "absolute")]
     assert scores == pytest.approx([off, signed, absolute])
+
+
+@pytest.mark.parametrize("sparsity", ["signed", "absolute"])
+def test_all_tokens_are_judged_as_published_where_asked(backbone, sparsity):
+    recorded = record(backbone)
+    limit, counts = threshold(recorded), np.zeros((0, len(IMAGES)), dtype=int)
+    scores = streamed(backbone, limit, sparsity, counts, tokens="all").scores()[0]
+    np.testing.assert_allclose(scores, slow(recorded, limit, sparsity, "all"), rtol=1e-4, atol=1e-6)
+
+
+def test_cls_and_registers_may_decide_what_is_sparse():
+    """Eight of sixteen patches are small: sparse, unless [CLS] and the two registers count and are not."""
+    values = [3.0] * 7 + [0.1] * 8 + [4.0]
+    assert fed("absolute", values, "all", others=9.0) == 0.0
+    assert fed("absolute", values, "patches", others=9.0) == 4.0
+    assert fed("absolute", values, "all", others=0.0) == 4.0
+
+
+def test_what_a_neuron_writes_is_its_column_by_the_layer_scale():
+    """The residual stream of a block, with one activation raised by 1, changes by that much (slow: one by one)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        scaled = VisionTransformer(**SHAPE, init_values=0.1).eval().requires_grad_(False)
+        eva = Eva(**SHAPE, swiglu_mlp=True, use_rot_pos_emb=True, init_values=0.2).eval().requires_grad_(False)
+    preprocess = Preprocess.square(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    for module in (make("mlp").module, scaled, eva):
+        backbone = Backbone("m", module, TokenLayout(1, 0, (4, 4)), preprocess, {})
+        norms = output_norms(backbone, 2)
+        assert norms.shape == (2, module.blocks[0].mlp.fc2.in_features)
+        for layer, neuron in ((0, 3), (1, 40)):
+            with torch.inference_mode():
+                before, after = written(module, layer, neuron, 0.0), written(module, layer, neuron, 1.0)
+            assert norms[layer, neuron] == pytest.approx(float((after - before).norm()), rel=1e-3)
+        scores = np.random.default_rng(0).random((3, *norms.shape))
+        np.testing.assert_array_equal(scored(scores, "activation", backbone), scores)
+        np.testing.assert_allclose(scored(scores, "contribution", backbone), scores * norms)
+
+
+def written(module, layer, neuron, raised):
+    """Output of a block at its third token, with ``raised`` added to one neuron's activation there."""
+    outputs = []
+
+    def raise_it(site, arguments):
+        activations = arguments[0].clone()
+        activations[0, 3, neuron] += raised
+        return (activations,)
+
+    handles = [
+        module.blocks[layer].mlp.fc2.register_forward_pre_hook(raise_it),
+        module.blocks[layer].register_forward_hook(lambda m, i, o: outputs.append(o[0, 3].double())),
+    ]
+    module.forward_features(IMAGES[:1])
+    for handle in handles:
+        handle.remove()
+    return outputs[0]
 
 
 def test_ranking_is_by_score_and_ties_go_to_the_earlier_neuron():

@@ -77,3 +77,27 @@ def test_a_heavy_tail_is_not_a_second_mode():
 def test_norms_that_are_all_the_same_have_no_outliers():
     norms = np.full((5, 16), 3.0, dtype=np.float32)
     assert outliers.find(norms, outliers.threshold(norms, "bimodal", 2.0)).share == 0.0
+
+
+BY_BLOCK = [  # shares of outliers among 100 patches of 10 images at four blocks, and the block that decides
+    ([0, 30, 28, 20], 3),  # they stay
+    ([0, 30, 28, 10], 2),  # most are gone at the output
+    ([0, 30, 0, 0], 1),
+    ([0, 0, 0, 0], 3),  # there are none
+    ([0, 0, 0, 1], 3),
+    ([1, 0, 0, 0], 3),  # too few to count
+]
+
+
+@pytest.mark.parametrize(("counts", "expected"), BY_BLOCK)
+def test_any_is_the_last_block_that_has_half_as_many_as_the_most(counts, expected):
+    norms = np.ones((10, 4, 10), dtype=np.float32) * np.arange(1, 5, dtype=np.float32)[:, None]
+    for block, count in enumerate(counts):
+        for i in range(count):
+            norms[i // 10, block, i % 10] = 100.0
+    found = outliers.outlier_layer(norms, "ratio", 3.0, "any", 0.015)
+    assert found.shares == pytest.approx([count / 100 for count in counts])
+    assert found.thresholds == pytest.approx([3.0, 6.0, 9.0, 12.0])  # a median of each block
+    assert found.layer == expected
+    assert found.first == next((i for i, count in enumerate(counts) if count >= 2), None)
+    assert outliers.outlier_layer(norms, "ratio", 3.0, -2, 0.015).layer == 2

@@ -72,11 +72,16 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
 KEPT = {
     *("projections", "projections_size", "cls_blocks", "patch_layers", "specials_layers", "attention_heads"),
     *("attention_columns", "attention_maps", "neighbours", "frozen_only"),
+    "sparsity_tokens",  # of a filter that is off
 }
 OTHERS = {
     "batch_size": 8,
     "precision": "bf16",
     "dense_split": "train",
+    "split": "test",
+    "outlier_layer": -1,
+    "highest_layer": -1,
+    "score": "contribution",
     "threshold_rule": "absolute",
     "sparsity": "signed",
     "confidence": 0.9,
@@ -107,14 +112,22 @@ def test_the_general_methods_state_every_value_that_ran(path: tuple[str, ...]) -
     ("change", "sentence"),
     [
         (
-            {"threshold_rule": "ratio", "threshold": 3.0},
+            {"threshold_rule": "ratio", "threshold": 3.0, "outlier_layer": -1},
             "exceeds 3 times the median patch norm at the last block, which",
         ),
-        ({"threshold_rule": "absolute", "threshold": 150.0}, "exceeds 150 at the last block. If"),
+        ({}, "exceeds 3 times the median patch norm at the output of the block that decides, which"),
+        ({}, "The block that decides is the last one with at least half as many outlier patches as the block with the"),
+        ({"threshold_rule": "absolute", "threshold": 150.0, "outlier_layer": -1}, "exceeds 150 at the last block. If"),
         (
-            {"threshold_rule": "percentile", "threshold": 98.0},
-            "the 98th percentile of all patch norms at the last block. ",
+            {"threshold_rule": "percentile", "threshold": 98.0, "outlier_layer": -1},
+            "A patch is called a high-norm patch if the L2 norm of its raw block output exceeds the 98th percentile of "
+            "all patch norms at the last block. This defines high-norm patches:",
         ),
+        ({}, r"on the first 600 images of the \texttt{train} split, on which no norm, attention or CorLoc is"),
+        ({"split": "test"}, "on the first 600 images of the \\texttt{test} split."),
+        ({"score": "contribution"}, "here times the norm of the output column"),
+        ({"highest_layer": "arising"}, "up to and including the first block whose output has artifacts, so that"),
+        ({"sparsity": "signed", "sparsity_tokens": "all"}, "not sparse over all tokens of an image are left out"),
         ({"threshold_rule": "bimodal", "threshold": 2.0}, "if Ashman's $D$ between the modes is at least 2. If"),
         ({"outlier_layer": -2}, "median patch norm at block 2 from the end"),
         ({"highest_layer": 17}, "up to and including block 17,"),
@@ -129,7 +142,9 @@ def test_detection_in_words(change: dict[str, Any], sentence: str) -> None:
 def test_models_with_a_threshold_of_their_own() -> None:
     params = load("embedded", {"detection_overrides": {"planted": {"threshold": 4.0, "top_k": 7}}})
     said = text.methods(params, study_of(params))
-    assert r"For \texttt{planted} the threshold is 4 times the median patch norm at the last block, which" in said
+    assert (
+        r"For \texttt{planted} the threshold is 4 times the median patch norm at the output of the block that" in said
+    )
     assert "and the first 7 are taken." in said
 
 

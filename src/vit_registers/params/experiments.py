@@ -45,8 +45,6 @@ class MeasureConfig(Strict):
             values["conditions"] = params.conditions(axes["dataset"], axes["model"])
         for name in ("device", "gallery", "extraction"):
             values[name] = getattr(params, name)
-        if "outlier_layer" in cls.model_fields:
-            values["outlier_layer"] = params.detection_of(axes["model"]).outlier_layer
         return {name: value for name, value in values.items() if name in cls.model_fields}
 
 

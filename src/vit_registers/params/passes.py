@@ -61,22 +61,48 @@ class Calibration(Strict):
 class Detection(Strict):
     """Outlier (high-norm) patches and register neurons (jiang2025, kukade2025).
 
+    Both are looked for on the first ``images`` images of ``split``: on training images, or what is repaired later would
+    have been chosen on the very images on which the repair is measured.
+
     ``threshold`` is the ratio to the median patch norm, the norm itself, the percentile of all patch norms, or how far
-    two modes of the log norms are apart at least (Ashman's D, 2 as a rule), by ``threshold_rule``.
+    two modes of the log norms are apart at least (Ashman's D, 2 as a rule), by ``threshold_rule``; but for ``absolute``
+    every block has a threshold of its own. A ``percentile`` defines high-norm patches and finds no artifacts: there are
+    as many of them in every model. ``outlier_layer``: the block whose output norms decide, or ``any``: the last block
+    with at least half as many outliers as the block with the most, so that artifacts count that are gone at the output.
+
+    Neurons are ranked up to ``highest_layer``, inclusive; ``arising`` is the first block whose output has artifacts,
+    which leaves out neurons that merely respond to them. ``score``: mean |activation| at outliers, as published, or
+    ``contribution``, the same times the norm of what the neuron writes for an activation of 1. ``sparsity`` leaves out
+    neurons that are active everywhere, judged over the patches of an image or over ``all`` its tokens, as published.
     """
 
+    split: str
+    images: PositiveInt
     threshold_rule: Literal["ratio", "absolute", "percentile", "bimodal"]
     threshold: PositiveFloat
-    outlier_layer: int
-    highest_layer: int
+    outlier_layer: int | Literal["any"]
+    highest_layer: int | Literal["arising"]
+    score: Literal["activation", "contribution"]
     top_k: PositiveInt
-    images: PositiveInt
     minimum_share: Share
     sparsity: Literal["off", "signed", "absolute"]
+    sparsity_tokens: Literal["patches", "all"]
     bootstrap: PositiveInt
 
+    @property
+    def finds(self) -> bool:
+        """Whether the rule can find artifacts, or defines what is high."""
+        return self.threshold_rule != "percentile"
+
     @model_validator(mode="after")
-    def _percentile_below_100(self) -> Self:
-        if self.threshold_rule == "percentile" and self.threshold >= 100:
+    def _percentile_defines(self) -> Self:
+        if self.finds:
+            return self
+        if self.threshold >= 100:
             raise ValueError(f"threshold: a percentile must be below 100, got {self.threshold}")
+        if self.outlier_layer == "any":
+            raise ValueError(
+                "outlier_layer: any block has as many patches above its percentile as any other; name the block, or "
+                "take another threshold_rule"
+            )
         return self

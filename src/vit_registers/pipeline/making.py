@@ -7,7 +7,7 @@ from vit_registers.params.study import Params
 from vit_registers.pipeline import configs
 from vit_registers.pipeline.experiment import Resources
 from vit_registers.pipeline.paths import Paths
-from vit_registers.pipeline.step import Axes, Step, baseline, by_pair, dataset_file, model_file, pair_files, per
+from vit_registers.pipeline.step import Axes, Step, by_pair, dataset_file, model_file, pair_files, per
 
 
 def _made_by(step: str) -> Callable[[Params], list[Axes]]:
@@ -118,7 +118,7 @@ MAKING = (
         help="Pass a data set through a model as it is, to memory-mapped features; resumes.",
         run="vit_registers.extraction.extract:run",
         axes=("dataset", "model"),
-        jobs=lambda params: by_pair(params.detected_pairs()),
+        jobs=lambda params: by_pair(params.pairs()),
         config=configs.extract,
         inputs=lambda params, at, dataset, model: pair_files(at, dataset, model),
         outputs=lambda params, at, dataset, model: [at.extracted("baseline", dataset, model)],
@@ -137,10 +137,7 @@ MAKING = (
         axes=("dataset", "model"),
         jobs=lambda params: by_pair(params.detected_pairs()),
         config=configs.detect,
-        inputs=lambda params, at, dataset, model: [
-            *pair_files(at, dataset, model),
-            *baseline(at, dataset, model),
-        ],
+        inputs=lambda params, at, dataset, model: pair_files(at, dataset, model),
         outputs=lambda params, at, dataset, model: [
             at.found(dataset, model),
             at.found(dataset, model).with_suffix(".neurons.csv"),
@@ -149,7 +146,6 @@ MAKING = (
             config,
             at.dataset(config.dataset),
             at.model(config.model),
-            at.features,
             at.found(config.dataset, config.model),
         ),
         resources=_pass,

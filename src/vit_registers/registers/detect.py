@@ -1,7 +1,13 @@
-"""The step that finds outlier patches and ranks the neurons behind them; to find none is a result."""
+"""The step that finds outlier patches and ranks the neurons behind them; to find none is a result.
+
+It passes images of its own, as a rule of the training split: nothing that is repaired and measured later was chosen on
+the images of the measurement. Norms come first, for a threshold is that of all images together; then those images that
+have outliers pass again, and their neurons are ranked.
+"""
 
 import csv
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,159 +22,226 @@ from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
-from vit_registers.extraction.plan import batched
-from vit_registers.extraction.store import Features, condition_folder
+from vit_registers.extraction.plan import Rows, batched
+from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.norms import Norms
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
+from vit_registers.params.passes import Detection
 from vit_registers.pipeline.configs import DetectConfig
 from vit_registers.registers import outliers
-from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts
+from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts, scored
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
+Neuron = tuple[int, int]  # layer, index
 
 LISTED = 100  # neurons of the ranking that are written out
 
 
 @threads()
-def run(cfg: DetectConfig, data: Path, model: Path, features: Path, out: Path) -> None:
+def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
     """Write ``out`` (json), and the ranking beside it.
 
-    The threshold comes from the norms cached at baseline; the ranking from one pass over the first ``images`` dense
-    images, of which only those with an outlier patch count. Refused: layers that the model lacks, norms that are not
-    finite.
+    Norms come from one pass over the first ``images`` images of the split, the ranking from another over those with an
+    outlier patch. Refused: a split without images, layers that the model lacks, norms that are not finite.
     """
-    baseline = Features.open(condition_folder(features, cfg.dataset, cfg.model, "baseline"))
-    norms = np.asarray(baseline.array("norms")[:, :, baseline.layout.patch_slice])  # (m, layers, p)
-    _check(cfg, norms)
-    result = {**_outliers(cfg, norms), "neurons": []}
+    manifest = Manifest.load(data)
+    backbone = backbones.load(model, cfg.device)
+    _check_layers(cfg, backbone)
+    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    chosen: Rows = manifest.rows(cfg.detection.split)[: cfg.detection.images]
+    norms = patch_norms(cfg, backbone, images, chosen)
+    settings = cfg.detection
+    layers = outliers.outlier_layer(
+        norms, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
+    )
+    found = outliers.find(norms[:, layers.layer], layers.threshold)
+    result = _outliers(cfg, layers, found) | {"resolution": list(backbone.preprocess.size), "neurons": []}
     rows: list[list[Any]] = []
     if "reason" not in result:
-        backbone = backbones.load(model, cfg.device)
-        found, rows = _ranked(cfg, *_scores(cfg, data, backbone, baseline, result["threshold"]))
-        result |= found
-        if "reason" not in result:
-            result |= _against_planted(
-                backbone, [(layer, index) for layer, index, _ in result["neurons"][: cfg.detection.top_k]]
-            )
+        affected = found.affected.astype(bool)
+        counts = resample_counts(
+            len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model)
+        )
+        highest = highest_layer(settings, layers, backbone.depth)
+        scores = _scores(cfg, backbone, images, chosen[affected], counts[:, affected], layers, highest)
+        ranked, rows = _ranked(cfg, int(affected.sum()), *scores, _planted(backbone))
+        result |= {"highest_layer": highest, **ranked}
     result["found"] = "reason" not in result
     log.info("%s: %s", cfg.model, result.get("reason", f"{result['share']:.2%} of the patches are outliers"))
     _write_ranking(out.with_suffix(".neurons.csv"), rows)
     write_json(out, result)
 
 
-def _check(cfg: DetectConfig, norms: Floats) -> None:
-    """Refuse what would end in a wrong answer without a word: a layer that is not there, NaN above no threshold."""
-    depth = norms.shape[1]
+def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
+    """Refuse a layer that the model lacks."""
+    depth = backbone.depth
     for key, layer in (
         ("outlier_layer", cfg.detection.outlier_layer),
         ("highest_layer", cfg.detection.highest_layer),
     ):
-        if not -depth <= layer < depth:
+        if isinstance(layer, int) and not -depth <= layer < depth:
             raise InputError(
                 f"params: detection: {key}: {layer} for model '{cfg.model}' of {depth} blocks; expected {-depth} to "
                 f"{depth - 1}, or set it under detection_overrides"
             )
+
+
+def passed(
+    cfg: DetectConfig,
+    backbone: Backbone,
+    images: Images,
+    rows: Rows,
+    fresh: Callable[[], list[Reader]],
+    each: Callable[[Sequence[Reader]], None] = lambda readers: None,
+) -> list[Reader]:
+    """Pass images to ``fresh`` readers, call ``each`` after every batch, and return the readers."""
+    size = batch_size(cfg.batch_size, backbone, None, fresh, cfg.precision, cfg.memory_mb)
+    readers, batches = fresh(), batched(rows, size)
+    with reading(backbone, readers, cfg.precision) as forward:
+        for pixels in images.batches(batches):
+            forward(pixels)
+            each(readers)
+    return readers
+
+
+def patch_norms(cfg: DetectConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
+    """Patch norms (m, layers, p); such as are not finite would be above no threshold, without a word."""
+    found: list[Floats] = []
+    passed(
+        cfg,
+        backbone,
+        images,
+        rows,
+        lambda: [Norms(backbone, backbone.layout)],
+        lambda readers: found.append(readers[0].take()["norms"][:, :, backbone.layout.patch_slice]),
+    )
+    norms = np.concatenate(found)
     broken = int((~np.isfinite(norms)).any(axis=(1, 2)).sum())
     if broken:
         raise InputError(
             f"norms of model '{cfg.model}' on '{cfg.dataset}' are not finite in {broken} of {len(norms)} images; "
-            f"extraction ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
+            f"detection ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
         )
+    return norms
 
 
-def _outliers(cfg: DetectConfig, norms: Floats) -> dict[str, Any]:
-    """The threshold and what exceeds it, of patch norms (m, layers, p); a ``reason`` where that is too little.
+def _outliers(cfg: DetectConfig, layers: outliers.OutlierLayer, found: outliers.OutlierTokens) -> dict[str, Any]:
+    """The threshold and what exceeds it; a ``reason`` where that is too little, or where it was defined to be there.
 
     Intervals are over images. Their resamples are those of all experiments, so that a number that two of them report
     has one interval.
     """
-    settings = cfg.detection
-    at_layer = norms[:, settings.outlier_layer]
-    limit = outliers.threshold(at_layer, settings.threshold_rule, settings.threshold)
-    found = outliers.find(at_layer, limit)
-    shares = [outliers.find(norms[:, layer], limit).share for layer in range(norms.shape[1])]
-    draw = generator(cfg.seed, "bootstrap", cfg.dataset, len(at_layer))
-    bootstrap = Bootstrap(len(at_layer), cfg.statistics.resamples, cfg.statistics.confidence, draw)
+    settings, images = cfg.detection, len(found.positions)
+    draw = generator(cfg.seed, "bootstrap", cfg.dataset, images)
+    bootstrap = Bootstrap(images, cfg.statistics.resamples, cfg.statistics.confidence, draw)
+    rule = f"{settings.threshold_rule} {settings.threshold:g}"
     result: dict[str, Any] = {
-        "threshold": limit,
-        "rule": f"{settings.threshold_rule} {settings.threshold:g}",
+        "threshold": layers.threshold,
+        "rule": rule,
+        "score": settings.score,
         "top_k": settings.top_k,
-        "images": len(at_layer),
+        "split": settings.split,
+        "images": images,
         "share": found.share,
         "share_interval": list(bootstrap.interval(found.per_image)),
         "images_affected": found.images_affected,
         "images_affected_interval": list(bootstrap.interval(found.affected)),
-        "outlier_layer": settings.outlier_layer % norms.shape[1],
-        "share_by_layer": shares,
-        # the first block whose output has them, above the threshold of the outlier layer
-        "first_layer": next((layer for layer, share in enumerate(shares) if share >= settings.minimum_share), None),
+        "outlier_layer": layers.layer,
+        "share_by_layer": layers.shares,
+        "first_layer": layers.first,
+        "defined": not settings.finds,
     }
-    if found.share < settings.minimum_share:
+    if result["defined"]:
         result["reason"] = (
-            f"no outlier patches found: {found.share:.2%} of the patches exceed {limit:.3g} ({result['rule']}), "
+            f"artifacts were not looked for: patches above the {settings.threshold:g}th percentile of all norms are "
+            "high-norm patches by definition"
+        )
+    elif found.share < settings.minimum_share:
+        result["reason"] = (
+            f"no outlier patches found: {found.share:.2%} of the patches exceed {layers.threshold:.3g} ({rule}), "
             f"{settings.minimum_share:.2%} are needed"
         )
     return result
 
 
-def _scores(
-    cfg: DetectConfig, data: Path, backbone: Backbone, baseline: Features, limit: float
-) -> tuple[int, Scores, Scores]:
-    """One pass: images that passed, and neurons' scores (layers, h) over them and over resamples (n, layers, h)."""
-    settings = cfg.detection
-    chosen = baseline.dense_rows[: settings.images]
-    counts = resample_counts(len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model))
+def highest_layer(settings: Detection, layers: outliers.OutlierLayer, depth: int) -> int:
+    """The last block whose neurons are ranked, counted from 0; the last of all where artifacts arise nowhere."""
+    if settings.highest_layer == "arising":
+        return depth - 1 if layers.first is None else layers.first
+    return int(settings.highest_layer) % depth
 
-    def scorer() -> list[NeuronScores]:
-        layers = settings.outlier_layer, settings.highest_layer
-        return [NeuronScores(backbone, *layers, limit, settings.sparsity, counts)]
+
+def _scores(
+    cfg: DetectConfig,
+    backbone: Backbone,
+    images: Images,
+    rows: Rows,
+    counts: NDArray[np.int64],
+    layers: outliers.OutlierLayer,
+    highest: int,
+) -> tuple[Scores, Scores]:
+    """Neurons' scores (layers, h) over images with outliers, and over resamples (n, layers, h) ``counts`` of them."""
+    settings = cfg.detection
+
+    def fresh() -> list[Reader]:
+        how = settings.sparsity, counts, settings.sparsity_tokens
+        return [NeuronScores(backbone, layers.layer, highest, layers.threshold, *how)]
 
     # A batch's activations of all ranked layers are held at once.
-    size = batch_size(cfg.batch_size, backbone, None, scorer, cfg.precision, cfg.memory_mb)
-    (reader,), batches = scorer(), batched(chosen, size)
-    images = Images(Manifest.load(data), backbone.preprocess, pinned=backbone.device.type == "cuda")
-    with reading(backbone, [reader], cfg.precision) as forward:
-        for pixels in images.batches(batches):
-            forward(pixels)
-    return len(chosen), *reader.scores()
+    (reader,) = passed(cfg, backbone, images, rows, fresh)
+    assert isinstance(reader, NeuronScores)
+    whole, resampled = reader.scores()
+    return scored(whole, settings.score, backbone), scored(resampled, settings.score, backbone)
 
 
 def _ranked(
-    cfg: DetectConfig, images: int, scores: Scores, resampled: Scores
+    cfg: DetectConfig, images: int, scores: Scores, resampled: Scores, planted: set[Neuron]
 ) -> tuple[dict[str, Any], list[list[Any]]]:
     """The best neurons with how stable they are, and rows of the ranking; a ``reason`` where too few fire.
 
-    ``scores`` (layers, h) over ``images``, ``resampled`` (resamples, layers, h).
+    ``scores`` (layers, h) over ``images`` with outliers, ``resampled`` (resamples, layers, h). Where the model was
+    ``planted``, how many of the best are planted ones, and of those how many are among the best.
     """
     k, order = cfg.detection.top_k, ranking(scores)
     result: dict[str, Any] = {"ranked": len(order), "images_ranked": images}
     firing = int((scores > 0.0).sum())
     if firing < k:
         result["reason"] = (
-            f"no register neurons found: {firing} neurons fire at the outlier patches of the first {images} images, "
-            f"{k} are needed"
+            f"no register neurons found: {firing} neurons fire at the outlier patches of {images} images, {k} are "
+            "needed"
         )
         return result, []
-    tops = [set(ranking(sample, k)) for sample in resampled]
+    orders = [ranking(sample, k + 1) for sample in resampled]
+    tops = [set(each[:k]) for each in orders]
     frequency = {neuron: float(np.mean([neuron in top for top in tops])) for neuron in order[:LISTED]}
     result["neurons"] = [[layer, index, float(scores[layer, index])] for layer, index in order[: 4 * k]]
     result["stability"] = float(np.mean([len(top & set(order[:k])) / k for top in tops]))
+    alpha = 100.0 * (1.0 - cfg.statistics.confidence) / 2.0
+
+    def interval(values: list[float]) -> list[float]:
+        return [float(side) for side in np.percentile(values, [alpha, 100.0 - alpha])]
+
     if firing > k:
         result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])
+        ratios = [s[o[k - 1]] / s[o[k]] for s, o in zip(resampled, orders, strict=True) if s[o[k]] > 0.0]
+        result["next_ratio_interval"] = interval(ratios) if ratios else [None, None]
+    if planted:
+        hits, again = len(planted & set(order[:k])), [len(planted & top) for top in tops]
+        result |= {"precision": hits / k, "precision_interval": interval([each / k for each in again])}
+        result |= {"recall": hits / len(planted), "recall_interval": interval([n / len(planted) for n in again])}
+        result["planted"] = sorted(planted)
     return result, [[i, *n, float(scores[n]), frequency[n]] for i, n in enumerate(order[:LISTED])]
 
 
-def _against_planted(backbone: Backbone, found: list[tuple[int, int]]) -> dict[str, Any]:
-    """Precision and recall where the model was planted and its neurons are known."""
-    if "planted" not in backbone.metadata:
-        return {}
-    planted = {(layer, index) for layer, index in backbone.metadata["planted"]["neurons"]}
-    hits = len(planted & set(found))
-    return {"precision": hits / len(found), "recall": hits / len(planted), "planted": sorted(planted)}
+def _planted(backbone: Backbone) -> set[Neuron]:
+    """Neurons that the pipeline made register neurons; empty where none are known."""
+    neurons = backbone.metadata.get("planted", {}).get("neurons", [])
+    return {(int(layer), int(index)) for layer, index in neurons}
 
 
 def _write_ranking(path: Path, rows: list[list[Any]]) -> None:

@@ -3,6 +3,9 @@
 Score of a neuron = mean |activation| over an image's outlier patches, then mean over images that have any. A
 later layer decides the positions, so a batch's activations are held until it has passed; nothing grows with the number
 of images.
+
+What a neuron adds to a token is its activation times a column of the second linear layer. A neuron of small activation
+and large column is not found by its activation; its *contribution* is the score times that column's norm.
 """
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.forward.hooks import second_linear
+from vit_registers.forward.hooks import layer_scale, second_linear
 from vit_registers.forward.readers.base import Reader
 from vit_registers.models.backbone import Backbone
 
@@ -26,8 +29,9 @@ class NeuronScores(Reader):
     """Accumulates scores of every neuron up to ``highest_layer``, for the images as they are and for resamples.
 
     ``counts`` (resamples, images) comes from :func:`resample_counts`. With ``sparsity`` a neuron counts in an image
-    only where at least half of the patch tokens have activation (``signed``: a; ``absolute``: |a|) below 0.5: the
-    published code is ``signed``, which takes large negative activations for sparse.
+    only where at least half of its tokens have activation (``signed``: a; ``absolute``: |a|) below 0.5: the published
+    code is ``signed``, which takes large negative activations for sparse. ``tokens`` are its ``patches`` or, as in the
+    published code, ``all``, with [CLS] and registers.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class NeuronScores(Reader):
         limit: float,
         sparsity: str,
         counts: Counts,
+        tokens: str = "patches",
     ) -> None:
         """``limit``: norm above which a patch is an outlier at ``outlier_layer``; layers count from the end if < 0."""
         self.patches = backbone.layout.patch_slice
+        self.judged = self.patches if tokens == "patches" else slice(None)
         self.outlier_layer = outlier_layer % backbone.depth
         self.layers = highest_layer % backbone.depth + 1
         self.limit, self.sparsity, self.counts = limit, sparsity, counts
@@ -54,7 +60,7 @@ class NeuronScores(Reader):
     def activation(self, layer: int, activations: Tensor) -> None:
         """Hold a layer's activations until the outlier positions are known."""
         if layer < self.layers:
-            self.held.append(activations[:, self.patches])
+            self.held.append(activations)
 
     def block(self, layer: int, tokens: Tensor) -> None:
         """Find the outlier patches (b, p) at the outlier layer."""
@@ -77,22 +83,43 @@ class NeuronScores(Reader):
         self.held, self.outliers = [], None
 
     def _score(self, activations: Tensor, where: Tensor) -> Tensor:
-        """Mean |activation| (b, h) over the outlier patches ``where`` (b, p); 0 for images without any.
+        """Mean |activation| (b, h) of ``activations`` (b, t, h) over the outlier patches ``where`` (b, p).
 
-        Outliers are few: only their activations are touched. Their sum has one order on every device.
+        0 for images without any. Outliers are few: only their activations are touched. Their sum has one order on every
+        device.
         """
-        fired = activations[where].float().abs()  # (outliers, h), image after image
+        fired = activations[:, self.patches][where].float().abs()  # (outliers, h), image after image
         score = torch.segment_reduce(fired, "mean", lengths=where.sum(dim=1), axis=0, unsafe=True)
         score = torch.where(where.any(dim=1)[:, None], score, 0.0)
         if self.sparsity == "off":
             return score
-        small = (activations if self.sparsity == "signed" else activations.abs()) < 0.5
+        judged = activations[:, self.judged]
+        small = (judged if self.sparsity == "signed" else judged.abs()) < 0.5
         return score * (small.float().mean(dim=1) >= 0.5)
 
     def scores(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores (layers, h) over all images, and over each resample (resamples, layers, h)."""
         mean = (self.total / self.images.clamp(min=1.0)[:, None, None]).numpy()
         return mean[0], mean[1:]
+
+
+def output_norms(backbone: Backbone, layers: int) -> NDArray[np.float64]:
+    """Norm of what every neuron of the first ``layers`` blocks writes for an activation of 1: (layers, h).
+
+    A column of the second linear layer, scaled by the block's LayerScale where it has one.
+    """
+    norms = []
+    for layer in range(layers):
+        weight = second_linear(backbone, layer).weight.detach().double().cpu()
+        gain = layer_scale(backbone, layer)
+        scaled = weight if gain is None else weight * gain.detach().double().cpu()[:, None]
+        norms.append(scaled.norm(dim=0).numpy())
+    return np.stack(norms)
+
+
+def scored(scores: NDArray[np.float64], by: str, backbone: Backbone) -> NDArray[np.float64]:
+    """Mean |activation| (..., layers, h) as the score ``by``: ``activation`` is that itself, see the module."""
+    return scores if by == "activation" else scores * output_norms(backbone, scores.shape[-2])
 
 
 def ranking(scores: NDArray[np.float64], count: int | None = None) -> list[tuple[int, int]]:

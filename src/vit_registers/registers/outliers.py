@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
 Floats = NDArray[np.float32]
+LIKE_THE_MOST = 0.5  # of the largest share of outliers: a block with as many still shows the same artifacts
 
 
 def threshold(norms: Floats, rule: str, value: float) -> float:
     """The norm above which a patch is an outlier, from pooled patch norms of the outlier layer (n, p).
 
     ``ratio``: ``value`` times the median; ``absolute``: ``value`` itself (150 for DINOv2-g); ``percentile``: the
-    ``value``-th percentile of all patches of all images together (98 in bach2025), which always finds some;
+    ``value``-th percentile of all patches of all images together (98 in bach2025), above which there are always some;
     ``bimodal``: the valley between two modes of the log norms, if they are ``value`` apart (see :func:`valley`).
     """
     if rule == "bimodal":
@@ -46,6 +47,44 @@ def valley(norms: Floats, separation: float) -> float:
     if high - low < separation * deviation or density.min() > 0.5 * density[-1]:
         return float(norms.max())
     return float(np.exp(between[density.argmin(), 0]))
+
+
+@dataclass(frozen=True)
+class OutlierLayer:
+    """The block whose output norms decide, and what every block's own threshold finds there.
+
+    ``layer`` counts from 0; ``thresholds`` and ``shares`` (layers,) are those of all blocks; ``first``: the first block
+    whose output has enough outliers, None where none has.
+    """
+
+    layer: int
+    thresholds: list[float]
+    shares: list[float]
+    first: int | None
+
+    @property
+    def threshold(self) -> float:
+        """That of the block which decides."""
+        return self.thresholds[self.layer]
+
+
+def outlier_layer(norms: Floats, rule: str, value: float, layer: int | str, least: float) -> OutlierLayer:
+    """Thresholds by block of patch norms (n, layers, p), and the block that decides: ``layer``, or ``any``.
+
+    ``any`` is the last of the blocks with at least :data:`LIKE_THE_MOST` times the largest share, and with ``least``;
+    the last block of all where none has so many. Artifacts that are gone at the output are found inside; where they
+    stay, it is at the output, which other experiments read.
+    """
+    depth = norms.shape[1]
+    thresholds = [threshold(norms[:, i], rule, value) for i in range(depth)]
+    shares = [find(norms[:, i], limit).share for i, limit in enumerate(thresholds)]
+    first = next((i for i, share in enumerate(shares) if share >= least), None)
+    if layer != "any":
+        return OutlierLayer(int(layer) % depth, thresholds, shares, first)
+    enough = max(least, LIKE_THE_MOST * max(shares))
+    return OutlierLayer(
+        next((i for i in reversed(range(depth)) if shares[i] >= enough), depth - 1), thresholds, shares, first
+    )
 
 
 @dataclass(frozen=True)

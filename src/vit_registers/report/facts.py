@@ -10,11 +10,17 @@ from vit_registers.report.bibliography import REFERENCES, cite, papers
 from vit_registers.report.templates import plain
 from vit_registers.views.plan import plan
 
+SCORES = {
+    "activation": "mean absolute activation at artifacts",
+    "contribution": "mean absolute activation at artifacts times the norm of the output column",
+}
+
 
 def facts(params: Params) -> dict[str, Any]:
     """Words and conditions by name, in plain text.
 
-    ``dense_images``, ``interval``, ``estimates`` are phrases of captions. ``planted``, ``resized``, ``trained``,
+    ``dense_images``, ``detection_images``, ``score`` (what neurons are ranked by), ``interval``, ``estimates`` are
+    phrases of captions. ``planted``, ``resized``, ``trained``,
     ``natural`` (nothing was planted), ``released`` (weights come from elsewhere), ``generated`` (images are drawn by
     the pipeline): whether the study has such models or data; ``compared``: whether it compares conditions; ``moved``:
     whether it moves or clears register neurons. What is true or false is a condition of report.tex: ``\\ifplanted``.
@@ -39,7 +45,8 @@ def facts(params: Params) -> dict[str, Any]:
         "generated": any(params.datasets[name].generated for name in datasets),
         "compared": bool(study.comparisons),
         "moved": any(params.interventions[name].moves_neurons for each in study.runs for name in each.interventions),
-        "detection_images": f"{params.detection.images:,}",
+        "detection_images": f"the first {params.detection.images:,} images of the {params.detection.split} split",
+        "score": SCORES[params.detection.score],
         "top_k": params.detection.top_k,
         "experiments": params.experiment_names,
     }

@@ -82,12 +82,14 @@ def _detected(study: Study, condition: Condition) -> dict[str, Any]:
 
 def findings(params: Params, study: Study) -> str:
     """The findings in the abstract: where artifacts are, whether detection is right, what test-time registers undo."""
-    natural = [_detected(study, c) for c in study.baselines if study.is_natural(c.model)]
-    in_natural = [_detected(study, c) for c in study.baselines if study.is_natural(c.model) and study.found(c)]
+    sought = [c for c in study.baselines if study.sought(c)]
+    natural = [_detected(study, c) for c in sought if study.is_natural(c.model)]
+    in_natural = [_detected(study, c) for c in sought if study.is_natural(c.model) and study.found(c)]
     shares = [each["artifacts"] for each in natural if each["artifacts"].value is not None]
-    detected = [(_detected(study, c), study.found(c)) for c in study.baselines]
+    detected = [(_detected(study, c), study.found(c)) for c in sought]
     text = latex(
         HERE / "findings.tex.j2",
+        not_sought=len(study.baselines) - len(sought),
         natural=natural,
         natural_found=in_natural,
         highest=max(shares, key=lambda share: share.value, default=Estimate(None)),

@@ -19,7 +19,8 @@ from vit_registers.params.study import BASELINE
 from vit_registers.pipeline import experiment
 from vit_registers.views.plan import Plan
 
-NONE_FOUND = "no artifacts found"
+FOUND, NONE_FOUND = "artifacts found", "no artifacts found"
+NOT_SOUGHT = "not looked for"  # where a percentile defines what is high
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,17 @@ class Study:
     def found(self, condition: Condition) -> bool:
         """Whether detection found artifacts in a model as it is."""
         return bool(self.estimate(condition, "artifacts_found").value)
+
+    def verdict(self, condition: Condition) -> str:
+        """What detection says of a model as it is, in words."""
+        if not self.sought(condition):
+            return NOT_SOUGHT
+        return FOUND if self.found(condition) else NONE_FOUND
+
+    def sought(self, condition: Condition) -> bool:
+        """Whether artifacts were looked for: not where a percentile defines what is high."""
+        found = self.estimate(condition, "artifacts_found")
+        return found.value is not None or found.note is None
 
     @property
     def placed(self) -> list[Condition]:

@@ -37,7 +37,7 @@ def test_both_data_sets_find_the_planted_neurons(made):
     assert planted.groupby("dataset")["value"].sum().to_dict() == {"one": 2.0, "two": 2.0}
     found = planted[planted["value"] == 1.0]
     assert {(row.layer, row.item) for row in found.itertuples()} == {tuple(neuron) for neuron in by_hand.NEURONS}
-    assert set(found["n"]) == {12}
+    assert set(found["n"]) == {4}  # images with artifacts
 
 
 def test_rows_say_what_detection_found(made):
@@ -51,6 +51,7 @@ def test_rows_say_what_detection_found(made):
         ("neuron_precision", "precision"),
         ("neuron_recall", "recall"),
         ("first_artifact_layer", "first_layer"),
+        ("highest_ranked_layer", "highest_layer"),
     ):
         assert at.loc[metric, "value"] == pytest.approx(found[key]), metric
     assert at.loc["artifacts_found", "value"] == 1.0
@@ -61,6 +62,8 @@ def test_rows_say_what_detection_found(made):
     ):
         assert at.loc[metric, ["low", "high"]].tolist() == pytest.approx(found[key])
         assert at.loc[metric, "low"] < at.loc[metric, "value"] < at.loc[metric, "high"]
+    for name in ("precision", "recall", "next_ratio"):
+        assert at.loc[f"neuron_{name}", ["low", "high"]].tolist() == pytest.approx(found[f"{name}_interval"])
     by_layer = select(frame, metric="artifact_share_by_layer").set_index("layer")["value"]
     assert by_layer.to_dict() == pytest.approx(dict(enumerate(found["share_by_layer"])))
 
@@ -71,15 +74,16 @@ def test_size_and_outlier_layer_are_rows_of_every_model(made, layer, expected):
     weights = load_file(made.root / "models" / "plain" / "model.safetensors")
     assert whole(frame).loc["parameters", "value"] == sum(tensor.numel() for tensor in weights.values())
     assert whole(frame).loc["outlier_layer", "value"] == expected
+    assert whole(frame).loc[["input_height", "input_width"], "value"].tolist() == [32.0, 32.0]
 
 
 def test_every_row_says_how_many_images_it_rests_on(made):
     frame, _ = rows(made, "planted", "one", images=9)
     ranked = {"stability", "next_ratio", "precision", "recall", "rank", "score", "frequency", "planted"}
     of_neurons = frame["metric"].isin([f"neuron_{name}" for name in ranked])
-    assert set(frame["metric"][frame["n"] == 9]) == {f"neuron_{name}" for name in ranked}
-    assert set(frame["n"][of_neurons]) == {9}
-    assert set(frame["n"][~of_neurons]) == {12}
+    of_neurons |= frame["metric"] == "highest_ranked_layer"
+    assert set(frame["n"][of_neurons]) == {3}  # of the nine, those with artifacts
+    assert set(frame["n"][~of_neurons]) == {9}
 
 
 def test_no_artifacts_are_rows_with_the_reason(made):
@@ -90,6 +94,16 @@ def test_no_artifacts_are_rows_with_the_reason(made):
     assert at["note"].dropna().to_dict() == {"artifacts_found": found["reason"], "neuron_rank": found["reason"]}
     absent = {"neuron_precision", "neuron_stability", "neuron_next_ratio", "first_artifact_layer"}
     assert not absent & set(frame["metric"])
+
+
+def test_a_percentile_is_no_row_of_artifacts(made):
+    frame, found = rows(made, "planted", "one", threshold_rule="percentile", threshold=90.0)
+    at = whole(frame)
+    for metric in ("artifacts_found", "detected_artifact_share", "images_affected"):
+        assert at.loc[metric, ["value", "note"]].isna().tolist() == [True, False]
+        assert at.loc[metric, "note"] == found["reason"]
+    assert at.loc["detection_threshold", "value"] == found["threshold"]
+    assert not {"artifact_share_by_layer", "first_artifact_layer", "neuron_precision"} & set(frame["metric"])
 
 
 def test_the_same_files_give_the_same_rows(made, tmp_path):

@@ -30,6 +30,9 @@ def test_artifacts_are_reported_as_detection_found_them(tmp_path):
         "images_affected": (48 / IMAGES, IMAGES),
         "outlier_layer": (1.0, IMAGES),
         "first_artifact_layer": (1.0, IMAGES),
+        "input_height": (64.0, IMAGES),
+        "input_width": (48.0, IMAGES),
+        "highest_ranked_layer": (2.0, 50),
         "parameters": (PARAMETERS, IMAGES),
         "neuron_stability": (0.9, 50),
         "neuron_next_ratio": (4.5, 50),
@@ -39,6 +42,8 @@ def test_artifacts_are_reported_as_detection_found_them(tmp_path):
     assert {name: (row["value"], row["n"]) for name, row in whole.iterrows()} == expected
     assert whole.loc["detected_artifact_share", ["low", "high"]].tolist() == [0.9 * 0.034, 1.1 * 0.034]
     assert whole.loc["images_affected", ["low", "high"]].tolist() == [0.7, 0.9]
+    assert whole.loc["neuron_recall", ["low", "high"]].tolist() == [0.2, 1.0]
+    assert whole.loc["neuron_stability", ["low", "high"]].isna().all()
     by_layer = select(table, metric="artifact_share_by_layer")
     assert by_layer[["layer", "value"]].to_numpy().tolist() == [[0, 0.0], [1, 0.034], [2, 0.034]]
 

@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 CONFIG = Config(
-    seed=0, dataset="tiny", model="m", outlier_layer=-1, settings=SingleTokens(**SETTINGS),
+    seed=0, dataset="tiny", model="m", settings=SingleTokens(**SETTINGS),
     statistics=Statistics(confidence=0.9, resamples=400),
 )  # fmt: skip
 LOCAL = (
@@ -95,8 +95,8 @@ def made(tmp_path_factory):
     writer.write(arrays, {"all": np.arange(IMAGES + 4), "dense": np.arange(IMAGES)})
     layout = TokenLayout(1, 2, GRID).to_json()
     writer.finish({"layout": layout, "preprocess": preprocess.to_json(), "patch": [SIDE, SIDE], "depth": 2})
-    write_json(root / "found/tiny/m.json", {"found": True, "threshold": 20.0})
-    write_json(root / "none/tiny/m.json", {"found": False, "threshold": 1e9})
+    write_json(root / "found/tiny/m.json", {"found": True, "threshold": 20.0, "outlier_layer": 1})
+    write_json(root / "none/tiny/m.json", {"found": False, "threshold": 1e9, "outlier_layer": 1})
     return root, outlier, norms
 
 
@@ -199,7 +199,7 @@ def test_images_without_both_kinds_are_left_out_of_the_classes(made):
 def test_too_few_outliers_are_said_and_not_guessed(made):
     root = made[0]
     threshold = float(np.sort(made[2][:, -1, 3:].ravel())[-2])
-    write_json(root / "rare/tiny/m.json", {"found": True, "threshold": threshold})
+    write_json(root / "rare/tiny/m.json", {"found": True, "threshold": threshold, "outlier_layer": 1})
     rows = of_groups(run(made, "rare"))
     assert pd.isna(rows.loc[("token_class_top1", "outlier"), "value"])
     assert "images have outlier patches and others" in rows.loc[("token_class_top1", "outlier"), "note"]
@@ -207,7 +207,7 @@ def test_too_few_outliers_are_said_and_not_guessed(made):
 
 def test_no_outlier_at_all_is_said(made):
     root = made[0]
-    write_json(root / "over/tiny/m.json", {"found": True, "threshold": 1e9})
+    write_json(root / "over/tiny/m.json", {"found": True, "threshold": 1e9, "outlier_layer": 1})
     table = run(made, "over")
     absent = table[table["value"].isna() & table["metric"].isin(LOCAL)]
     assert sorted(absent["metric"]) == sorted(LOCAL)

@@ -5,7 +5,14 @@ from vit_registers.experiments.register_neurons.params import Config
 from vit_registers.pipeline.experiment import Experiment, Measure, Table
 
 YES = "yes: 1, no: 0"
-FOUND = ("artifacts_found", "detection_threshold", "detected_artifact_share")
+FOUND = (
+    "artifacts_found",
+    "detection_threshold",
+    "detected_artifact_share",
+    "outlier_layer",
+    "input_height",
+    "input_width",
+)
 NEURONS = ("neuron_rank", "neuron_score", "neuron_frequency", "neuron_planted")
 EXPERIMENT = Experiment(
     title="Artifacts and register neurons",
@@ -21,7 +28,7 @@ EXPERIMENT = Experiment(
             where=lambda params, model: any(model == name for _, name in params.detected_pairs()),
             metrics=(
                 Metric("artifacts_found", YES, "whether enough patches exceed the threshold", format="whole"),
-                Metric("detection_threshold", "L2 norm", "norm above which a patch is an artifact"),
+                Metric("detection_threshold", "L2 norm", "norm above which a patch is an outlier"),
                 Metric(
                     "detected_artifact_share",
                     "share",
@@ -30,12 +37,15 @@ EXPERIMENT = Experiment(
                     headline=True,
                 ),
                 Metric("images_affected", "share", "images with an artifact", format="percent"),
-                Metric("outlier_layer", "block", "block at which artifacts are looked for", format="whole"),
+                Metric("outlier_layer", "block", "block whose output norms tell outliers", format="whole"),
+                Metric("input_height", "pixels", "height of the input of detection", format="whole"),
+                Metric("input_width", "pixels", "width of the input of detection", format="whole"),
+                Metric("highest_ranked_layer", "block", "last block whose neurons are ranked", format="whole"),
                 Metric("parameters", "parameters", "size of the model", format="whole"),
                 Metric(
                     "artifact_share_by_layer",
                     "share",
-                    "patches at a block above the threshold of the outlier layer",
+                    "patches at a block above the threshold of that block",
                     format="percent",
                 ),
                 Metric("first_artifact_layer", "block", "first block with enough of them", format="whole"),
@@ -57,7 +67,7 @@ EXPERIMENT = Experiment(
                     "rank of a neuron on the data set, from 1, of those that are first on found_on",
                     format="whole",
                 ),
-                Metric("neuron_score", "mean |activation|", "mean absolute activation of a neuron at artifacts"),
+                Metric("neuron_score", "score", "what neurons are ranked by, as detection.score says"),
                 Metric(
                     "neuron_frequency",
                     "share",
@@ -83,16 +93,19 @@ EXPERIMENT = Experiment(
                 *FOUND,
                 "images_affected",
                 "first_artifact_layer",
+                "highest_ranked_layer",
                 "neuron_precision",
                 "neuron_recall",
                 "neuron_stability",
                 "neuron_next_ratio",
             ),
-            caption="Artifact patches and register neurons of every model as it is, on {{ dense_images }}; neurons "
-            "from the first {{ detection_images }} of these. Images: those with an artifact. Block: the first with "
-            "artifacts, counted from 0. Precision and recall of the first {{ top_k }} neurons where the true ones "
-            "are known; stability under resampling of the images; score of the last neuron taken over that of the "
-            "next. {{ estimates }}",
+            caption="Artifact patches and register neurons of every model as it is, on {{ detection_images }}, on "
+            "which nothing else is measured unless the study says so. Patches are artifacts by their norm at the "
+            "output of block At (counted from 0), at this input size and threshold; First: the first block whose "
+            "output has them; Up to: the last block whose neurons were ranked. Images: those with an artifact. "
+            "Precision and recall of the first {{ top_k }} neurons where the true ones are known; stability under "
+            "resampling of the images; score of the last neuron taken over that of the next. Brackets hold the "
+            "{{ interval }} over these images, for one planting each.",
             size="footnotesize",
         ),
         Table(
@@ -100,7 +113,7 @@ EXPERIMENT = Experiment(
             draw="tables:neurons",
             shows=NEURONS,
             caption="The neurons behind the artifacts: as many as detection takes, and as many that follow in rank. "
-            "Score: mean absolute activation at artifacts. Frequency among the first over bootstrap resamples of "
+            "Score: {{ score }}. Frequency among the first over bootstrap resamples of "
             "the images; planted: whether the pipeline made it a register neuron. The rank on other data sets is "
             "among all neurons of the same model there.",
             size="footnotesize",
@@ -117,7 +130,10 @@ EXPERIMENT = Experiment(
             draw="tables:natural_models",
             shows=("norm_median", "norm_p99", "norm_max", *FOUND),
             caption="Patch norms at the output of the last block of the models that nothing was planted in, as they "
-            "are, on {{ dense_images }}. Largest: mean over images of the largest norm. {{ estimates }}",
+            "are, on {{ dense_images }}; largest: mean over images of the largest norm. Threshold, share and verdict "
+            "are those of detection at the output of block At, on {{ detection_images }}. Brackets hold the "
+            "{{ interval }}.",
+            size="footnotesize",
             when="natural",
         ),
     ),

@@ -65,27 +65,44 @@ def run(cfg: Config, job: Job) -> None:
 
 
 def _artifacts(rows: Rows, one: Found, parameters: int) -> None:
-    """Patches above the threshold of the outlier layer, there and at every block; to find none is a result."""
-    result = one.result
-    n, (low, high) = result["images"], result["share_interval"]
+    """Patches above the threshold at the outlier layer and at every block; to find none is a result.
+
+    A percentile finds none and does not miss any: what it marks is no artifact, and has no row as one.
+    """
+    n = one.result["images"]
+    _looked_at(rows, one, parameters)
+    if one.result["defined"]:
+        rows.absent(["artifacts_found", "detected_artifact_share", "images_affected"], one.result["reason"], **one.axes)
+        return
+    result, (low, high) = one.result, one.result["share_interval"]
     rows.add("artifacts_found", float(result["found"]), n, note=result.get("reason"), **one.axes)
-    rows.add("detection_threshold", result["threshold"], n, **one.axes)
     rows.add("detected_artifact_share", result["share"], n, low=low, high=high, **one.axes)
     low, high = result["images_affected_interval"]
     rows.add("images_affected", result["images_affected"] / n, n, low=low, high=high, **one.axes)
-    rows.add("outlier_layer", float(result["outlier_layer"]), n, **one.axes)
-    rows.add("parameters", float(parameters), n, **one.axes)
     for layer, share in enumerate(result["share_by_layer"]):
         rows.add("artifact_share_by_layer", share, n, layer=layer, **one.axes)
     if result["first_layer"] is not None:
         rows.add("first_artifact_layer", float(result["first_layer"]), n, **one.axes)
 
 
+def _looked_at(rows: Rows, one: Found, parameters: int) -> None:
+    """What a share of outliers depends on: threshold, block, input size, model."""
+    result, n = one.result, one.result["images"]
+    rows.add("detection_threshold", result["threshold"], n, **one.axes)
+    rows.add("outlier_layer", float(result["outlier_layer"]), n, **one.axes)
+    for side, pixels in zip(("input_height", "input_width"), result["resolution"], strict=True):
+        rows.add(side, float(pixels), n, **one.axes)
+    rows.add("parameters", float(parameters), n, **one.axes)
+
+
 def _detected(rows: Rows, one: Found) -> None:
     """How sure the first neurons are, and where the model was planted, how many of them are the planted ones."""
     for name in ("stability", "next_ratio", "precision", "recall"):
         if name in one.result:
-            rows.add(f"neuron_{name}", one.result[name], one.result["images_ranked"], **one.axes)
+            low, high = one.result.get(f"{name}_interval", (None, None))  # stability is itself over resamples
+            rows.add(f"neuron_{name}", one.result[name], one.result["images_ranked"], low=low, high=high, **one.axes)
+    if "highest_layer" in one.result:
+        rows.add("highest_ranked_layer", float(one.result["highest_layer"]), one.result["images_ranked"], **one.axes)
 
 
 def _neurons(rows: Rows, one: Found) -> None:

@@ -13,6 +13,9 @@ SHARE = Column("artifact_share", "Artifact patches (%)", "detected_artifact_shar
 THRESHOLD = Column("threshold", "Threshold", "detection_threshold", alignment="r")
 NORM = "Patch norm at the last block"
 NEURONS = "Register neurons (%)"
+BLOCK = "Block"
+AT = Column("outlier_layer", "At", "outlier_layer", alignment="r", group=BLOCK)
+INPUT = Column("input", "Input", alignment="r")
 
 
 def detection(study: Study) -> Table:
@@ -21,23 +24,31 @@ def detection(study: Study) -> Table:
         SHARE,
         THRESHOLD,
         Column("images_affected", "Images (%)", "images_affected", alignment="r"),
-        Column("first_layer", "Block", "first_artifact_layer", alignment="r"),
+        AT,
+        Column("first_layer", "First", "first_artifact_layer", alignment="r", group=BLOCK),
+        Column("highest_layer", "Up to", "highest_ranked_layer", alignment="r", group=BLOCK),
         Column("precision", "Precision", "neuron_precision", alignment="r", group=NEURONS),
         Column("recall", "Recall", "neuron_recall", alignment="r", group=NEURONS),
         Column("stability", "Stability", "neuron_stability", alignment="r", group=NEURONS),
         Column("next_ratio", "Score ratio", "neuron_next_ratio", alignment="r"),
     ]
-    table = Table([MODEL, *measured], KEYS[:2])
+    table = Table([MODEL, INPUT, *measured], KEYS[:2])
     for condition in study.detected:
-        row = row_of(study, condition, ())
-        found = study.found(condition)
+        row = row_of(study, condition, ()) | {INPUT.key: _input(study, condition)}
+        found, verdict = study.found(condition), study.verdict(condition)
         for column in measured:
             cell = study.estimate(condition, str(column.metric))
             # one n for the row is said in the caption: cells beside the share rest on the same images
-            plain = cell if column is SHARE else replace(cell, n=None, low=None, high=None)
-            row[column.key] = plain if found or cell.value is not None else replace(plain, note=NONE_FOUND)
+            plain = cell if column is SHARE else replace(cell, n=None)
+            row[column.key] = plain if found or cell.value is not None else replace(plain, note=verdict)
         table.add(row)
     return table
+
+
+def _input(study: Study, condition: Condition) -> str:
+    """Height and width of the input, one number where they are the same."""
+    sides = [study.estimate(condition, side).value for side in ("input_height", "input_width")]
+    return " x ".join(dict.fromkeys(f"{side:g}" for side in sides if side is not None))
 
 
 def natural_models(study: Study) -> Table:
@@ -47,6 +58,8 @@ def natural_models(study: Study) -> Table:
         Column("norm_median", "Median", "norm_median", alignment="r", group=NORM),
         Column("norm_p99", "99th pct.", "norm_p99", alignment="r", group=NORM),
         Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM),
+        INPUT,
+        replace(AT, title="At block", group=None),
         THRESHOLD,
         SHARE,
         Column("verdict", "Detection"),
@@ -56,8 +69,9 @@ def natural_models(study: Study) -> Table:
         if not study.is_natural(condition.model):
             continue
         row = row_of(study, condition, columns)
-        row[THRESHOLD.key] = replace(study.estimate(condition, "detection_threshold"), n=None)
-        row["verdict"] = "artifacts found" if study.found(condition) else NONE_FOUND
+        for column in (THRESHOLD, AT):
+            row[column.key] = replace(study.estimate(condition, str(column.metric)), n=None)
+        row |= {INPUT.key: _input(study, condition), "verdict": study.verdict(condition)}
         table.add(row)
     return table
 

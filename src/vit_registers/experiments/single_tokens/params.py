@@ -27,9 +27,8 @@ class SingleTokens(ExperimentParams):
 
 
 class Config(MeasureConfig):
-    """Probes of the tokens of one model on one data set; ``outlier_layer`` is the block whose norms make outliers."""
+    """Probes of the tokens of one model on one data set."""
 
     dataset: str
     model: str
-    outlier_layer: int
     settings: SingleTokens

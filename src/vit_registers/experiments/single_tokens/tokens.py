@@ -24,13 +24,13 @@ class Tokens:
     """
 
     def __init__(self, cfg: Config, features: Features, manifest: Manifest, detected: dict[str, Any]) -> None:
-        """The threshold is detection's where it found artifacts, else a percentile of the pooled norms."""
+        """The block is that of detection, so is the threshold where it found artifacts; else a percentile."""
         layout = features.layout
         count = min(cfg.settings.images, len(features.dense_rows))
         self.rows = features.dense_rows[:count]
         self.grid, self.patch = layout.grid, features.patch
         self.patches = torch.from_numpy(np.asarray(features.array("patches")[:count], dtype=np.float32))
-        norms = np.asarray(features.array("norms")[:count, cfg.outlier_layer, layout.patch_slice])
+        norms = np.asarray(features.array("norms")[:count, int(detected["outlier_layer"]), layout.patch_slice])
         self.artifacts = bool(detected["found"])
         limit = detected["threshold"] if self.artifacts else np.percentile(norms, cfg.settings.high_percentile)
         self.outlier: Bools = norms > limit

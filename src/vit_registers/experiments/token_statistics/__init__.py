@@ -27,7 +27,12 @@ EXPERIMENT = Experiment(
                 Metric("norm_p99", NORM, "99th percentile of the norms of all patches at the output of a block"),
                 Metric("norm_max", NORM, "largest patch norm of an image at the output of a block, mean over images"),
                 Metric("norm_mean", NORM, "mean norm of the tokens of a group at the output of a block"),
-                Metric("artifact_share", "share", "patches above the threshold of detection", format="percent"),
+                Metric(
+                    "artifact_share",
+                    "share",
+                    "patches above the threshold of detection, which are artifacts where it found some",
+                    format="percent",
+                ),
                 Metric(
                     "attention",
                     "share",
@@ -47,13 +52,13 @@ EXPERIMENT = Experiment(
                 Metric(
                     "artifact_rate_max",
                     "share",
-                    "images in which the position that is most often an artifact is one",
+                    "images in which the position that is most often above the threshold is above it",
                     format="percent",
                 ),
                 Metric(
                     "artifacts_on_border",
                     "share",
-                    "artifacts at the border of the image; n counts images with artifacts",
+                    "of the patches above the threshold, those at the border; n counts images with such patches",
                     format="percent",
                 ),
                 Metric("border_positions", "share", "positions at the border of the image, n of all", format="percent"),

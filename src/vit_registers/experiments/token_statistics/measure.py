@@ -16,7 +16,8 @@ def run(cfg: Config, job: Job) -> None:
     compare.
     """
     manifest = job.manifest()
-    limit = float(job.found(cfg.dataset, cfg.model)["threshold"])
+    detected = job.found(cfg.dataset, cfg.model)
+    limit, outlier_layer = float(detected["threshold"]), int(detected["outlier_layer"])
     resampled: Bootstrap | None = None
     job.keep({f"edges_{quantity}": edges for quantity, edges in EDGES.items()})
     for condition, cached in job.conditions(cfg.dataset, cfg.model, cfg.conditions):
@@ -38,8 +39,8 @@ def run(cfg: Config, job: Job) -> None:
             continue
         ids = manifest.table["image_id"].to_numpy()[dense[chosen]].astype(str)
         job.keep({"image_id": ids, "images": gallery.pixels(manifest, dense[chosen], cached.index)})
-        grid_positions.measure(tokens, cfg.outlier_layer)
-        job.keep(grid_positions.maps(tokens, cfg.outlier_layer), condition)
+        grid_positions.measure(tokens, outlier_layer)
+        job.keep(grid_positions.maps(tokens, outlier_layer), condition)
         if tokens.layout.registers:
             register_maps.measure(tokens, register_maps.objects(manifest, cached))
             job.keep(register_maps.maps(tokens, chosen), condition)

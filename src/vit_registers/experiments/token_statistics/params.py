@@ -5,10 +5,9 @@ from vit_registers.params.statistics import Gallery
 
 
 class Config(MeasureConfig):
-    """Tokens of one model on one data set, by layer and condition; by grid position at ``outlier_layer``."""
+    """Tokens of one model on one data set, by layer and condition; by grid position where detection looked."""
 
     dataset: str
     model: str
     conditions: list[str]
-    outlier_layer: int
     gallery: Gallery

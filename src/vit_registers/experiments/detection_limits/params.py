@@ -1,0 +1,57 @@
+"""Settings of the limits of detection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from vit_registers.params.base import Name
+from vit_registers.params.bases import known
+from vit_registers.params.experiments import ExperimentParams, MeasureConfig
+from vit_registers.params.passes import Detection
+from vit_registers.params.spread_planting import SpreadPlanting
+
+if TYPE_CHECKING:
+    from vit_registers.params.study import Params
+
+
+class DetectionLimits(ExperimentParams):
+    """Models planted into the tagged model ``base``, one for each of ``activations`` and ``seeds``.
+
+    Each is looked at on ``images`` images of detection's split, with the threshold of detection.
+    """
+
+    base: Name
+    planting: SpreadPlanting
+    activations: Annotated[list[PositiveFloat], Field(min_length=1)]
+    images: PositiveInt
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+
+    def check(self, params: Params) -> None:
+        """The base has to be there, and where a run has it, artifacts have to be looked for."""
+        known("base", self.base, params.models, "model")
+        runs = any(model == self.base for _, model in params.pairs())
+        if runs and not params.detection_of(self.base).finds:
+            raise ValueError("base: detection.threshold_rule percentile finds no artifacts; switch this experiment off")
+
+
+class Config(MeasureConfig):
+    """The plantings, and how they are looked at."""
+
+    dataset: str
+    model: str
+    device: str
+    batch_size: int | Literal["auto"]
+    memory_mb: int
+    precision: str
+    detection: Detection
+    settings: DetectionLimits
+
+    @classmethod
+    def pick(cls, params: Params, settings: DetectionLimits, **axes: str) -> Self:
+        """Detection as it is for the base, but for the number of images."""
+        passes = {name: getattr(params.extraction, name) for name in ("batch_size", "memory_mb", "precision")}
+        detection = params.detection_of(axes["model"]).model_copy(update={"images": settings.images})
+        own: dict[str, Any] = {"detection": detection, **passes}
+        return cls(**cls.common(params, settings, **axes), **own)
