@@ -56,7 +56,13 @@ EXPERIMENT = Experiment(
                     "artifacts at the border of the image; n counts images with artifacts",
                     format="percent",
                 ),
-                Metric("border_positions", "share", "positions at the border of the image, n of all", format="percent"),
+                Metric(
+                    "border_positions",
+                    "share",
+                    "positions at the border of the image, n of all",
+                    format="percent",
+                    exact="counted: the same for every image",
+                ),
                 Metric("object_area", "share", "patches that are object", format="percent"),
                 Metric(
                     "object_attention",
