@@ -1,10 +1,11 @@
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap, norm
 
-from vit_registers.core.stats import Bootstrap, mcnemar_exact, sign_flip, wilson
+from vit_registers.core.stats import Bootstrap, _drawn, _on_lattice, mcnemar_exact, sign_flip, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (7, 20), (20, 20), (390, 1000)])
@@ -72,17 +73,67 @@ def test_mcnemar_is_a_fair_coin_over_the_images_that_differ(only_a, only_b):
     assert mcnemar_exact(b, a) == pytest.approx(expected)
 
 
-def test_sign_flips_approach_the_share_of_all_assignments():
+def exact_by_hand(differences):
+    every = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=len(differences))]
+    return np.mean([total >= abs(sum(differences)) - 1e-9 for total in every])
+
+
+def test_sign_flips_of_few_differences_are_the_share_of_all_assignments():
     differences = np.array([0.9, 0.4, 1.3, -0.2, 0.7, 1.1, -0.5, 0.3, 0.8])
-    observed = abs(differences.sum())
-    every = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=9)]
-    exact = np.mean([total >= observed - 1e-9 for total in every])
-    assert 0.005 < exact < 0.05
-    assert sign_flip(differences, 20000, np.random.default_rng(0)) == pytest.approx(exact, abs=0.004)
+    expected = exact_by_hand(differences)
+    assert 0.005 < expected < 0.05
+    assert sign_flip(differences, 10, np.random.default_rng(0)) == pytest.approx(expected)  # nothing is drawn
+    assert _drawn(differences, 20_000, np.random.default_rng(0)) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [[1.0], [1 / 3, 2 / 3, 1.0], [2 / 3, 1.0], [0.5, 0.75]])
+def test_sign_flips_of_few_sizes_are_exact_however_many_images_differ(sizes):
+    rng = np.random.default_rng(1)
+    few = rng.choice(sizes, 14) * rng.choice([-1, 1], 14, p=[0.25, 0.75])
+    assert _on_lattice(few) == pytest.approx(exact_by_hand(few))
+    many = rng.choice(sizes, 900) * rng.choice([-1, 1], 900, p=[0.46, 0.54])
+    assert _on_lattice(many) == pytest.approx(_drawn(many, 10**6, np.random.default_rng(2)), rel=0.1)
+
+
+def test_sign_flips_of_one_size_are_mcnemars_test():
+    a, b = (np.random.default_rng(i).random(700) < share for i, share in ((0, 0.7), (1, 0.6)))
+    p = sign_flip(a.astype(float) - b, 10, np.random.default_rng(0))
+    assert p == pytest.approx(mcnemar_exact(a, b), rel=1e-9)
+    far = np.array([1.0] * 300 + [-1.0] * 20)  # a tail that no number of draws reaches
+    assert sign_flip(far, 10, np.random.default_rng(0)) == pytest.approx(binomtest(20, 320).pvalue, rel=1e-6)
+
+
+def test_sizes_without_a_common_step_are_drawn():
+    rng = np.random.default_rng(0)
+    assert _on_lattice(rng.standard_normal(40)) is None
+    assert _on_lattice(np.array([1.0, np.pi] * 20)) is None
+
+
+def test_drawing_ends_once_p_is_known_and_goes_on_where_it_is_small():
+    rng = SimpleNamespace(bytes=np.random.default_rng(0).bytes, drawn=0)
+
+    def counted(count):
+        rng.drawn += count
+        return np.random.default_rng(rng.drawn).bytes(count)
+
+    noise, effect = np.random.default_rng(1).standard_normal((2, 64))
+    counting = SimpleNamespace(bytes=counted)
+    sign_flip(noise - noise.mean(), 10**6, counting)
+    assert rng.drawn <= 10_000 * 64 / 8
+    rng.drawn = 0
+    assert sign_flip(effect + 2.0, 50_000, counting) == pytest.approx(1 / 50_001)
+    assert rng.drawn == 50_000 * 64 / 8
+
+
+def test_sign_flips_err_as_often_as_they_say():
+    rng = np.random.default_rng(3)
+    ps = np.array([sign_flip(rng.standard_normal(60), 999, rng) for _ in range(1500)])
+    for level in (0.05, 0.2):
+        assert (ps <= level).mean() == pytest.approx(level, abs=3.2 * np.sqrt(level * (1 - level) / 1500))
 
 
 def test_images_that_do_not_differ_do_not_matter_to_sign_flips():
-    differences = np.array([0.5, -0.1, 0.4, 0.3])
+    differences = np.random.default_rng(0).standard_normal(40) + 0.3
     padded = np.concatenate([differences, np.zeros(50)])
     one, other = (sign_flip(values, 500, np.random.default_rng(3)) for values in (differences, padded))
     assert one == other
@@ -90,11 +141,58 @@ def test_images_that_do_not_differ_do_not_matter_to_sign_flips():
 
 
 def test_sign_flips_are_never_p_zero():
-    assert sign_flip(np.ones(200), 999, np.random.default_rng(0)) == pytest.approx(1 / 1000)
+    far = 1.0 + np.random.default_rng(0).random(200)
+    assert sign_flip(far, 999, np.random.default_rng(0)) == pytest.approx(1 / 1000)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
 def test_rounding_does_not_decide_between_sums_that_are_equal(scale):
     whole = np.random.default_rng(5).integers(-3, 4, size=400).astype(float)  # sums of these are exact
-    expected = sign_flip(whole, 3000, np.random.default_rng(0))
-    assert sign_flip(scale * whole / 3.0, 3000, np.random.default_rng(0)) == expected
+    whole = whole[whole != 0]
+    expected = _drawn(whole, 3000, np.random.default_rng(0))
+    assert _drawn(scale * whole / 3.0, 3000, np.random.default_rng(0)) == expected
+
+
+def test_several_intervals_at_once_are_those_one_by_one():
+    values = np.random.default_rng(0).standard_normal((30, 2, 3))
+    bootstrap = Bootstrap(30, 200, 0.9, np.random.default_rng(1))
+    low, high = bootstrap.intervals(values)
+    assert low.shape == (2, 3)
+    assert (low[1, 2], high[1, 2]) == pytest.approx(bootstrap.interval(values[:, 1, 2]))
+
+
+def covered(draw, interval, truth, times=1200):
+    """Share of ``times`` draws whose interval holds the truth."""
+    rng = np.random.default_rng(7)
+    bounds = [interval(draw(rng)) for _ in range(times)]
+    return np.mean([low <= truth <= high for low, high in bounds])
+
+
+BETWEEN = (0.93, 0.97)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_95_percent_of_the_intervals_of_a_mean_hold_it(share):
+    bootstrap = Bootstrap(400, 500, 0.95, np.random.default_rng(0))
+    found = covered(lambda rng: (rng.random(400) < share).astype(float), bootstrap.interval, share)
+    assert BETWEEN[0] <= found <= BETWEEN[1]
+
+
+@pytest.mark.parametrize(("share", "truth"), [(0.5, 0.0), (0.9, norm.ppf(0.9) * 2**0.5)])
+def test_95_percent_of_the_intervals_of_a_quantile_hold_it(share, truth):
+    """Values of one image have half of their variance in common, as norms of patches of one picture might."""
+    bootstrap = Bootstrap(300, 500, 0.95, np.random.default_rng(0))
+
+    def draw(rng):
+        return rng.standard_normal((300, 1)) + rng.standard_normal((300, 20))
+
+    assert BETWEEN[0] <= covered(draw, lambda v: bootstrap.quantile_interval(v, share), truth, 800) <= BETWEEN[1]
+
+
+def test_the_interval_of_a_quantile_is_about_that_of_quantiles_of_resamples():
+    rng = np.random.default_rng(0)
+    values = rng.gamma(3.0, size=(200, 1)) + rng.gamma(1.0, size=(200, 30))
+    ours = Bootstrap(200, 1000, 0.95, np.random.default_rng(1)).quantile_interval(values, 0.5)
+    slow = [np.median(values[rng.integers(200, size=200)]) for _ in range(1000)]
+    assert ours == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.06)
+    assert ours[1] - ours[0] > 0.3

@@ -100,3 +100,20 @@ def test_a_file_that_is_not_there_or_has_unknown_axes_is_named(tmp_path):
 def test_no_rows_are_a_table_too(tmp_path):
     table.write(table.concatenate([]), tmp_path / "none.csv")
     assert len(table.read(tmp_path / "none.csv")) == 0
+
+
+def test_a_number_without_an_interval_needs_a_reason() -> None:
+    estimated, counted = Metric("share", "share", "of something"), Metric("size", "patches", "", exact="counted")
+    rows = Rows("tokens", [estimated, counted])
+    rows.add("share", 0.5, 10, low=0.4, high=0.6)
+    rows.add("share", 0.5, 10, note="chosen on the same images")
+    rows.add("size", 3.0, 10)
+    rows.add("size", 3.0, 10, low=1.0, high=5.0)
+    rows.absent(["share"], "no artifacts")
+    rows.check()
+    assert rows.frame()["note"].dropna().tolist().count("counted") == 1
+    for given in ({}, {"low": 0.4}, {"high": 0.4}):
+        bad = Rows("tokens", [estimated])
+        bad.add("share", 0.5, 10, **given)
+        with pytest.raises(ValueError, match="'share' has neither an interval nor a note"):
+            bad.check()

@@ -36,7 +36,7 @@ def job_of(measure: str, root: Path, out: str = "out", **axes: str) -> Job:
 def written(job: Job, measure: str) -> pd.DataFrame:
     """The rows of a job, written and read back."""
     declared = experiment.measures()[measure][1]
-    job.write(declared.images, declared.arrays)
+    job.write(declared.images, declared.arrays, declared.pooled)
     return table.read(job.out / "rows.csv", declared.axes)
 
 

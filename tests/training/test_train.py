@@ -17,7 +17,7 @@ from vit_registers.training import batches, monitor
 from vit_registers.training import loop as train
 from vit_registers.training.augmentation import geometric
 from vit_registers.training.distributed import Processes
-from vit_registers.training.state import explicit_attention
+from vit_registers.training.state import Training, explicit_attention
 
 RECIPE = {
     "kind": "small",
@@ -221,6 +221,32 @@ def test_a_checkpoint_of_other_params_is_not_gone_on_with(whole, data, tmp_path,
 def test_another_seed_gives_another_model(whole, data, tmp_path, produced):
     train.run(step(seed=1), data, tmp_path / "small")
     assert produced(tmp_path / "small")["model.safetensors"] != produced(whole)["model.safetensors"]
+
+
+def of_start(cfg):
+    """Weights and batches before the first step."""
+    return {name: p.clone() for name, p in Training(cfg, 10, 5, "key", ALONE).module.state_dict().items()}
+
+
+def test_models_of_the_same_draws_start_from_the_same_weights_whatever_their_registers(manifest):
+    none, some = (step(name=f"r{r}", registers=r, draws="common") for r in (0, 2))
+    ours, theirs = of_start(none), of_start(some)
+    assert set(theirs) - set(ours) == {"reg_token"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    other, own = of_start(step(name="r2", registers=2, draws="other")), of_start(step(name="r2", registers=2))
+    assert not torch.equal(other["blocks.0.attn.qkv.weight"], theirs["blocks.0.attn.qkv.weight"])
+    assert not torch.equal(own["blocks.0.attn.qkv.weight"], theirs["blocks.0.attn.qkv.weight"])
+    one, two = (next(batches.batches(cfg, manifest).steps(1, 0, [0])) for cfg in (none, some))
+    assert torch.equal(one[0][1], two[0][1])
+    assert torch.equal(one[0][2], two[0][2])
+
+
+def test_a_model_that_takes_the_draws_of_another_without_registers_is_that_model(data, tmp_path, produced):
+    train.run(step(name="a", registers=0), data, tmp_path / "a")
+    train.run(step(name="b", registers=0, draws="a"), data, tmp_path / "b")
+    ours, theirs = (produced(tmp_path / name) for name in "ab")
+    assert ours["model.safetensors"] == theirs["model.safetensors"]
+    assert ours["training.csv"] == theirs["training.csv"]
 
 
 def test_the_schedule_warms_up_and_falls_to_zero_along_a_cosine():

@@ -1,16 +1,21 @@
-"""Intervals and paired tests over images."""
+"""Intervals and paired tests over images; what is concluded from several of them is in :mod:`core.inference`."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from vit_registers.core.seeds import generator
 
 Floats = NDArray[np.float64]
-CHUNK = 200  # resamples at a time: memory stays at CHUNK x images
+SIGNS = 2**22  # random signs at a time: 32 MiB as numbers, however many images there are
+ENUMERATED = 20  # differences of which all assignments of signs are tried: a million
+DISTINCT = 12  # sizes of differences in an exact distribution of their sums; a mean over three seeds has three
+LATTICE = 50_000  # steps that the sums in it may span
+EXTREME = 1_000  # draws as extreme as what was observed, after which no more are needed: p is then known to 3 %
 
 
 class Settings(Protocol):
@@ -22,7 +27,7 @@ class Settings(Protocol):
 
     @property
     def resamples(self) -> int:
-        """Of the bootstrap and of permutation tests."""
+        """Of the bootstrap."""
 
 
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
@@ -44,10 +49,31 @@ class Bootstrap:
         # Divided last: sums of 0 and 1 are exact, so a share never exceeds 1 by a rounding.
         return np.tensordot(self.counts, np.asarray(values, dtype=float), axes=1) / self.counts.shape[1]
 
+    def percentiles(self, resampled: Floats) -> tuple[float, float]:
+        """Percentile interval of a number that each resample gave, ``resampled`` (resamples,)."""
+        low, high = np.quantile(resampled, self.tails)
+        return float(low), float(high)
+
     def interval(self, values: Floats) -> tuple[float, float]:
         """Percentile interval of the mean of ``values`` (n,) over images."""
-        low, high = np.quantile(self.means(values), self.tails)
-        return float(low), float(high)
+        return self.percentiles(self.means(values))
+
+    def intervals(self, values: Floats) -> tuple[Floats, Floats]:
+        """Percentile intervals of the means over images of ``values`` (n, ...): lower and upper ends (...)."""
+        low, high = np.quantile(self.means(values), self.tails, axis=0)
+        return low, high
+
+    def quantile_interval(self, values: Floats, share: float) -> tuple[float, float]:
+        """Interval of the quantile at ``share`` of all ``values`` (n, p), whose p of one image come together.
+
+        Woodruff (1952): the share of values at or below the quantile is a mean over images and has an interval; where
+        the values have these shares, reflected at ``share``, are the ends. Resamples of the quantile itself would sort
+        n x p values each.
+        """
+        values = np.asarray(values, dtype=float)
+        low, high = self.interval((values <= np.quantile(values, share)).mean(axis=1))
+        ends = np.quantile(values, np.clip([2.0 * share - high, 2.0 * share - low], 0.0, 1.0))
+        return float(ends[0]), float(ends[1])
 
 
 def mcnemar_exact(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -56,19 +82,73 @@ def mcnemar_exact(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float(mcnemar(table, exact=True).pvalue)
 
 
-def sign_flip(differences: Floats, resamples: int, rng: np.random.Generator) -> float:
-    """Two-sided p of a mean paired difference under random signs; the observed assignment counts as one draw."""
+def sign_flip(differences: Floats, flips: int, rng: np.random.Generator) -> float:
+    """Two-sided p of a mean paired difference (n,) under random signs.
+
+    Exact where the sums of all assignments can be counted: of few differences, or of differences that have few sizes.
+    Otherwise at most ``flips`` assignments are drawn from ``rng``, the observed one counting as one draw, and no more
+    once :data:`EXTREME` of them are as extreme: p is then their share (Besag and Clifford 1991).
+    """
+    differences = np.asarray(differences, dtype=float)
     differences = differences[differences != 0.0]
     if not len(differences):
         return 1.0
-    observed = abs(differences.sum())
-    slack = 1e-9 * np.abs(differences).sum()  # sums in another order differ in the last bits
-    extreme, drawn = 1, 1
-    for start in range(0, resamples, CHUNK):
-        signs = rng.integers(2, size=(min(CHUNK, resamples - start), len(differences))) * 2 - 1
-        extreme += int((np.abs(signs @ differences) >= observed - slack).sum())
-        drawn += len(signs)
-    return extreme / drawn
+    exact = _counted(differences) if len(differences) <= ENUMERATED else _on_lattice(differences)
+    return _drawn(differences, flips, rng) if exact is None else exact
+
+
+def _extreme(differences: Floats) -> float:
+    """How far from zero a sum has to be; sums in another order differ in the last bits."""
+    return float(abs(differences.sum()) - 1e-9 * np.abs(differences).sum())
+
+
+def _counted(differences: Floats) -> float:
+    """The share of all assignments whose sum is as extreme."""
+    sums = np.zeros(1)
+    for one in differences:
+        sums = np.concatenate([sums + one, sums - one])
+    return float((np.abs(sums) >= _extreme(differences)).mean())
+
+
+def _on_lattice(differences: Floats) -> float | None:
+    """The same where all differences are multiples of one step and have few sizes; None where they are not.
+
+    Of each size the positive ones are binomial; the distribution of the sum is the convolution of these. All terms are
+    positive, so its tails are as precise as its middle.
+    """
+    sizes = np.round(np.abs(differences), 12).astype(np.float64)
+    found, times = np.unique(sizes, return_counts=True)
+    steps = _multiples(found) if len(found) <= DISTINCT else None
+    if steps is None or int(steps @ times) > LATTICE:
+        return None
+    chances = np.ones(1)  # of what the positive ones add up to, in steps
+    for step, n in zip(steps, times, strict=True):
+        of_size = np.zeros(int(step * n) + 1)
+        of_size[::step] = binom.pmf(np.arange(n + 1), n, 0.5)
+        chances = np.convolve(chances, of_size)
+    total = int(steps @ times)
+    observed = abs(round(differences.sum() / (found[0] / steps[0])))
+    return min(float(chances[np.abs(2 * np.arange(total + 1) - total) >= observed].sum()), 1.0)
+
+
+def _multiples(sizes: Floats) -> NDArray[np.int64] | None:
+    """Whole numbers in the ratios of ``sizes``, the smallest of them first; None where no small ones are."""
+    for smallest in range(1, DISTINCT + 1):
+        steps = sizes / sizes[0] * smallest
+        if np.allclose(steps, np.round(steps), rtol=0.0, atol=1e-6):
+            return np.round(steps).astype(np.int64)
+    return None
+
+
+def _drawn(differences: Floats, flips: int, rng: np.random.Generator) -> float:
+    n, total, limit = len(differences), differences.sum(), _extreme(differences)
+    extreme, drawn = 0, 0
+    while drawn < flips and extreme < EXTREME:
+        count = min(max(1, SIGNS // n), flips - drawn, 10_000)
+        bits = np.unpackbits(np.frombuffer(rng.bytes(-(-count * n // 8)), dtype=np.uint8))[: count * n]
+        sums = 2.0 * (bits.reshape(count, n).astype(float) @ differences) - total
+        extreme, drawn = extreme + int((np.abs(sums) >= limit).sum()), drawn + count
+    return (extreme + 1) / (drawn + 1)
 
 
 def bootstrap(seed: int, statistics: "Settings", dataset: str, n: int) -> Bootstrap:

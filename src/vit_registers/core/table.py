@@ -27,7 +27,8 @@ class Metric:
 
     ``unit``: of its values ("share" of a whole that is 1, "L2 norm", "patches" ...). ``better``: the direction in which
     it improves, None where neither is better. ``format``: how it is printed, shares as ``percent``, counts ``whole``.
-    ``headline``: whether ``dvc metrics`` shows it.
+    ``headline``: whether ``dvc metrics`` shows it. ``exact``: why its numbers have no interval, where they are none of
+    estimates; it is the note of rows that have neither an interval nor a note.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     better: Better | None = None
     format: Format = "number"
     headline: bool = False
+    exact: str | None = None
 
 
 # Axes that every table has, with the pandas type of their column. An experiment may declare further ones.
@@ -54,6 +56,7 @@ AXES: dict[str, str] = {
     "registers": "Int64",  # number of registers
     "item": "Int64",  # one of several: register (from 1), neuron
     "seed": "Int64",
+    "trainings": "Int64",  # number of trainings that a number is the mean over; their draws differ, nothing else
     # A row with a reference is a difference: the value of the row's own axes less that of the reference.
     "reference_dataset": "string",
     "reference_model": "string",
@@ -68,6 +71,7 @@ NUMBERS: dict[str, str] = {
     "low": "Float64",
     "high": "Float64",
     "p": "Float64",
+    "p_adjusted": "Float64",  # for the number of tests in its family
     "note": "string",
 }
 
@@ -103,13 +107,15 @@ class Rows:
         low: float | None = None,
         high: float | None = None,
         p: float | None = None,
+        p_adjusted: float | None = None,
         note: str | None = None,
         **axes: Any,
     ) -> None:
         """A number of ``metric`` and what it rests on.
 
         ``n`` counts images unless the metric says otherwise; ``low`` and ``high`` are the interval where the number is
-        an estimate, ``p`` that of a paired test where it is a difference; ``note`` says in words why a value is absent.
+        an estimate, ``p`` that of a paired test where it is a difference, ``p_adjusted`` the same for the number of
+        tests in its family; ``note`` says in words why a value, or the interval of one, is absent.
         """
         if metric not in self.metrics:
             raise ValueError(
@@ -118,8 +124,11 @@ class Rows:
         unknown = [axis for axis in axes if axis not in AXES and axis not in self.axes]
         if unknown:
             raise ValueError(f"'{unknown[0]}' is no axis; declare it, or use one of {', '.join([*AXES, *self.axes])}")
+        if note is None and (low is None or high is None):
+            note = self.metrics[metric].exact
         number = {"value": value, "unit": self.metrics[metric].unit, "n": n, "low": low, "high": high, "p": p}
-        self.rows.append({**self.fixed, "metric": metric, **axes, **number, "note": note})
+        number |= {"p_adjusted": p_adjusted, "note": note}
+        self.rows.append({**self.fixed, "metric": metric, **axes, **number})
 
     def mean(self, metric: str, values: NDArray[Any], resampled: Resampled, **axes: Any) -> None:
         """The mean of what each image gave, ``values`` (n,), with its interval over images."""
@@ -131,6 +140,15 @@ class Rows:
         """A row without a value for each of the ``metrics``, with the reason in words."""
         for metric in metrics:
             self.add(metric, None, 0, note=reason, **axes)
+
+    def check(self) -> None:
+        """ValueError where a number has neither an interval nor, in a note, the reason why there is none."""
+        for row in self.rows:
+            if row["note"] is None and (row["low"] is None or row["high"] is None):
+                raise ValueError(
+                    f"'{row['metric']}' has neither an interval nor a note: give low and high, or say why there are "
+                    "none, in a note or for all rows of the metric by Metric(exact=...)"
+                )
 
     def frame(self) -> pd.DataFrame:
         """The rows as a tidy table."""

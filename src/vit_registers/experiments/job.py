@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vit_registers.core import table
-from vit_registers.core.files import read_json, replacing
+from vit_registers.core.files import digest, read_json, replacing
 from vit_registers.core.table import Rows
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.store import Features, condition_folder
@@ -19,6 +19,12 @@ from vit_registers.pipeline.experiment import Measure
 from vit_registers.pipeline.paths import Paths
 
 IMAGE_COLUMNS = ["image_id", "intervention", "metric", "feature", "head", "seed", "value"]
+POOLED_COLUMNS = ["images", "n", "intervention", "metric", "feature", "head", "value", "resampled"]
+
+
+def of_images(ids: Any) -> str:
+    """What tells sets of images apart."""
+    return digest([str(each) for each in ids])
 
 
 @dataclass
@@ -39,6 +45,7 @@ class Job:
     registers: Path = Path()
     measures: Path = Path()
     images: list[pd.DataFrame] = field(default_factory=list)
+    pooled: list[dict[str, Any]] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def manifest(self) -> Manifest:
@@ -64,17 +71,36 @@ class Job:
         one = pd.DataFrame(given).reindex(columns=IMAGE_COLUMNS)
         self.images.append(one.astype({"seed": "Int64", "feature": "string", "head": "string", "value": float}))
 
+    def resampled(self, metric: str, ids: Any, value: float, resampled: Any, intervention: str, **axes: Any) -> None:
+        """Keep a score of all images together, those of ``ids``, and its values in the shared resamples (resamples,).
+
+        Differences of these between conditions are paired as those of means over images are.
+        """
+        unknown = [axis for axis in axes if axis not in POOLED_COLUMNS]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' does not tell scores apart; use feature or head")
+        given = {"images": of_images(ids), "n": len(ids), "intervention": intervention, "metric": metric}
+        self.pooled.append({**given, **axes, "value": float(value), "resampled": np.asarray(resampled, dtype=float)})
+
     def keep(self, arrays: Mapping[str, NDArray[Any]], condition: str | None = None) -> None:
         """Keep arrays for figures, under the name of a condition where they are of one."""
         self.arrays |= {f"{condition}/{name}" if condition else name: array for name, array in arrays.items()}
 
-    def write(self, images: bool, arrays: bool) -> None:
-        """Write rows.csv, and images.parquet and arrays.npz where the measure declares them."""
+    def write(self, images: bool, arrays: bool, pooled: bool = False) -> None:
+        """Write rows.csv, and images.parquet, pooled.parquet and arrays.npz where the measure declares them.
+
+        Refused: numbers without an interval or the reason why there is none.
+        """
+        self.rows.check()
         self.out.mkdir(parents=True, exist_ok=True)
         if images:
             whole = pd.concat(self.images, ignore_index=True) if self.images else pd.DataFrame(columns=IMAGE_COLUMNS)
             with replacing(self.out / "images.parquet") as temporary:
                 whole.to_parquet(temporary, index=False)
+        if pooled:
+            scores = pd.DataFrame(self.pooled, columns=POOLED_COLUMNS).astype({"feature": "string", "head": "string"})
+            with replacing(self.out / "pooled.parquet") as temporary:
+                scores.to_parquet(temporary, index=False)
         if arrays:
             with replacing(self.out / "arrays.npz") as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **self.arrays)  # type: ignore[arg-type]
@@ -101,4 +127,4 @@ def execute(run: Any, config: Any, measure: Measure, at: Paths) -> None:
         measures=at.results / "measures",
     )
     run(config, job)
-    job.write(measure.images, measure.arrays)
+    job.write(measure.images, measure.arrays, measure.pooled)

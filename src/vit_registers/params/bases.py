@@ -59,6 +59,14 @@ class ModelSource(Strict):
         """Name of the model that it is made from, if any."""
         return None
 
+    def drawn_as(self, name: str) -> str:
+        """The name of what is drawn for the model ``name``."""
+        return name
+
+    def same_but_draws(self, other: ModelSource) -> bool:
+        """Whether ``other`` is one more training of the same, with other draws or the same."""
+        return False
+
     def paths(self) -> dict[str, str]:
         """Files that have to be there, by key of params."""
         return {}

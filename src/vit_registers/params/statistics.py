@@ -8,10 +8,15 @@ from vit_registers.params.base import Strict
 
 
 class Statistics(Strict):
-    """Intervals and paired tests over images."""
+    """Intervals and paired tests over images.
+
+    ``confidence`` of intervals; a p below 1 less it counts. ``resamples`` of the bootstrap. ``sign_flips``:
+    assignments of signs at most, where not all are counted; a p of 1 / sign_flips has to survive its family.
+    """
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
     resamples: PositiveInt
+    sign_flips: PositiveInt = 100_000
 
 
 class Gallery(Strict):

@@ -58,11 +58,24 @@ class Condition(Strict):
 
 
 class Comparison(Strict):
-    """A paired difference: ``a`` minus ``b``, each ``model/intervention``, over the same test images."""
+    """A paired difference: ``a`` minus ``b``, each ``model/intervention``, over the same test images.
+
+    All tests of a ``family`` are adjusted for their number. ``before``: what was damaged, where ``a`` repairs it and
+    ``b`` is the control: the share of the damage that is repaired is reported as well. ``trainings``: the difference is
+    that of all trainings of ``a`` and of ``b`` that have the same draws, and its test is over trainings.
+    """
 
     question: str
+    family: Name = "study"
     a: Condition
     b: Condition
+    before: Condition | None = None
+    trainings: bool = False
+
+    @property
+    def sides(self) -> list[Condition]:
+        """The conditions that have to be there."""
+        return [self.a, self.b, *([self.before] if self.before else [])]
 
 
 class Study(Strict):
@@ -160,12 +173,24 @@ class Params(Strict):
 
     def _check_comparisons(self) -> None:
         run = {(model, name) for dataset, model in self.pairs() for name in self.conditions(dataset, model)}
+        seen: set[tuple[str, str]] = set()
         for i, comparison in enumerate(self.study.comparisons):
-            for side in (comparison.a, comparison.b):
+            for side in comparison.sides:
                 if (side.model, side.intervention) not in run:
                     raise ValueError(
                         f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
                     )
+            pair = (str(comparison.a), str(comparison.b))
+            if pair in seen:
+                raise ValueError(f"study.comparisons[{i}]: {pair[0]} is compared with {pair[1]} already; drop one")
+            seen.add(pair)
+            if comparison.trainings and comparison.before:
+                raise ValueError(f"study.comparisons[{i}]: before is of one training; drop it or trainings")
+            if comparison.trainings and max(len(self.trained_alike(d, comparison)) for d in self.study_datasets) < 2:
+                raise ValueError(
+                    f"study.comparisons[{i}].trainings: expected two or more trainings of '{comparison.a.model}' and "
+                    f"'{comparison.b.model}' with the same draws in study.runs; add some, or drop trainings"
+                )
 
     # Where things are asked for by name.
 
@@ -207,6 +232,33 @@ class Params(Strict):
             if run.dataset == dataset and model in run.models:
                 return [BASELINE, *run.interventions]
         raise InputError(f"study.runs: no run has model '{model}' on data set '{dataset}'")
+
+    @property
+    def study_datasets(self) -> list[str]:
+        """Data sets of the runs."""
+        return list(dict.fromkeys(run.dataset for run in self.study.runs))
+
+    def origin(self, model: str) -> str:
+        """The model that a model was made from in the end, or itself: those of one origin share its training."""
+        base = self.models[model].made_from
+        return model if base is None else self.origin(base)
+
+    def trained_alike(self, dataset: str, comparison: Comparison) -> list[tuple[str, str]]:
+        """Models that differ from the two compared in their draws alone and ran on the data set: pairs of same draws.
+
+        Each has to run under the interventions compared.
+        """
+        sides = []
+        for side in (comparison.a, comparison.b):
+            alike = [
+                model
+                for on, model in self.pairs()
+                if on == dataset
+                and self.models[side.model].same_but_draws(self.models[model])
+                and side.intervention in self.conditions(dataset, model)
+            ]
+            sides.append({self.models[model].drawn_as(model): model for model in alike})
+        return [(model, sides[1][draws]) for draws, model in sides[0].items() if draws in sides[1]]
 
     def datasets_used(self) -> list[str]:
         """Data sets that a run or a training of the study reads."""

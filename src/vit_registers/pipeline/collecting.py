@@ -32,13 +32,15 @@ def headlines(rows: pd.DataFrame) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     wanted = [name for name, (_, metric) in experiment.metrics().items() if metric.headline]
     chosen = rows[rows["metric"].isin(wanted) & rows["layer"].isna() & rows["value"].notna()]
-    named = ["feature", "head", "group", "reference_model", "reference_intervention"]
+    named = ["feature", "head", "group", "reference_model", "reference_intervention", "trainings"]
     keys = ["dataset", "model", "intervention", "metric", *named]
     means = chosen.groupby(keys, dropna=False, sort=True)["value"].mean().reset_index()
     for row in means.to_dict("records"):
         said = [str(row[name]) for name in named[:3] if pd.notna(row[name])]
         if pd.notna(row["reference_model"]):
             said.append(f"against {row['reference_model']}/{row['reference_intervention']}")
+        if pd.notna(row["trainings"]):
+            said.append(f"over {int(row['trainings'])} trainings")
         place = nested
         for key in ("dataset", "model", "intervention"):
             place = place.setdefault(str(row[key]) if pd.notna(row[key]) else "all", {})

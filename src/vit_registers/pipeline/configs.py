@@ -38,7 +38,7 @@ class FetchConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """A ViT from scratch."""
+    """A ViT from scratch; ``draws`` as in params (models.sources.trained)."""
 
     seed: int
     device: str
@@ -46,6 +46,12 @@ class TrainConfig(Strict):
     dataset: str
     registers: int
     recipe: AnyRecipe
+    draws: str | None = None
+
+    @property
+    def drawn_as(self) -> str:
+        """The name of what is drawn for it."""
+        return self.draws or self.name
 
 
 class PlantConfig(Strict):
@@ -127,6 +133,7 @@ def train(params: Params, model: str) -> TrainConfig:
         dataset=source.dataset,
         registers=source.registers,
         recipe=source.recipe_of(params),
+        draws=source.draws,
     )
 
 

@@ -41,7 +41,8 @@ class Measure:
     ``run``: ``module:function`` below the experiment's package, called with the config and a ``Job``
     (experiments/job.py). ``config`` picks the job's part of params. ``metrics`` are the numbers that it makes, ``axes``
     what they are measured along beside the axes that every table has. ``images``: whether it keeps values by image,
-    which are then compared between conditions; ``arrays``: whether it keeps arrays for figures. ``where``: a model for
+    which are then compared between conditions; ``pooled``: whether it keeps scores of all images together in every
+    resample, to be compared likewise; ``arrays``: whether it keeps arrays for figures. ``where``: a model for
     which it does not hold has no job.
     """
 
@@ -53,6 +54,7 @@ class Measure:
     per: tuple[Axis, ...] = ("dataset", "model")
     axes: Mapping[str, str] = field(default_factory=dict)
     images: bool = False
+    pooled: bool = False
     arrays: bool = False
     where: Callable[[Any, str], bool] = lambda params, model: True
     resources: Resources = Resources()

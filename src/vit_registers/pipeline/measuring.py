@@ -62,14 +62,18 @@ def _of_trainings(params: Params, at: Paths, model: str | None) -> list[Path]:
 
 
 def _compared(params: Params, at: Paths, dataset: str | None) -> list[Path]:
-    """Values by image of every measure that keeps some, on a data set."""
+    """What every measure keeps to be compared, on a data set: values by image, and scores in every resample."""
     return [
-        at.measure(step.name, *axes.values()) / "images.parquet"
+        at.measure(step.name, *axes.values()) / name
         for step in measuring()
-        if experiment.measures()[step.name][1].images
+        for name in _comparable(experiment.measures()[step.name][1])
         for axes in step.jobs(params)
         if axes["dataset"] == dataset
     ]
+
+
+def _comparable(measure: Measure) -> list[str]:
+    return ["images.parquet"] * measure.images + ["pooled.parquet"] * measure.pooled
 
 
 def _conditions(params: Params, at: Paths, dataset: str, model: str) -> list[Path]:
@@ -103,7 +107,7 @@ def _measure_call(measure: Measure) -> Callable[[Any, Any, Paths], None]:
 
 
 def _measure_outputs(measure: Measure) -> Callable[..., list[Path]]:
-    names = ["rows.csv", *["images.parquet"] * measure.images, *["arrays.npz"] * measure.arrays]
+    names = ["rows.csv", *_comparable(measure), *["arrays.npz"] * measure.arrays]
     return lambda params, at, **axes: [at.measure(measure.name, *axes.values()) / name for name in names]
 
 

@@ -27,7 +27,8 @@ def _share(cell: Estimate, decimals: int = 1) -> str:
 
 def _points(cell: Estimate) -> str:
     """A difference of shares in percentage points, with its interval and its p-value."""
-    p = "" if cell.p is None else f", $p = {latex_text.probability(cell.p)}$".replace("= $<$", "< ")
+    shown = cell.p_shown
+    p = "" if shown is None else f", $p = {latex_text.probability(shown)}$".replace("= $<$", "< ")
     return f"{latex_text.estimate(cell, signed=True)} points{p}"
 
 

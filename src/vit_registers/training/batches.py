@@ -1,4 +1,4 @@
-"""Training images, batch by batch: what a step sees is a function of (seed, model, epoch, step), not of the past."""
+"""Training images, batch by batch: what a step sees is a function of (seed, draws, epoch, step), not of the past."""
 
 from collections.abc import Iterator
 from typing import Protocol

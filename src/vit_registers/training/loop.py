@@ -1,6 +1,6 @@
 """A ViT from nothing, killed and resumed without a trace, by one process or by several that share its steps.
 
-Order, augmentation and drop path of a step are functions of (seed, model, epoch, step), not of a generator's state, so
+Order, augmentation and drop path of a step are functions of (seed, draws, epoch, step), not of a generator's state, so
 a checkpoint is weights, optimizer and step. On one kind of machine the same params give the same bytes.
 """
 

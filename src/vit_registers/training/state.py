@@ -44,9 +44,12 @@ class Training:
 
     def __init__(self, cfg: TrainConfig, classes: int, per_epoch: int, key: str, processes: Processes) -> None:
         self.cfg, self.recipe, self.key, self.processes = cfg, cfg.recipe, key, processes
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(cfg.seed, "weights", cfg.name))
-            objective: Objective = cfg.recipe.objective(cfg.registers, classes, per_epoch)
+        objective = self._drawn(cfg, cfg.registers, classes, per_epoch)
+        if cfg.draws is not None and cfg.registers:
+            # Registers are drawn before blocks are: without them, blocks have the draws of the models without.
+            plain = self._drawn(cfg, 0, classes, per_epoch).state_dict()
+            own = objective.state_dict()
+            objective.load_state_dict({**own, **{k: v for k, v in plain.items() if v.shape == own[k].shape}})
         self.objective: Objective = objective.to(processes.device).train()
         self.optimizer = self.objective.optimizer()
         self.step = 0
@@ -54,6 +57,14 @@ class Training:
         self.losses: list[float] = []  # one per step, the whole curve
         self.norms: list[list[list[float]]] = []  # by epoch and block, what monitor.COLUMNS say
         self.attention: list[dict[str, Tensor]] = []  # by epoch, what monitor.after_epoch keeps
+
+    @staticmethod
+    def _drawn(cfg: TrainConfig, registers: int, classes: int, per_epoch: int) -> Objective:
+        """What is trained, with its initial weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(cfg.seed, "weights", cfg.drawn_as))
+            objective: Objective = cfg.recipe.objective(registers, classes, per_epoch)
+            return objective
 
     @property
     def module(self) -> nn.Module:
@@ -67,7 +78,7 @@ class Training:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         for micro_batch, *parts in of_step:
-            draws = seeded(derive(self.cfg.seed, "forward", self.cfg.name, self.step, micro_batch), device)
+            draws = seeded(derive(self.cfg.seed, "forward", self.cfg.drawn_as, self.step, micro_batch), device)
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
             inputs, targets = (part.to(device, non_blocking=True) for part in parts)
             with draws, autocast, explicit_attention(self.objective, device):

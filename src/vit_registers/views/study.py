@@ -27,7 +27,7 @@ NOT_SOUGHT = "not looked for"  # where a percentile defines what is high
 class Estimate:
     """One number of the tidy table as a view shows it; ``note`` says in words why there is no number.
 
-    ``of``: its metric, which says how it is printed.
+    ``of``: its metric, which says how it is printed. ``p`` is adjusted for its family where ``p_adjusted`` is there.
     """
 
     value: float | None
@@ -37,6 +37,12 @@ class Estimate:
     p: float | None = None
     note: str | None = None
     of: Metric | None = None
+    p_adjusted: float | None = None
+
+    @property
+    def p_shown(self) -> float | None:
+        """The p that readers see."""
+        return self.p if self.p_adjusted is None else self.p_adjusted
 
 
 @dataclass(frozen=True, order=True)
@@ -62,6 +68,7 @@ def estimate(row: "pd.Series[Any]") -> Estimate:
         p=_plain(row["p"]),
         note=None if pd.isna(row["note"]) else str(row["note"]),
         of=experiment.metrics()[str(row["metric"])][1],
+        p_adjusted=_plain(row["p_adjusted"]),
     )
 
 
@@ -158,14 +165,21 @@ class Study:
         return pd.Series(rows["value"].astype(float).to_numpy(), index=rows["layer"].astype(int).to_numpy())
 
     def estimate(
-        self, condition: Condition, metric: str, against: Condition | None = None, layer: int | None = None, **axes: Any
+        self,
+        condition: Condition,
+        metric: str,
+        against: Condition | None = None,
+        layer: int | None = None,
+        over_trainings: bool = False,
+        **axes: Any,
     ) -> Estimate:
         """The number of a metric at some values of axes, over all seeds; by layer at ``layer``, or the last.
 
         ``against``: the paired difference from another condition of the data set. Rows of single seeds are passed over
-        where there is one over all seeds.
+        where there is one over all seeds. ``over_trainings``: the number over several trainings, not that of one.
         """
         rows = self.rows_of(condition, metric, **axes)
+        rows = rows[rows["trainings"].notna() == over_trainings]
         if against is None:
             rows = rows[rows[[name for name in REFERENCES if name not in axes]].isna().all(axis=1)]
         else:

@@ -23,7 +23,8 @@ class Column:
     the heading.
     ``alignment`` is a column type of ``tabular``; ``signed`` prints the plus of positive numbers, for differences;
     ``decimals`` are those of percentages;
-    ``p`` adds a column with the p-value behind the estimate; ``group`` prints one heading over neighbouring columns;
+    ``p`` adds a column with the p-value behind the estimate, adjusted where it is of a family;
+    ``group`` prints one heading over neighbouring columns;
     a column that is not ``printed`` is in the CSV only.
     """
 
@@ -79,7 +80,7 @@ class Table:
                 continue
             parts = [cell if isinstance(cell, Estimate) else Estimate(None) for cell in cells]
             columns[column.key] = [part.value for part in parts]
-            for name in ("low", "high", "n", "p"):
+            for name in ("low", "high", "n", "p", "p_adjusted"):
                 values = [getattr(part, name) for part in parts]
                 if any(value is not None for value in values):
                     columns[f"{column.key}_{name}"] = values
@@ -124,7 +125,7 @@ class Table:
             text = estimate(cell, column.signed, column.decimals)
             if cell.value is not None and cell.n is not None and self._n(column) is None:
                 text += f" ({count(cell.n)})"
-            return [text, ABSENT if cell.p is None else probability(cell.p)] if column.p else [text]
+            return [text, ABSENT if cell.p_shown is None else probability(cell.p_shown)] if column.p else [text]
         if cell is None:
             return [ABSENT] * (2 if column.p else 1)
         if isinstance(cell, float):

@@ -5,10 +5,12 @@ import pytest
 
 from helpers.measuring import rows_of, study_of
 from vit_registers.experiments.register_count import figures, tables
+from vit_registers.params.study import Comparison
 from vit_registers.pipeline import experiment
 from vit_registers.pipeline.paths import Paths
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
+from vit_registers.views.study import Condition
 
 REGISTERS = {"r4": 4, "r0": 0, "r1": 1, "wide": 0}
 MODELS = [*REGISTERS, "planted"]
@@ -51,9 +53,9 @@ def differences():
     for i, (a, b) in enumerate(COMPARED):
         where = dict(zip(("model", "intervention"), a.split("/"), strict=True))
         where |= dict(zip(("reference_model", "reference_intervention"), b.split("/"), strict=True))
-        for metric, way in (("top1", cls), ("corloc", lost), ("iou", refitted), ("squared_error", refitted)):
+        for metric, way in (("top1", cls), ("corloc", lost), ("miou", refitted), ("rmse", refitted)):
             value = 0.01 * (i + 1)
-            rows.add(metric, value, 40, low=value - 0.02, high=value + 0.02, p=0.5, **where, **way)
+            rows.add(metric, value, 40, low=value - 0.02, high=value + 0.02, p=None if i == 0 else 0.5, **where, **way)
     return rows
 
 
@@ -80,10 +82,32 @@ def test_models_with_registers_stand_beside_those_without_and_what_is_made_from_
     frame = table.frame()
     assert frame["model"].tolist() == ["r4"] * measures
     assert frame["reference"].tolist() == ["r0"] * measures
-    assert frame[["with", "without", "change", "change_p"]].notna().all(axis=None)
+    assert frame[["with", "without", "change"]].notna().all(axis=None)
+    assert "change_p" not in frame  # one training each
+    assert frame["trainings"].tolist() == [1] * measures
     assert frame["change"].tolist() == [0.01] * measures
     assert "with_n" not in frame
     assert frame["change_n"].tolist() == [40] * measures
+
+
+def test_several_trainings_stand_as_their_mean_with_a_p_over_them(study):
+    rows = rows_of("comparisons", dataset="shapes")
+    rows.metrics = {name: metric for name, (_, metric) in experiment.metrics().items()}
+    r4 = {"model": "r4", "intervention": "baseline", "head": "lost", "trainings": 5}
+    r0 = {"model": "r0", "intervention": "baseline", "head": "lost", "trainings": 5}
+    rows.add("corloc", 0.61, 40, low=0.6, high=0.62, **r4)
+    rows.add("corloc", 0.58, 40, low=0.57, high=0.59, **r0)
+    against = {"reference_model": "r0", "reference_intervention": "baseline"}
+    rows.add("corloc", 0.03, 40, low=0.01, high=0.05, p=0.01, p_adjusted=0.04, **r4, **against)
+    made = study_of([study.rows, rows], MODELS, REGISTERS, ["append-4"], COMPARED)
+    asked = [Comparison(question="why", a="r4/baseline", b="r0/baseline", trainings=True)]
+    made.plan = made.plan.model_copy(update={"comparisons": asked})
+    frame = tables.lost_registers(made).frame()
+    assert frame[["with", "without", "change", "change_p", "change_p_adjusted", "trainings"]].to_numpy().tolist() == [
+        [0.61, 0.58, 0.03, 0.01, 0.04, 5]
+    ]
+    assert "0.040" in tables.lost_registers(made).latex()
+    assert made.estimate(Condition("shapes", "r4"), "corloc", head="lost").value == pytest.approx(0.4)  # of one
 
 
 def test_pairs_show_the_heads_that_were_refitted(study):

@@ -1,7 +1,5 @@
 """Rows of what detection really wrote: a model with known register neurons, and one without, on two data sets."""
 
-import math
-
 import pytest
 from safetensors.torch import load_file
 
@@ -32,7 +30,8 @@ def test_both_data_sets_find_the_planted_neurons(made):
     overlap = select(frame, metric="neuron_overlap").set_index("found_on")
     assert overlap["dataset"].to_dict() == {"one": "two", "two": "one"}
     assert overlap["value"].tolist() == [1.0, 1.0]
-    assert overlap["p"].tolist() == [pytest.approx(1 / math.comb(3 * 64, 2))] * 2  # three layers of 64 neurons
+    assert overlap["p"].isna().all()
+    assert overlap["note"].str.contains("no p").all()
     planted = select(frame, metric="neuron_planted")
     assert planted.groupby("dataset")["value"].sum().to_dict() == {"one": 2.0, "two": 2.0}
     found = planted[planted["value"] == 1.0]
@@ -91,7 +90,7 @@ def test_no_artifacts_are_rows_with_the_reason(made):
     at = whole(frame)
     assert at.loc["artifacts_found", "value"] == 0.0
     assert at.loc["detected_artifact_share", "value"] == 0.0
-    assert at["note"].dropna().to_dict() == {"artifacts_found": found["reason"], "neuron_rank": found["reason"]}
+    assert at.loc[["artifacts_found", "neuron_rank"], "note"].tolist() == [found["reason"]] * 2
     absent = {"neuron_precision", "neuron_stability", "neuron_next_ratio", "first_artifact_layer"}
     assert not absent & set(frame["metric"])
 

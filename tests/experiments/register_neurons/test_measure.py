@@ -1,12 +1,9 @@
 """What detection found as rows, and the overlap of its neurons with what other data sets find."""
 
-import itertools
-import math
-
 import pandas as pd
 import pytest
 
-from helpers.detections import IMAGES, LIMIT, PARAMETERS, RANKED, K, run, write
+from helpers.detections import IMAGES, LIMIT, PARAMETERS, K, run, write
 from vit_registers.core.errors import InputError
 from vit_registers.views.study import select
 
@@ -75,15 +72,13 @@ def test_the_first_neurons_with_their_score_stability_and_truth(tmp_path):
     assert set(table["n"]) == {50}
 
 
-def test_overlap_and_its_chance_are_those_of_all_sets_of_as_many_neurons(tmp_path):
+def test_overlap_is_the_share_of_common_neurons_without_a_p(tmp_path):
     write(tmp_path, "a", "m", A)
     write(tmp_path, "b", "m", B)
     overlap = select(rows(tmp_path, ["a", "b"]), metric="neuron_overlap").set_index("found_on")
     common = len(set(A[:K]) & set(B[:K]))
-    drawn = [len({0, 1, 2} & set(other)) for other in itertools.combinations(range(RANKED), K)]
-    assert len(drawn) == math.comb(RANKED, K)
     assert overlap["value"].tolist() == [pytest.approx(common / K)] * 2
-    assert overlap["p"].tolist() == [pytest.approx(sum(each >= common for each in drawn) / len(drawn))] * 2
+    assert overlap["p"].isna().all()
     assert overlap["dataset"].to_dict() == {"a": "b", "b": "a"}
     assert set(overlap["n"]) == {K}
 

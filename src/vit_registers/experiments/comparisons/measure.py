@@ -1,93 +1,80 @@
-"""Conditions compared image by image: every difference with an interval and a paired test."""
+"""Conditions compared on the same images: differences with intervals, tests, equivalence, and repaired shares.
 
-from typing import Any, NamedTuple
+Every comparison reduces to a difference over all images and in the shared resamples of these. What is tested depends on
+what the difference is evidence of: images, where both conditions have one training, or trainings, where there are
+several; of one training against another there is no test. All p of a family are adjusted together, those of differences
+and those of equivalence each for their number.
+"""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from vit_registers.core.errors import InputError
+from vit_registers.core.inference import equivalence, error, holm, over_trainings, repaired, wald
 from vit_registers.core.seeds import generator
-from vit_registers.core.stats import Bootstrap, bootstrap, mcnemar_exact, sign_flip
+from vit_registers.core.stats import mcnemar_exact, sign_flip
+from vit_registers.experiments.comparisons.outcomes import Measured, Outcome, Outcomes
 from vit_registers.experiments.comparisons.params import Condition, Config, Pair
 from vit_registers.experiments.job import Job
+from vit_registers.params.study import BASELINE
+
+ONE_EACH = "no p: one training against another, the interval is over images alone"
 
 
-class Measured(NamedTuple):
-    """What has values by image: a metric, of a feature and by a head where it goes by these."""
+@dataclass(frozen=True)
+class Difference:
+    """A difference over ``n`` images with its interval, and how it is tested; ``p``: None where it is not.
 
-    metric: str
-    feature: str | None
-    head: str | None
+    ``error`` and ``freedom``: its standard error and degrees of freedom.
+    """
+
+    pair: Pair
+    measured: Measured
+    value: float
+    low: float
+    high: float
+    n: int
+    p: float | None
+    note: str
+    error: float
+    freedom: float = np.inf
 
     @property
-    def test(self) -> str:
-        """Name of its sign-flip test: ``probe[cls]``, ``knn[cls]``, ``dense[refit]``, ``lost``.
-
-        It decides the draws: another name changes the last digits of every p-value.
-        """
-        if self.feature:
-            heads = {"refitted": "probe", "frozen": "kept"}
-            return f"{heads.get(self.head or '', self.head)}[{self.feature}]"
-        heads = {"refitted": "dense[refit]", "frozen": "dense[kept]"}
-        return heads.get(self.head or "", self.head or "")
-
-
-ByImage = dict[Measured, pd.DataFrame]  # images x seeds, images sorted by id
+    def axes(self) -> dict[str, Any]:
+        """Where it stands in the table."""
+        axes = _axes(self.pair) | {"feature": self.measured.feature, "head": self.measured.head}
+        return axes | ({"trainings": len(self.pair.trainings)} if self.pair.trainings else {})
 
 
 def run(cfg: Config, job: Job) -> None:
-    """Fill a row for each comparison and everything that both sides have values by image of."""
-    models = sorted({side.model for pair in cfg.pairs for side in (pair.a, pair.b)})
-    tables = {model: _values(cfg, job, model) for model in models}
-    resamples: dict[int, Bootstrap] = {}
+    """Fill a row for each comparison and everything that both sides have been measured of, and what follows from it."""
+    outcomes, families, shown = Outcomes(cfg, job.measures), dict[str, list[Difference]](), set[Any]()
     for pair in cfg.pairs:
-        a, b = _of(tables, pair.a), _of(tables, pair.b)
-        if not set(a) & set(b):
-            missing = [str(side) for side, found in ((pair.a, a), (pair.b, b)) if not found]
+        sides = _pairs_of_sides(pair)
+        common = _common(outcomes, pair, sides)
+        if not common:
+            missing = [str(side) for side in dict.fromkeys(sum(sides, ())) if not outcomes.of(side)]
             reason = f"not measured: {' and '.join(missing)}" if missing else "nothing was measured of both"
             job.rows.absent(["difference"], reason, **_axes(pair))
-        for measured in (each for each in a if each in b):
-            left, right = a[measured], b[measured]
-            if not left.index.equals(right.index):
-                raise InputError(f"{pair.a} and {pair.b}: {measured.metric} was measured on different images")
-            n = len(left)
-            if n not in resamples:
-                resamples[n] = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, n)
-            _difference(cfg, job, pair, measured, left, right, resamples[n])
-
-
-def _values(cfg: Config, job: Job, model: str) -> pd.DataFrame:
-    """What every image gave in each measure of a model."""
-    found = []
-    for measure in (name for name, models in cfg.sources.items() if model in models):
-        path = job.measures / measure / cfg.dataset / model / "images.parquet"
-        if not path.is_file():
-            command = measure.replace("_", "-")
-            command += f" --dataset {cfg.dataset} --model {model}"
-            raise InputError(f"{path}: no such file; run `vit-registers {command}` first")
-        found.append(pd.read_parquet(path))
-    found = [table for table in found if len(table)]
-    return pd.concat(found) if found else pd.DataFrame(columns=["intervention"])
-
-
-def _of(tables: dict[str, pd.DataFrame], condition: Condition) -> ByImage:
-    """All that was measured of one condition, in a fixed order."""
-    mine = tables[condition.model]
-    mine = mine[mine["intervention"] == condition.intervention]
-    if mine.empty:
-        return {}
-    found: ByImage = {}
-    for key, group in mine.groupby(["metric", "feature", "head"], dropna=False):
-        metric, feature, head = (part if isinstance(part, str) else None for part in key)  # type: ignore[attr-defined]
-        assert metric is not None
-        seeds = group.assign(seed=group["seed"].fillna(-1))
-        found[Measured(metric, feature, head)] = seeds.pivot_table(index="image_id", columns="seed", values="value")
-    return found
+        for measured in common:
+            both = [(outcomes.of(a)[measured], outcomes.of(b)[measured]) for a, b in sides]
+            _same_images(pair, measured, [outcome for two in both for outcome in two])
+            if pair.trainings:
+                found = _over_trainings(cfg, job, pair, measured, both, shown)
+            else:
+                found = _over_images(cfg, pair, measured, *both[0])
+            families.setdefault(pair.family, []).append(found)
+            if pair.before is not None and measured in outcomes.of(pair.before):
+                _repaired(cfg, job, found, outcomes.of(pair.before)[measured], *both[0])
+    for differences in families.values():
+        _fill(cfg, job, differences)
 
 
 def _axes(pair: Pair) -> dict[str, Any]:
-    """Where a difference stands in the table."""
     return {
+        "family": pair.family,
         "model": pair.a.model,
         "intervention": pair.a.intervention,
         "reference_model": pair.b.model,
@@ -95,34 +82,121 @@ def _axes(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _difference(
-    cfg: Config,
-    job: Job,
-    pair: Pair,
-    measured: Measured,
-    left: pd.DataFrame,
-    right: pd.DataFrame,
-    resampled: Bootstrap,
-) -> None:
-    """Exact McNemar where an image has one 0/1 outcome; sign flips where it has a number, or several (their mean)."""
-    difference = (left.mean(axis=1) - right.mean(axis=1)).to_numpy()
+def _pairs_of_sides(pair: Pair) -> list[tuple[Condition, Condition]]:
+    """The two conditions, or those of every pair of trainings."""
+    if not pair.trainings:
+        return [(pair.a, pair.b)]
+    return [(pair.a.model_copy(update={"model": a}), pair.b.model_copy(update={"model": b})) for a, b in pair.trainings]
+
+
+def _common(outcomes: Outcomes, pair: Pair, sides: list[tuple[Condition, Condition]]) -> list[Measured]:
+    """What was measured of all sides; of models as they are the frozen heads are the refitted ones, and left out."""
+    every = [outcomes.of(side) for two in sides for side in two]
+    unchanged = pair.a.intervention == pair.b.intervention == BASELINE
+    return [
+        measured
+        for measured in every[0]
+        if all(measured in found for found in every) and not (unchanged and measured.head == "frozen")
+    ]
+
+
+def _same_images(pair: Pair, measured: Measured, outcomes: list[Outcome]) -> None:
+    if len({outcome.images for outcome in outcomes}) > 1:
+        raise InputError(f"{pair.a} and {pair.b}: {measured.metric} was measured on different images")
+
+
+def _over_images(cfg: Config, pair: Pair, measured: Measured, a: Outcome, b: Outcome) -> Difference:
+    """The difference of two conditions on the same images."""
+    resampled = a.sample.resampled - b.sample.resampled
+    value = float(np.round(a.sample.value - b.sample.value, 12)) + 0.0  # sums of opposite signs leave -1e-19
+    tails = ((1.0 - cfg.statistics.confidence) / 2.0, (1.0 + cfg.statistics.confidence) / 2.0)
+    low, high = (float(edge) for edge in np.quantile(resampled, tails))
+    deviation = error(resampled)
+    p, note = _test(cfg, pair, measured, a, b, value, deviation) if pair.one_training else (None, ONE_EACH)
+    return Difference(pair, measured, value, low, high, a.n, p, note, deviation)
+
+
+def _test(
+    cfg: Config, pair: Pair, measured: Measured, a: Outcome, b: Outcome, value: float, deviation: float
+) -> tuple[float, str]:
+    """Exact McNemar where an image has one 0/1 outcome; sign flips where it has a number, or several (their mean).
+
+    Of scores of all images together a Wald test, as these have no values by image.
+    """
+    left, right = a.by_image, b.by_image
+    if left is None or right is None:
+        return wald(value, deviation), "Wald test with the standard error of resamples"
     single = left.shape[1] == 1 and right.shape[1] == 1
-    outcomes = single and bool(left.isin([0.0, 1.0]).all(axis=None) and right.isin([0.0, 1.0]).all(axis=None))
-    if outcomes:
-        p = mcnemar_exact(left.to_numpy()[:, 0] > 0.5, right.to_numpy()[:, 0] > 0.5)
-    else:
-        draw = generator(cfg.seed, "sign flips", cfg.dataset, str(pair.a), str(pair.b), measured.test, measured.metric)
-        p = sign_flip(difference, cfg.statistics.resamples, draw)
-    low, high = resampled.interval(difference)
-    job.rows.add(
-        measured.metric,
-        float(np.round(difference.mean(), 12)) + 0.0,  # sums of opposite signs leave -1e-19
-        len(difference),
-        low=low,
-        high=high,
-        p=p,
-        note="exact McNemar" if outcomes else "sign flips" if single else "sign flips of the mean over seeds",
-        feature=measured.feature,
-        head=measured.head,
-        **_axes(pair),
-    )
+    if single and bool(left.isin([0.0, 1.0]).all(axis=None) and right.isin([0.0, 1.0]).all(axis=None)):
+        return mcnemar_exact(left.to_numpy()[:, 0] > 0.5, right.to_numpy()[:, 0] > 0.5), "exact McNemar"
+    draw = generator(cfg.seed, "sign flips", cfg.dataset, str(pair.a), str(pair.b), measured.test, measured.metric)
+    p = sign_flip((left.mean(axis=1) - right.mean(axis=1)).to_numpy(), cfg.statistics.sign_flips, draw)
+    return p, "sign flips" if single else "sign flips of the mean over seeds"
+
+
+def _over_trainings(
+    cfg: Config, job: Job, pair: Pair, measured: Measured, both: list[tuple[Outcome, Outcome]], shown: set[Any]
+) -> Difference:
+    """The difference over pairs of trainings with the same draws; rows of the means of both sides, each once."""
+    n, confidence = both[0][0].n, cfg.statistics.confidence
+    ways: dict[str, Any] = {"feature": measured.feature, "head": measured.head, "trainings": len(both)}
+    for side, place in ((pair.a, 0), (pair.b, 1)):
+        key = (str(side), measured, len(both))
+        if key not in shown:
+            shown.add(key)
+            values = np.array([two[place].sample.value for two in both])
+            resampled = np.stack([two[place].sample.resampled for two in both])
+            mean = over_trainings(values, resampled, confidence)
+            where = {"model": side.model, "intervention": side.intervention, **ways}
+            job.rows.add(measured.metric, mean.value, n, low=mean.low, high=mean.high, **where)
+    values = np.array([a.sample.value - b.sample.value for a, b in both])
+    found = over_trainings(values, np.stack([a.sample.resampled - b.sample.resampled for a, b in both]), confidence)
+    note = f"t over {len(both)} pairs of trainings with the same draws, and over images"
+    return Difference(pair, measured, found.value, found.low, found.high, n, found.p, note, found.error, found.freedom)
+
+
+def _repaired(cfg: Config, job: Job, found: Difference, before: Outcome, after: Outcome, control: Outcome) -> None:
+    _same_images(found.pair, found.measured, [before, after, control])
+    share = repaired(before.sample, after.sample, control.sample, cfg.statistics.confidence)
+    axes = {**found.axes, "of": found.measured.metric}
+    job.rows.add("repaired_share", share.value, found.n, low=share.low, high=share.high, note=share.reason, **axes)
+
+
+def _fill(cfg: Config, job: Job, differences: list[Difference]) -> None:
+    """Rows of a family: its differences, and whether they are smaller than the margins."""
+    alpha = 1.0 - cfg.statistics.confidence
+    adjusted = _adjusted([each.p for each in differences])
+    margins = [cfg.settings.margins.get(each.measured.metric) if each.p is not None else None for each in differences]
+    same = [
+        None if margin is None else equivalence(each.value, each.error, margin, each.n, each.freedom)
+        for each, margin in zip(differences, margins, strict=True)
+    ]
+    for each, p, margin, small, small_adjusted in zip(
+        differences, adjusted, margins, same, _adjusted(same), strict=True
+    ):
+        number: dict[str, Any] = {"low": each.low, "high": each.high, "p": each.p, "p_adjusted": p, "note": each.note}
+        job.rows.add(each.measured.metric, each.value, each.n, **number, **each.axes)
+        if margin is None or p is None or small_adjusted is None:
+            continue
+        verdict = {
+            (True, True): "differs, by less than the margin",
+            (True, False): "differs",
+            (False, True): "the same within the margin",
+            (False, False): "open",
+        }[p < alpha, small_adjusted < alpha]
+        job.rows.add(
+            "equivalent",
+            float(small_adjusted < alpha),
+            each.n,
+            p=small,
+            p_adjusted=small_adjusted,
+            note=f"{verdict}: margin {margin:g}",
+            **each.axes,
+            of=each.measured.metric,
+        )
+
+
+def _adjusted(ps: list[float | None]) -> list[float | None]:
+    """Holm over the p that there are."""
+    found = iter(holm([p for p in ps if p is not None]))
+    return [None if p is None else next(found) for p in ps]

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from pydantic import Field, PositiveFloat
+
 from vit_registers.params.base import Strict
+from vit_registers.params.bases import known
 from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 
 if TYPE_CHECKING:
-    from vit_registers.params.study import Params
+    from vit_registers.params.study import Comparison, Params
+    from vit_registers.params.study import Condition as StudyCondition
+
+
+class Comparisons(ExperimentParams):
+    """``margins`` by metric, in its unit: a difference that is shown to be smaller than that counts as none.
+
+    They are to be stated before a study runs. Of a metric without one no equivalence is tested.
+    """
+
+    margins: dict[str, PositiveFloat] = Field(default={})
+
+    def check(self, params: Params) -> None:
+        """Margins are of metrics that some measure has."""
+        from vit_registers.pipeline import experiment  # which reads params itself
+
+        for name in self.margins:
+            known("margins", name, experiment.metrics(), "metric")
 
 
 class Condition(Strict):
@@ -23,10 +43,24 @@ class Condition(Strict):
 
 
 class Pair(Strict):
-    """``a`` is compared with ``b``; what was asked by that changes no number and is left out."""
+    """``a`` is compared with ``b``; what was asked by that changes no number and is left out.
+
+    ``family``, ``before``: as in the study. ``one_training``: whether both were made from one training.
+    ``trainings``: over which pairs of models it is compared; none where it is a comparison of these two alone.
+    """
 
     a: Condition
     b: Condition
+    family: str
+    one_training: bool
+    before: Condition | None = None
+    trainings: list[tuple[str, str]] = Field(default=[])
+
+    @property
+    def models(self) -> set[str]:
+        """Models whose values are needed."""
+        sides = [self.a, self.b, *([self.before] if self.before else [])]
+        return {side.model for side in sides} | {model for pair in self.trainings for model in pair}
 
 
 class Config(MeasureConfig):
@@ -35,26 +69,35 @@ class Config(MeasureConfig):
     dataset: str
     pairs: list[Pair]
     sources: dict[str, list[str]]
+    settings: Comparisons
 
     @classmethod
     def pick(cls, params: Params, settings: ExperimentParams, **axes: str) -> Self:
-        """The comparisons whose both models ran on the data set, and what was measured of these."""
+        """The comparisons whose models ran on the data set, and what was measured of these."""
         from vit_registers.pipeline import experiment, steps  # which read params themselves
 
         ran = {model for dataset, model in params.pairs() if dataset == axes["dataset"]}
-        mine = [c for c in params.study.comparisons if {c.a.model, c.b.model} <= ran]
-        compared = {side.model for c in mine for side in (c.a, c.b)}
+        mine = [c for c in params.study.comparisons if {side.model for side in c.sides} <= ran]
+        pairs = [_pair(params, axes["dataset"], comparison) for comparison in mine]
+        compared = {model for pair in pairs for model in pair.models}
         sources: dict[str, list[str]] = {}
         for name, (_, measure) in experiment.measures().items():
             jobs = steps.steps()[name].jobs(params) if measure.images else []
             here = {job["model"] for job in jobs if job["dataset"] == axes["dataset"]}
             if here & compared:
                 sources[name] = sorted(here & compared)
-        pairs = [
-            Pair(
-                a=Condition(model=c.a.model, intervention=c.a.intervention),
-                b=Condition(model=c.b.model, intervention=c.b.intervention),
-            )
-            for c in mine
-        ]
         return cls(**cls.common(params, settings, **axes), pairs=pairs, sources=sources)
+
+
+def _pair(params: Params, dataset: str, comparison: Comparison) -> Pair:
+    def own(side: StudyCondition) -> Condition:
+        return Condition(model=side.model, intervention=side.intervention)
+
+    return Pair(
+        a=own(comparison.a),
+        b=own(comparison.b),
+        before=own(comparison.before) if comparison.before else None,
+        family=comparison.family,
+        one_training=params.origin(comparison.a.model) == params.origin(comparison.b.model),
+        trainings=params.trained_alike(dataset, comparison) if comparison.trainings else [],
+    )

@@ -1,63 +1,44 @@
-"""The table of comparisons."""
+"""Tables of comparisons: what each question found for the numbers that matter most, and for all."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from vit_registers.pipeline import experiment
-from vit_registers.views.study import Condition, Study
+from vit_registers.views.study import Condition, Estimate, Study, estimate, select
 from vit_registers.views.table import Cell, Column, Table
 
 Way = tuple[str, str | None, str | None]  # metric, feature, head
-# Of metrics that are measured in several ways, the one that is printed, and what it is called.
-USUAL: dict[str, tuple[str, dict[str, str | None]]] = {
-    "corloc": ("CorLoc (points)", {"feature": None, "head": "lost"}),
-    "top1": ("Top-1 of [CLS] (points)", {"feature": "cls", "head": "refitted"}),
+# Of metrics that are measured in several ways, those that are printed, and what they are called.
+USUAL: dict[tuple[str, str | None], dict[str | None, str]] = {
+    ("corloc", None): {"lost": "CorLoc (points)"},
+    ("top1", "cls"): {
+        "frozen": "Top-1 of [CLS] (points), frozen head",
+        "refitted": "Top-1 of [CLS] (points), refitted head",
+    },
 }
-
-
-def _ways(study: Study) -> list[Way]:
-    """Every metric, feature and head of which there are differences: the usual ones, what else is printed, the rest."""
-    rows = study.rows[study.rows["reference_intervention"].notna() & study.rows["value"].notna()]
-    found = {
-        (str(metric), _given(feature), _given(head))
-        for metric, feature, head in rows[["metric", "feature", "head"]].itertuples(index=False, name=None)
-    }
-    usual = list(USUAL)
-
-    def place(way: Way) -> tuple[int, bool, list[str]]:
-        known = _printed(way) and way[0] in USUAL
-        return usual.index(way[0]) if known else len(usual), not _printed(way), [part or "" for part in way]
-
-    return sorted(found, key=place)
-
-
-def _given(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _printed(way: Way) -> bool:
-    """Headline numbers with a better side are printed, of several ways of measuring them the usual one."""
-    metric, feature, head = way
-    declared = experiment.metrics()[metric][1]
-    usual = USUAL[metric][1] if metric in USUAL else {"feature": feature, "head": head}
-    return declared.headline and declared.better is not None and usual == {"feature": feature, "head": head}
-
-
-def _column(way: Way) -> Column:
-    metric, feature, head = way
-    declared = experiment.metrics()[metric][1]
-    unit = "points" if declared.format == "percent" else declared.unit
-    name = ", ".join(part.replace("_", " ") for part in way if part)
-    title = USUAL[metric][0] if _printed(way) and metric in USUAL else f"{name} ({unit})"
-    where = {"feature": feature, "head": head}
-    key = "/".join(part for part in way if part)
-    return Column(key, title, metric, where, signed=True, p=True, printed=_printed(way))
+KEYS = ("dataset", "question", "family", "a", "b", "metric", "feature", "head")
+OWN = ("equivalent", "repaired_share")
 
 
 def comparisons(study: Study) -> Table:
-    """Paired differences, one row per question; those that are not headlines are in the CSV."""
-    differences = [_column(way) for way in _ways(study)]
-    question = Column("question", "Question: difference", alignment=r">{\raggedright\arraybackslash}p{7.8cm}")
-    table = Table([question, *differences], ("dataset", "a", "b"), empty="this study compares nothing", spaced=True)
+    """Headline numbers of every question, the frozen head (parodi2026) before the refitted one."""
+    return _table(study, True)
+
+
+def all_comparisons(study: Study) -> Table:
+    """Every metric, feature and head of every question."""
+    return _table(study, False)
+
+
+def _table(study: Study, headlines: bool) -> Table:
+    columns = [
+        Column("asked", "Question"),
+        Column("outcome", "Measured"),
+        Column("difference", "Difference", signed=True, p=True),
+        Column("verdict", "Verdict", alignment=r">{\raggedright\arraybackslash}p{2.6cm}"),
+        Column("repaired", "Repaired (%)"),
+    ]
+    table = Table(columns, KEYS, empty="this study compares nothing", heading="asked")
     for dataset in study.datasets:
         ran = {(c.model, c.name): c for c in study.planned if c.dataset == dataset}
         for comparison in study.plan.comparisons:
@@ -65,14 +46,75 @@ def comparisons(study: Study) -> Table:
             b = ran.get((comparison.b.model, comparison.b.intervention))
             if a is None or b is None:
                 continue
-            row: dict[str, Cell] = {"dataset": dataset, "a": str(comparison.a), "b": str(comparison.b)}
-            row["question"] = _question(study, comparison.question, a, b)
-            for column in differences:
-                assert column.metric is not None
-                row[column.key] = study.estimate(a, column.metric, against=b, **dict(column.where))
-            table.add(row)
+            question = comparison.question[:1].upper() + comparison.question[1:]
+            over = ", over trainings" if comparison.trainings else ""
+            first: dict[str, Cell] = {"asked": f"{question}: {comparison.a} − {comparison.b}{over}"}
+            shared: dict[str, Cell] = {"dataset": dataset, "question": question, "family": comparison.family}
+            shared |= {"a": str(comparison.a), "b": str(comparison.b)}
+            for row in _outcomes(study, a, b, comparison.trainings, headlines):
+                table.add(shared | first | row)
+                first = {}
     return table
 
 
-def _question(study: Study, question: str, a: Condition, b: Condition) -> str:
-    return f"{question[:1].upper()}{question[1:]}:\n{study.label(a)} − {study.label(b)}"
+def _outcomes(study: Study, a: Condition, b: Condition, trainings: bool, headlines: bool) -> Iterator[dict[str, Cell]]:
+    """Cells of everything that a comparison measured; of one that could not be made, the reason."""
+    rows = select(study.rows_of(a), reference_model=b.model, reference_intervention=b.name)
+    rows = rows[rows["trainings"].notna() == trainings]
+    missing = rows[rows["metric"] == "difference"]
+    if len(missing):
+        reason = estimate(missing.iloc[0])
+        yield {"outcome": reason.note, "difference": reason}
+    found = rows[~rows["metric"].isin([*OWN, "difference"])]
+    ways = [
+        (str(metric), _given(feature), _given(head))
+        for metric, feature, head in found[["metric", "feature", "head"]].itertuples(index=False, name=None)
+    ]
+    for way in sorted(ways, key=_place):
+        if headlines and not _is_headline(way):
+            continue
+        metric, feature, head = way
+        where: dict[str, Any] = {"feature": feature, "head": head}
+        row: dict[str, Cell] = {"metric": metric, "feature": feature, "head": head, "outcome": _name(way)}
+        row["difference"] = study.estimate(a, metric, against=b, over_trainings=trainings, **where)
+        for key in OWN:
+            own = select(rows, metric=key, of=metric, **where)
+            if len(own):
+                row |= _own(key, estimate(own.iloc[0]))
+        yield row
+
+
+def _own(metric: str, found: Estimate) -> dict[str, Cell]:
+    """The cell of what follows from a difference: a verdict in words, a share, or why there is none."""
+    if metric == "equivalent":
+        return {"verdict": (found.note or "").split(":")[0]}
+    return {"repaired": found if found.value is not None else "no damage shown"}
+
+
+def _given(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _place(way: Way) -> tuple[int, list[str]]:
+    """Headlines first, in the order of :data:`USUAL`; frozen heads before refitted ones."""
+    usual = [(metric, feature, head) for (metric, feature), heads in USUAL.items() for head in heads]
+    return usual.index(way) if way in usual else len(usual) + (not _is_headline(way)), [part or "" for part in way]
+
+
+def _is_headline(way: Way) -> bool:
+    """Headline numbers with a better side, of several ways of measuring them the usual ones."""
+    metric, feature, head = way
+    declared = experiment.metrics()[metric][1]
+    if metric in {name for name, _ in USUAL}:
+        return head in USUAL.get((metric, feature), {})
+    return declared.headline and declared.better is not None
+
+
+def _name(way: Way) -> str:
+    metric, feature, head = way
+    named = USUAL.get((metric, feature), {}).get(head)
+    if named:
+        return named
+    declared = experiment.metrics()[metric][1]
+    unit = "points" if declared.format == "percent" else declared.unit
+    return f"{', '.join(part.replace('_', ' ') for part in way if part)} ({unit})"

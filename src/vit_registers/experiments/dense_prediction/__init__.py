@@ -15,6 +15,7 @@ EXPERIMENT = Experiment(
             config=Config,
             reads=("manifest", "conditions"),
             images=True,
+            pooled=True,
             metrics=(
                 Metric(
                     "miou",
@@ -32,10 +33,6 @@ EXPERIMENT = Experiment(
                     "lower",
                     headline=True,
                 ),
-                Metric(
-                    "iou", "share", "mean intersection over union over the classes of one image", "higher", "percent"
-                ),
-                Metric("squared_error", "squared depth", "mean squared error of the depth of one image", "lower"),
             ),
         ),
     ),

@@ -172,8 +172,10 @@ def _absent(job: Job, condition: str, kind: type[Task], reason: str) -> None:
 def _fill(job: Job, images: Images, condition: str, head: str, scored: Scored) -> None:
     """A row per metric with its percentile interval, and the values by image."""
     for one in scored.scores:
-        low, high = (float(edge) for edge in np.quantile(one.resampled, images.bootstrap.tails))
+        low, high = images.bootstrap.percentiles(one.resampled)
         n = len(images.test)
         job.rows.add(one.metric, one.value, n, low=low, high=high, intervention=condition, head=head)
+        if one.pooled:
+            job.resampled(one.metric, images.ids, one.value, one.resampled, condition, head=head)
     for metric, values in scored.images.items():
         job.by_image(metric, images.ids, values, condition, head=head)

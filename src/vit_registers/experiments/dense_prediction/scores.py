@@ -18,11 +18,15 @@ LOGITS = 2**24  # at a time: memory stays at four bytes each, or one image
 
 @dataclass(frozen=True)
 class Score:
-    """A metric over all images, and its ``resampled`` values (resamples,)."""
+    """A metric over all images, and its ``resampled`` values (resamples,).
+
+    ``pooled``: of the pixels of all images together, and no mean of what single images gave.
+    """
 
     metric: str
     value: float
     resampled: Floats
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,16 @@ def mean_iou(intersection: Floats, predicted: Floats, target: Floats) -> Floats:
 def segmentation(found: Counts, bootstrap: Bootstrap) -> Scored:
     """mIoU over classes of the pixels of all images together (as ADE20k counts), and the accuracy over pixels.
 
-    A resample draws images with all their pixels. Of a single image: the accuracy over its pixels, and the mean IoU
-    over the classes that are present in it or predicted.
+    A resample draws images with all their pixels. Of a single image: the accuracy over its pixels.
     """
     parts = (found.intersection, found.predicted, found.target)
     drawn = mean_iou(*(bootstrap.means(part) for part in parts))
     accuracy: Floats = found.intersection.sum(axis=1) / found.target.sum(axis=1)
     scores = [
-        Score("miou", float(mean_iou(*(part.sum(axis=0) for part in parts))), drawn),
+        Score("miou", float(mean_iou(*(part.sum(axis=0) for part in parts))), drawn, pooled=True),
         Score("pixel_accuracy", float(accuracy.mean()), bootstrap.means(accuracy)),
     ]
-    return Scored(scores, {"iou": mean_iou(*parts), "pixel_accuracy": accuracy})
+    return Scored(scores, {"pixel_accuracy": accuracy})
 
 
 def squared_errors(head: DepthHead, tokens: Tensor, depth: NDArray[np.uint16], grid: Size) -> tuple[Floats, Floats]:
@@ -101,10 +104,6 @@ def squared_errors(head: DepthHead, tokens: Tensor, depth: NDArray[np.uint16], g
 
 
 def depths(total: Floats, known: Floats, bootstrap: Bootstrap) -> Scored:
-    """RMSE over the pixels of all images together (as NYUd counts); of a single image its mean squared error.
-
-    An image of which no depth is known has an error of 0 in paired comparisons, whatever was predicted.
-    """
+    """RMSE over the pixels of all images together (as NYUd counts)."""
     drawn = np.sqrt(bootstrap.means(total) / bootstrap.means(known))
-    score = Score("rmse", float(np.sqrt(total.sum() / known.sum())), drawn)
-    return Scored([score], {"squared_error": total / np.maximum(known, 1.0)})
+    return Scored([Score("rmse", float(np.sqrt(total.sum() / known.sum())), drawn, pooled=True)], {})

@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
             name="register_count",
             draw="tables:register_count",
             shows=("top1", "corloc", "register_cosine", "cls_register_cosine"),
-            caption="Models by number of trained registers, as they are; one training each, so no evidence about "
+            caption="Models by number of trained registers, as they are; a row is one training, and no evidence about "
             "registers. CorLoc and attention on {{ dense_images }}; cosines are those of attention maps over the "
             "patches at the last block, of all pairs of registers and of [CLS] with each. {{ estimates }}",
             when="trained",
@@ -23,7 +23,8 @@ EXPERIMENT = Experiment(
             draw="tables:lost_registers",
             shows=("corloc",),
             differences=True,
-            caption="Object discovery without and with registers; p from the exact McNemar test. {{ estimates }}",
+            caption="Object discovery without and with registers. Of one training each there is no p; of several with "
+            "common draws, interval and p are over trainings and images. {{ estimates }}",
             size="footnotesize",
         ),
         Table(
@@ -31,8 +32,8 @@ EXPERIMENT = Experiment(
             draw="tables:downstream_registers",
             shows=("top1", "miou", "rmse", "zero_shot_top1"),
             differences=True,
-            caption="Classification, segmentation and depth without and with registers. Changes of mIoU are of the "
-            "mean IoU of single images, those of RMSE of their squared errors. {{ estimates }}",
+            caption="Classification, segmentation and depth without and with registers. Of one training each there is "
+            "no p; of several with common draws, interval and p are over trainings and images. {{ estimates }}",
             size="footnotesize",
         ),
     ),
@@ -42,7 +43,7 @@ EXPERIMENT = Experiment(
             draw="figures:register_count",
             shows=("top1", "corloc"),
             caption="Accuracy on [CLS] and CorLoc by number of trained registers, with the {{ interval }} over test "
-            "images. One training each: no evidence about registers.",
+            "images. A point is one training: no evidence about registers.",
             when="trained",
         ),
     ),

@@ -13,6 +13,10 @@ FOUND = (
     "input_height",
     "input_width",
 )
+CERTAIN = "a fact of the model or of the settings: nothing is estimated"
+RULE = "what the rule gives on all images; how sure it is says the interval of the share above it"
+# Random neurons would be a null that every model beats: active neurons are active on any picture.
+OVERLAP = "of one model's neurons: no interval, and no p, since the same few neurons lead on any two sets of pictures"
 NEURONS = ("neuron_rank", "neuron_score", "neuron_frequency", "neuron_planted")
 EXPERIMENT = Experiment(
     title="Artifacts and register neurons",
@@ -27,8 +31,10 @@ EXPERIMENT = Experiment(
             axes={"found_on": "string"},
             where=lambda params, model: any(model == name for _, name in params.detected_pairs()),
             metrics=(
-                Metric("artifacts_found", YES, "whether enough patches exceed the threshold", format="whole"),
-                Metric("detection_threshold", "L2 norm", "norm above which a patch is an outlier"),
+                Metric(
+                    "artifacts_found", YES, "whether enough patches exceed the threshold", format="whole", exact=CERTAIN
+                ),
+                Metric("detection_threshold", "L2 norm", "norm above which a patch is an outlier", exact=RULE),
                 Metric(
                     "detected_artifact_share",
                     "share",
@@ -37,50 +43,89 @@ EXPERIMENT = Experiment(
                     headline=True,
                 ),
                 Metric("images_affected", "share", "images with an artifact", format="percent"),
-                Metric("outlier_layer", "block", "block whose output norms tell outliers", format="whole"),
-                Metric("input_height", "pixels", "height of the input of detection", format="whole"),
-                Metric("input_width", "pixels", "width of the input of detection", format="whole"),
-                Metric("highest_ranked_layer", "block", "last block whose neurons are ranked", format="whole"),
-                Metric("parameters", "parameters", "size of the model", format="whole"),
+                Metric(
+                    "outlier_layer", "block", "block whose output norms tell outliers", format="whole", exact=CERTAIN
+                ),
+                Metric("input_height", "pixels", "height of the input of detection", format="whole", exact=CERTAIN),
+                Metric("input_width", "pixels", "width of the input of detection", format="whole", exact=CERTAIN),
+                Metric(
+                    "highest_ranked_layer", "block", "last block whose neurons are ranked", format="whole", exact=CERTAIN
+                ),
+                Metric("parameters", "parameters", "size of the model", format="whole", exact=CERTAIN),
                 Metric(
                     "artifact_share_by_layer",
                     "share",
                     "patches at a block above the threshold of that block",
                     format="percent",
+                    exact="its interval is with artifact_share, which is of the same patches",
                 ),
-                Metric("first_artifact_layer", "block", "first block with enough of them", format="whole"),
+                Metric("first_artifact_layer", "block", "first block with enough of them", format="whole", exact=RULE),
                 Metric(
                     "neuron_stability",
                     "share",
                     "overlap of the first neurons with those of resamples of the images, mean",
                     "higher",
                     "percent",
+                    exact="is itself over resamples of the images",
                 ),
-                Metric("neuron_next_ratio", "ratio", "score of the last neuron taken over that of the next"),
                 Metric(
-                    "neuron_precision", "share", "neurons taken that are planted", "higher", "percent", headline=True
+                    "neuron_next_ratio",
+                    "ratio",
+                    "score of the last neuron taken over that of the next",
+                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
                 ),
-                Metric("neuron_recall", "share", "planted neurons that are taken", "higher", "percent", headline=True),
+                Metric(
+                    "neuron_precision",
+                    "share",
+                    "neurons taken that are planted",
+                    "higher",
+                    "percent",
+                    headline=True,
+                    exact="of the neurons of one model, all of which are known",
+                ),
+                Metric(
+                    "neuron_recall",
+                    "share",
+                    "planted neurons that are taken",
+                    "higher",
+                    "percent",
+                    headline=True,
+                    exact="of the neurons of one model, all of which are known",
+                ),
                 Metric(
                     "neuron_rank",
                     "rank",
                     "rank of a neuron on the data set, from 1, of those that are first on found_on",
                     format="whole",
+                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
                 ),
-                Metric("neuron_score", "score", "what neurons are ranked by, as detection.score says"),
+                Metric(
+                    "neuron_score",
+                    "score",
+                    "what neurons are ranked by, as detection.score says",
+                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
+                ),
                 Metric(
                     "neuron_frequency",
                     "share",
                     "resamples of the images in which a neuron is among the first",
                     format="percent",
+                    exact="is itself over resamples of the images",
                 ),
-                Metric("neuron_planted", YES, "whether the pipeline made it a register neuron", format="whole"),
+                Metric(
+                    "neuron_planted",
+                    YES,
+                    "whether the pipeline made it a register neuron",
+                    format="whole",
+                    exact=CERTAIN,
+                ),
                 Metric(
                     "neuron_overlap",
                     "share",
                     "neurons taken on found_on that are taken on the data set too; n counts neurons",
                     "higher",
                     "percent",
+                    exact=OVERLAP,
                 ),
             ),
         ),
@@ -122,8 +167,10 @@ EXPERIMENT = Experiment(
             name="neuron_overlap",
             draw="tables:neuron_overlap",
             shows=("neuron_overlap",),
-            caption="Share of the neurons that detection takes on one data set that it takes on another too; p is "
-            "that of as large an overlap between random sets of neurons.",
+            caption="Share of the neurons that detection takes on one data set that it takes on another too. No p: "
+            "a set of random neurons is a null that any model beats, and where the second data set has the same "
+            "pictures (without colour) and a planted model its tag in the position embedding, an overlap of 1 holds by "
+            "construction.",
         ),
         Table(
             name="natural_models",

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.stats import hypergeom
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
@@ -124,18 +123,14 @@ def _neurons(rows: Rows, one: Found) -> None:
 
 
 def _overlap(rows: Rows, one: Found, other: Found) -> None:
-    """Share of the first k neurons of one data set that are among those of the other.
-
-    The p is that of as large an overlap between random sets of neurons: hypergeometric.
-    """
+    """Share of the first k neurons of one data set that are among those of the other."""
     k = one.result["top_k"]
     if not (one.result["found"] and other.result["found"]):
         reason = next(each.result["reason"] for each in (one, other) if not each.result["found"])
         rows.absent(["neuron_overlap"], reason, found_on=one.dataset, **other.axes)
         return
     common = len(one.top(k) & other.top(k))
-    chance = float(hypergeom.sf(common - 1, one.result["ranked"], k, k))
-    rows.add("neuron_overlap", common / k, k, p=chance, found_on=one.dataset, **other.axes)
+    rows.add("neuron_overlap", common / k, k, found_on=one.dataset, **other.axes)
 
 
 def _ranks_there(rows: Rows, one: Found, other: Found) -> None:

@@ -116,12 +116,12 @@ def _neuron(study: Study, condition: Condition, own: "pd.Series[Any]", others: p
 
 
 def neuron_overlap(study: Study) -> Table:
-    """Share of the neurons found on one data set that another finds too, with the p of as many by chance."""
+    """Share of the neurons found on one data set that another finds too."""
     columns = [
         MODEL,
         Column("found_on", "Found on"),
         Column("against", "and on"),
-        Column("overlap", "Overlap (%)", alignment="r", p=True),
+        Column("overlap", "Overlap (%)", alignment="r"),
     ]
     table = Table(columns, KEYS[:2], empty="this study looks for neurons on one data set per model")
     for condition in study.baselines:

@@ -17,7 +17,13 @@ EXPERIMENT = Experiment(
             reads=("manifest", "baseline", "registers"),
             metrics=(
                 Metric("outlier_patch_share", "share", "patches that count as outliers here", format="percent"),
-                Metric("outliers_are_artifacts", "1 for yes", "whether these are artifacts", format="whole"),
+                Metric(
+                    "outliers_are_artifacts",
+                    "1 for yes",
+                    "whether these are artifacts",
+                    format="whole",
+                    exact="what detection decided",
+                ),
                 Metric("neighbour_cosine", "cosine", "of a patch embedding and those beside it, mean"),
                 Metric("position_top1", "share", "patches whose position is read from their token", None, "percent"),
                 Metric("position_l1", "patches", "steps on the grid from the position predicted to the true one"),
@@ -28,7 +34,12 @@ EXPERIMENT = Experiment(
                     "token_class_top1", "share", "images classified right from one of their tokens", None, "percent"
                 ),
                 Metric(
-                    "token_class_top1_sd", "share", "standard deviation of that over draws of tokens", None, "percent"
+                    "token_class_top1_sd",
+                    "share",
+                    "standard deviation of that over draws of tokens",
+                    None,
+                    "percent",
+                    exact="is itself the spread over draws of tokens",
                 ),
             ),
         ),

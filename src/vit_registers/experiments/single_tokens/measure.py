@@ -6,6 +6,7 @@ images, not tokens.
 """
 
 import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ def run(cfg: Config, job: Job) -> None:
     count = len(tokens.rows)
     order = generator(cfg.seed, "information", cfg.dataset, count).permutation(count)
     train, test = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
-    job.rows.add("outlier_patch_share", float(tokens.outlier.mean()), count, intervention=BASELINE)
+    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, count)
+    job.rows.mean("outlier_patch_share", tokens.outlier.mean(axis=1), resampled, intervention=BASELINE)
     job.rows.add("outliers_are_artifacts", float(tokens.artifacts), count, intervention=BASELINE)
     if tokens.cosines is not None:
         _by_group(cfg, job, tokens, "neighbour_cosine", tokens.cosines, np.arange(count))
@@ -95,8 +97,8 @@ def _difference(cfg: Config, job: Job, metric: str, differences: Floats, draws: 
     n = len(differences)
     low, high = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, n).interval(differences)
     signs = generator(cfg.seed, "sign flips", cfg.dataset, cfg.model, draws)
-    p = sign_flip(differences, cfg.statistics.resamples, signs)
-    axes = {"intervention": BASELINE, "group": "outlier", "reference_group": "normal"}
+    p = sign_flip(differences, cfg.statistics.sign_flips, signs)
+    axes: dict[str, Any] = {"intervention": BASELINE, "group": "outlier", "reference_group": "normal"}
     job.rows.add(metric, float(differences.mean()), n, low=low, high=high, p=p, **axes)
 
 
@@ -114,14 +116,14 @@ def _classes(cfg: Config, job: Job, tokens: Tokens, train: Rows, test: Rows) -> 
             job.rows.absent(["token_class_top1"], reason, intervention=BASELINE, group=kind)
         return
     right: dict[str, list[Floats]] = {kind: [] for kind in kinds}
+    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(test))
     for seed in cfg.settings.seeds:
         chosen = tokens.drawn(generator(cfg.seed, "one token", cfg.dataset, cfg.model, seed))
         for kind in kinds:
             given, labels = chosen[kind], tokens.labels
             hit = probes.classes(given[train], labels[train], given[test]) == labels[test]
             right[kind].append(hit.astype(float))
-            job.rows.add("token_class_top1", float(hit.mean()), len(test), intervention=BASELINE, group=kind, seed=seed)
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(test))
+            job.rows.mean("token_class_top1", hit, resampled, intervention=BASELINE, group=kind, seed=seed)
     means = {kind: np.mean(of_seeds, axis=0) for kind, of_seeds in right.items()}
     for kind, mean in means.items():
         job.rows.mean("token_class_top1", mean, resampled, intervention=BASELINE, group=kind)

@@ -45,9 +45,17 @@ def by_group(tokens: Tokens) -> None:
 
     Groups that a model lacks have no rows.
     """
-    mean = np.asarray(tokens.cached.array("flow")).mean(axis=0)  # (layers, from, to)
-    for layer in tokens.layers:
-        for i, group in enumerate(GROUPS):
-            for j, target in enumerate(GROUPS):
-                if not np.isnan(mean[layer, i, j]):
-                    tokens.add("attention_by_group", mean[layer, i, j], group=group, target=target, layer=layer)
+    flow = np.asarray(tokens.cached.array("flow"), dtype=float)  # (m, layers, from, to)
+    mean, (low, high) = flow.mean(axis=0), tokens.resampled.intervals(flow)
+    for layer, i, j in zip(*np.nonzero(~np.isnan(mean)), strict=True):
+        tokens.rows.add(
+            "attention_by_group",
+            float(mean[layer, i, j]),
+            len(flow),
+            low=float(low[layer, i, j]),
+            high=float(high[layer, i, j]),
+            intervention=tokens.condition,
+            group=GROUPS[i],
+            target=GROUPS[j],
+            layer=int(layer),
+        )

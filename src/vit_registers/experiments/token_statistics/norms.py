@@ -1,7 +1,5 @@
 """Norms of tokens by block: artifacts are patches whose norm is far above that of others (darcet2024)."""
 
-import numpy as np
-
 from vit_registers.experiments.token_statistics.tokens import Tokens
 
 
@@ -12,11 +10,11 @@ def by_layer(tokens: Tokens) -> None:
     for layer in tokens.layers:
         norms = tokens.norms[:, layer]
         patches = norms[:, layout.patch_slice]
-        tokens.add("norm_median", np.median(patches), layer=layer)
-        tokens.add("norm_p99", np.percentile(patches, 99), layer=layer)
+        tokens.quantile("norm_median", patches, 0.5, layer=layer)
+        tokens.quantile("norm_p99", patches, 0.99, layer=layer)
         tokens.mean("norm_max", patches.max(axis=1), layer=layer)
         tokens.mean("artifact_share", (patches > tokens.limit).mean(axis=1), layer=layer)
         for group, where in others.items():
             of_group = norms[:, where]
             if of_group.size:
-                tokens.add("norm_mean", of_group.mean(), group=group, layer=layer)
+                tokens.mean("norm_mean", of_group.mean(axis=1), group=group, layer=layer)

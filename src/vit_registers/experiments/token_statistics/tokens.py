@@ -55,9 +55,11 @@ class Tokens:
         """Attention (m, cls + r, p) of [CLS], where there is one, and of the registers to patches at the last block."""
         return np.asarray(self.attention[:, -1, : self.layout.prefix, self.layout.patch_slice], dtype=np.float32)
 
-    def add(self, metric: str, value: float | np.floating[Any], **axes: Any) -> None:
-        """A number over all images."""
-        self.rows.add(metric, float(value), len(self.norms), intervention=self.condition, **axes)
+    def quantile(self, metric: str, values: NDArray[Any], share: float, **axes: Any) -> None:
+        """The quantile at ``share`` of all ``values`` (m, p), with its interval over images."""
+        low, high = self.resampled.quantile_interval(values, share)
+        value, n = float(np.quantile(values, share)), len(values)
+        self.rows.add(metric, value, n, low=low, high=high, intervention=self.condition, **axes)
 
     def mean(self, metric: str, values: NDArray[Any], **axes: Any) -> None:
         """The mean of what each image gave, ``values`` (m,), with its interval."""

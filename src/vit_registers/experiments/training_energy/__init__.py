@@ -4,17 +4,20 @@ from vit_registers.core.table import Metric
 from vit_registers.experiments.training_energy.params import Config, TrainingEnergy
 from vit_registers.pipeline.experiment import Experiment, Measure, Table
 
+ONCE = "of one training, or of one published list: there is no sample"
 METRICS = (
-    Metric("training_hours", "h", "hours that training took"),
-    Metric("processor_hours", "h", "hours times processors"),
-    Metric("energy", "kWh", "processor hours times power and PUE"),
-    Metric("energy_listed", "kWh", "energy as a paper lists it"),
-    Metric("energy_error", "share", "listed energy over that of the listed factors, less one", format="percent"),
-    Metric("pue_implied", "ratio", "PUE at which the listed energy would be right"),
-    Metric("carbon", "kg CO2 equivalent", "energy times carbon intensity"),
-    Metric("carbon_listed", "kg CO2 equivalent", "carbon as a paper lists it"),
-    Metric("intensity_implied", "kg per kWh", "listed carbon over the energy of the listed factors"),
-    Metric("intensity_implied_by_listed", "kg per kWh", "listed carbon over listed energy"),
+    Metric("training_hours", "h", "hours that training took", exact=ONCE),
+    Metric("processor_hours", "h", "hours times processors", exact=ONCE),
+    Metric("energy", "kWh", "processor hours times power and PUE", exact=ONCE),
+    Metric("energy_listed", "kWh", "energy as a paper lists it", exact=ONCE),
+    Metric(
+        "energy_error", "share", "listed energy over that of the listed factors, less one", format="percent", exact=ONCE
+    ),
+    Metric("pue_implied", "ratio", "PUE at which the listed energy would be right", exact=ONCE),
+    Metric("carbon", "kg CO2 equivalent", "energy times carbon intensity", exact=ONCE),
+    Metric("carbon_listed", "kg CO2 equivalent", "carbon as a paper lists it", exact=ONCE),
+    Metric("intensity_implied", "kg per kWh", "listed carbon over the energy of the listed factors", exact=ONCE),
+    Metric("intensity_implied_by_listed", "kg per kWh", "listed carbon over listed energy", exact=ONCE),
 )
 EXPERIMENT = Experiment(
     title="Energy of training",

@@ -33,7 +33,12 @@ class OtherSize(Strict):
 
 
 class TrainedModel(ModelSource):
-    """A ViT trained on ``dataset``; ``architecture`` is laid over the recipe's, for other sizes."""
+    """A ViT trained on ``dataset``; ``architecture`` is laid over the recipe's, for other sizes.
+
+    ``draws`` names what is drawn for its training: initial weights, order and augmentation of the images. null: its own
+    name. Models of the same draws start from the same weights but for those that only some have (registers), and see
+    the same batches: what differs between them is no luck of a draw.
+    """
 
     step: ClassVar[str] = "train"
     made: ClassVar[str] = "trained here"
@@ -43,6 +48,15 @@ class TrainedModel(ModelSource):
     recipe: Name
     registers: NonNegativeInt
     architecture: OtherSize = OtherSize()
+    draws: Name | None = None
+
+    def drawn_as(self, name: str) -> str:
+        """See :class:`ModelSource`."""
+        return self.draws or name
+
+    def same_but_draws(self, other: ModelSource) -> bool:
+        """See :class:`ModelSource`."""
+        return isinstance(other, TrainedModel) and self.model_copy(update={"draws": other.draws}) == other
 
     def check(self, name: str, params: Params) -> None:
         """Data set and recipe exist, and another size is one that the recipe can have."""
@@ -58,15 +72,19 @@ class TrainedModel(ModelSource):
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size and registers; the key where the study trains by several recipes: what differs is what keys say."""
+        """Size, registers and draws; the key where the study trains by several recipes, as keys say what differs."""
         used = (params.models[model] for model in params.models_used())
         if len({model.recipe for model in used if isinstance(model, TrainedModel)}) > 1:
             return name
+        draws = f", draws {self.draws}" if self.draws else ""
         if self.architecture.given:
-            return self.architecture.label() + (f", {plural(self.registers, 'register')}" if self.registers else "")
-        return f"ViT with {plural(self.registers, 'register')}" if self.registers else "ViT without registers"
+            registers = f", {plural(self.registers, 'register')}" if self.registers else ""
+            return self.architecture.label() + registers + draws
+        registers = f"with {plural(self.registers, 'register')}" if self.registers else "without registers"
+        return f"ViT {registers}{draws}"
 
     def sentence(self, name: str, params: Params) -> str:
         """Registers, and the size where that is not the recipe's; a part of a sentence."""
         size = f", {self.recipe_of(params).architecture_sentence()}" if self.architecture.given else ""
-        return f"{key(name)} ({plural(self.registers, 'register')}{size})"
+        draws = f", with the draws of {key(self.draws)}" if self.draws else ""
+        return f"{key(name)} ({plural(self.registers, 'register')}{size}{draws})"

@@ -76,7 +76,7 @@ class InMemory:
 
     def steps(self, epoch: int, first: int, micro_batches: list[int]) -> Iterator[list[Batch]]:
         """See :class:`vit_registers.training.batches.Batches`."""
-        rng = generator(self.cfg.seed, "epoch", self.cfg.name, epoch)
+        rng = generator(self.cfg.seed, "epoch", self.cfg.drawn_as, epoch)
         order = rng.permutation(len(self.images))
         draws = self.draw(rng, len(self.images), self.images.shape[-1])
         for step in range(first, self.per_epoch):

@@ -84,9 +84,9 @@ class MultiCropped:
 
     def _order(self, epoch: int, micro_batch: int) -> Order:
         """Row and seed of every image that a micro-batch sees in an epoch."""
-        drawn = generator(self.cfg.seed, "epoch", self.cfg.name, epoch).permutation(self.rows)
+        drawn = generator(self.cfg.seed, "epoch", self.cfg.drawn_as, epoch).permutation(self.rows)
         return [
-            (int(row), derive(self.cfg.seed, "augment", self.cfg.name, epoch, micro_batch, place))
+            (int(row), derive(self.cfg.seed, "augment", self.cfg.drawn_as, epoch, micro_batch, place))
             for place, row in enumerate(drawn[micro_batch :: self.recipe.micro_batches])
         ]
 

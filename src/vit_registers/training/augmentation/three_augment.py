@@ -54,9 +54,9 @@ class Repeated:
     def _order(self, epoch: int, micro_batch: int) -> list[tuple[int, int]]:
         """Row and seed of every image that a micro-batch sees in an epoch."""
         sampler = self._sampler(micro_batch)
-        sampler.set_epoch(derive(self.cfg.seed, "epoch", self.cfg.name, epoch))
+        sampler.set_epoch(derive(self.cfg.seed, "epoch", self.cfg.drawn_as, epoch))
         return [
-            (int(self.rows[index]), derive(self.cfg.seed, "augment", self.cfg.name, epoch, micro_batch, place))
+            (int(self.rows[index]), derive(self.cfg.seed, "augment", self.cfg.drawn_as, epoch, micro_batch, place))
             for place, index in enumerate(sampler)
         ]
 
@@ -72,5 +72,5 @@ class Repeated:
     def _mixed(self, epoch: int, step: int, micro_batch: int, images: Tensor, labels: Tensor) -> Batch:
         if self.mixup is None:
             return micro_batch, images, torch.nn.functional.one_hot(labels, self.classes).float()
-        with seeded(derive(self.cfg.seed, "mix", self.cfg.name, epoch, step, micro_batch)):
+        with seeded(derive(self.cfg.seed, "mix", self.cfg.drawn_as, epoch, step, micro_batch)):
             return (micro_batch, *self.mixup(images, labels))
