@@ -7,6 +7,7 @@ from vit_registers.pipeline.experiment import Experiment, Measure, Table
 METRICS = (
     Metric("training_hours", "h", "hours that training took"),
     Metric("processor_hours", "h", "hours times processors"),
+    Metric("processor_watts", "W", "power of a processor: assumed by device, or as a paper lists it"),
     Metric("energy", "kWh", "processor hours times power and PUE"),
     Metric("energy_listed", "kWh", "energy as a paper lists it"),
     Metric("energy_error", "share", "listed energy over that of the listed factors, less one", format="percent"),
