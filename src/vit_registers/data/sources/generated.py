@@ -47,6 +47,6 @@ class Generated(DatasetSource):
             f"{key(name)} is generated: {count(self.train)} training and {count(self.test)} test images of "
             f"${self.size} \\times {self.size}$ pixels, each one object of a simple shape before a sky gradient, "
             f"often with textured ground, with plain distractors and pixel noise. {told[self.classes]} Class, box, "
-            "mask and depth of every image are known; the larger an object is and the lower it stands, the nearer it is."
+            "mask and depth of every image are known; a larger object, and one that stands lower, is nearer."
             f"{grey}"
         )
