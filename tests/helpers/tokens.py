@@ -100,13 +100,19 @@ class Made:
         writer.finish({**index, "patch": [SIZE // GRID[0], SIZE // GRID[1]]})
 
     def run(
-        self, model: str = "m", images: int = 2, outlier_layer: int = -1, conditions: list[str] = CONDITIONS
+        self,
+        model: str = "m",
+        images: int = 2,
+        outlier_layer: int = -1,
+        conditions: list[str] = CONDITIONS,
+        reference: str | None = None,
     ) -> Job:
         """Token statistics of a model."""
         cfg = Config(
             seed=0,
             dataset="tiny",
             model=model,
+            reference=reference,
             conditions=conditions,
             statistics=Statistics(confidence=0.95, resamples=200),
             outlier_layer=outlier_layer,

@@ -22,7 +22,7 @@ EXPERIMENT = Experiment(
             caption="The models with artifacts under every condition, and the models of their controls: norms, "
             "artifacts and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on all test images. "
             "Artifacts: patches above the threshold at the last block, and the share of the attention of [CLS] there "
-            "that they take. {{ estimates }}",
+            "that the patches take which are artifacts in the model as it is. {{ estimates }}",
             size="scriptsize",
         ),
         Table(
