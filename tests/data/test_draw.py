@@ -56,3 +56,68 @@ def test_grey_pictures_keep_their_brightness_and_lose_their_colour(images):
     assert (grey == grey[..., :1]).all()
     pixel = images.rgb[3, 20, 30].astype(float)
     assert abs(grey[3, 20, 30, 0] - (0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])) <= 0.5
+
+
+def test_larger_and_lower_objects_are_nearer_and_nothing_else_is_drawn_otherwise(images, monkeypatch):
+    """Depth follows from what the image shows, up to a little noise; pixels do not depend on it."""
+    rows = np.mgrid[:64, :64][0]
+    for i in range(250):
+        of_object = images.depth[i][images.mask[i]]
+        assert np.ptp(of_object) == 0
+        assert draw.NEAR - draw.DEPTH_NOISE <= of_object[0] <= draw.FAR + draw.DEPTH_NOISE
+    of_objects = np.array([depth[mask][0] for depth, mask in zip(images.depth, images.mask, strict=True)])
+    area = images.mask.sum((1, 2))
+    row = np.array([rows[mask].mean() for mask in images.mask])
+    assert np.corrcoef(of_objects, area)[0, 1] < -0.4
+    assert np.corrcoef(of_objects, row)[0, 1] < -0.3
+    monkeypatch.setattr(draw, "object_depth", lambda radius, height: np.zeros_like(radius))
+    other = draw.generate(np.random.default_rng([0, 0]), 250, 64)
+    assert np.array_equal(other.rgb, images.rgb)
+    assert not np.array_equal(other.depth, images.depth)
+
+
+@pytest.mark.parametrize(
+    ("radius", "height", "depth"), [(17.0, 1.0, 0.1), (10.0, 0.0, 0.5), (10.0, 1.0, 0.34), (13.5, 0.5, 0.3)]
+)
+def test_depth_of_objects_by_hand(radius, height, depth):
+    assert draw.object_depth(np.array([radius]), np.array([height]))[0] == pytest.approx(depth)
+
+
+def by_nearest_colour(images):
+    """Share of images whose class is that of the image with the closest mean colour of the object."""
+    colours = np.array([rgb[mask].mean(0) for rgb, mask in zip(images.rgb, images.mask, strict=True)])
+    right = 0
+    for i, colour in enumerate(colours):
+        away = np.square(colours - colour).sum(1)
+        away[i] = np.inf
+        right += images.label[away.argmin()] == images.label[i]
+    return right / len(colours)
+
+
+def test_classes_by_shape_cannot_be_told_by_colour():
+    by_colour = draw.generate(np.random.default_rng([0, 0]), 1000, 64)
+    by_shape = draw.generate(np.random.default_rng([0, 0]), 1000, 64, "shape")
+    assert set(by_shape.label) == set(range(len(draw.SHAPES)))
+    assert by_nearest_colour(by_colour) > 0.9
+    assert by_nearest_colour(by_shape) < 0.25  # chance: 0.2
+
+
+def test_classes_by_shape_are_the_shapes_that_are_drawn():
+    """Turned at random, they are told by the share that they fill of the circle around their centre of mass.
+
+    A disk fills it; a square of side a has the radius a / sqrt(2), so 2 / pi; an equilateral triangle 3 sqrt(3) / 4 pi.
+    """
+    images = draw.generate(np.random.default_rng([0, 0]), 1000, 64, "shape")
+    rows, columns = np.mgrid[:64, :64]
+    compact = []
+    for shape in range(len(draw.SHAPES)):
+        values = []
+        for mask in images.mask[images.label == shape]:
+            away = np.hypot(rows[mask] - rows[mask].mean(), columns[mask] - columns[mask].mean())
+            values.append(mask.sum() / (np.pi * away.max() ** 2))
+        compact.append(np.median(values))
+    disk, square, triangle, star, cross = compact
+    assert disk == pytest.approx(1.0, abs=0.03)
+    assert square == pytest.approx(2 / np.pi, abs=0.06)
+    assert triangle == pytest.approx(3 * 3**0.5 / (4 * np.pi), abs=0.06)
+    assert triangle < star < cross < square

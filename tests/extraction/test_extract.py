@@ -970,3 +970,29 @@ def test_everything_that_can_be_kept_is_kept_where_params_say(workshop):
     np.testing.assert_allclose(maps.sum(-1), 1.0, atol=2e-3)
     np.testing.assert_allclose(maps[:, :, :, [0, 1, 2]], found.array("attention_heads")[:2], atol=1e-3)
     assert found.array("specials").shape == (16, 2, 3, 16)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, [0, 13]), (3, [0, 3, 13]), (100, [0, 3, 13, 15]), (0, None)])
+def test_patches_of_training_images_are_those_of_the_model_spread_over_the_split(workshop, count, expected):
+    workshop.run("vit-r2", train_dense_images=count)
+    features = Features.open(workshop.folder(model="vit-r2"))
+    if expected is None:
+        assert not [name for name in features.index["arrays"] if name.startswith("train")]
+        return
+    assert features.array("train_rows").tolist() == expected
+    tokens = workshop.tokens("vit-r2")
+    np.testing.assert_allclose(features.array("train_patches"), tokens[expected, 3:], rtol=1e-3, atol=1e-3)
+    norms = np.linalg.norm(workshop.blocks(expected), axis=-1)
+    np.testing.assert_allclose(features.array("train_norms"), norms, rtol=1e-4)
+    np.testing.assert_allclose(features.array("cls"), tokens[:, 0], rtol=1e-4, atol=1e-5)  # of all images, as ever
+    assert features.dense_rows.tolist() == TEST[:5]
+
+
+def test_under_an_intervention_no_patches_of_training_images_are_kept(workshop):
+    workshop.run("vit-r2", {"zero": CONDITIONS["zero"]}, train_dense_images=3)
+    assert "train_patches" not in Features.open(workshop.folder("zero", "vit-r2")).index["arrays"]
+
+
+def test_probes_cannot_be_trained_on_the_images_that_test_them():
+    with pytest.raises(ValidationError, match="train_dense_images: probes must not be trained on what tests them"):
+        Extraction(**{**SETTINGS, "dense_split": "train", "train_dense_images": 1})

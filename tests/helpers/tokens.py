@@ -100,7 +100,12 @@ class Made:
         writer.finish({**index, "patch": [SIZE // GRID[0], SIZE // GRID[1]]})
 
     def run(
-        self, model: str = "m", images: int = 2, outlier_layer: int = -1, conditions: list[str] = CONDITIONS
+        self,
+        model: str = "m",
+        images: int = 2,
+        outlier_layer: int = -1,
+        conditions: list[str] = CONDITIONS,
+        reference: str | None = None,
     ) -> Job:
         """Token statistics of a model."""
         found = self.root / f"registers/tiny/{model}.json"
@@ -109,6 +114,7 @@ class Made:
             seed=0,
             dataset="tiny",
             model=model,
+            reference=reference,
             conditions=conditions,
             statistics=Statistics(confidence=0.95, resamples=200),
             gallery=Gallery(images=images),

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -106,6 +107,29 @@ class WholeImages(Phase):
         return {**values, **named}, {"all": np.searchsorted(self.plan.passed, rows)}
 
 
+class TrainDenseImages(WholeImages):
+    """Images of split ``train`` of which patch tokens and norms are kept as well, in arrays of their own."""
+
+    OWN = ("patches", "norms")
+
+    def readers(self) -> list[Reader]:
+        """Readers of arrays with rows ``all`` and ``train``."""
+        layout = self.plan.layout
+        return [*super().readers(), Patches(self.backbone, layout), Norms(self.backbone, layout)]
+
+    def specs(self) -> dict[str, Spec]:
+        """Arrays that only these images have."""
+        specs = {name: spec for reader in self.readers() for name, spec in reader.specs().items() if name in self.OWN}
+        specs = {f"train_{name}": replace(spec, rows="train") for name, spec in specs.items()}
+        return specs | {"train_rows": Spec((), "int64", "train", "row", "manifest rows of the arrays with train rows")}
+
+    def placed(self, rows: Rows, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Places]:
+        """A row for every image that passes, and one for every image of these."""
+        arrays, places = super().placed(rows, values)
+        named = {f"train_{name}" if name in self.OWN else name: array for name, array in arrays.items()}
+        return {**named, "train_rows": rows}, {**places, "train": np.searchsorted(self.plan.train_dense, rows)}
+
+
 class DenseImages(WholeImages):
     """Images of which arrays per token are kept as well; of the first of them with whole attention maps."""
 
@@ -185,8 +209,9 @@ class NativeImages(Phase):
 
 
 class Plan:
-    """Phases of one condition over one data set: images of which only tokens are kept; dense ones, the first of them
-    with whole attention maps; and, if projections are wanted at native size, the dense ones again, size by size.
+    """Phases of one condition over one data set: images of which only tokens are kept; of a model as it is, training
+    images with their patches; dense ones, the first of them with whole attention maps; and, if projections are wanted
+    at native size, the dense ones again, size by size.
 
     ``frozen_only``: the images of split ``train`` do not pass, as no head is refitted on this condition.
     """
@@ -204,6 +229,7 @@ class Plan:
         self.layout = layout_under(backbone, intervention)
         self.passed = self._passed()
         self.dense: Rows = manifest.rows(extraction.dense_split)[: extraction.dense_images]
+        self.train_dense = self._train_dense()
         self.native = extraction.projections_size == "native"
         self.batch_size = self._dense_phases()[0].fitting()
         self._refuse_lone_images()
@@ -213,6 +239,18 @@ class Plan:
         if not self.frozen_only:
             return np.arange(len(self.manifest.table))
         return np.flatnonzero((self.manifest.table["split"] != TRAIN).to_numpy())
+
+    def _train_dense(self) -> Rows:
+        """Manifest rows of training images whose patches are kept, ascending.
+
+        They are spread evenly over the split, as folders come class by class. None under an intervention: probes are
+        trained on models as they are.
+        """
+        if self.intervention is not None or not self.extraction.train_dense_images:
+            return np.arange(0)
+        rows = np.flatnonzero((self.manifest.table["split"] == TRAIN).to_numpy())
+        count = min(self.extraction.train_dense_images, len(rows))
+        return np.asarray(rows[np.arange(count) * len(rows) // max(count, 1)])
 
     def _refuse_lone_images(self) -> None:
         """Resampling wants two images in every batch: said before the first image is read, not at the lone one."""
@@ -233,7 +271,9 @@ class Plan:
 
     def phases(self) -> Iterator[Phase]:
         """In the order in which they are done."""
-        yield WholeImages(self, np.setdiff1d(self.passed, self.dense))
+        yield WholeImages(self, np.setdiff1d(self.passed, [*self.train_dense, *self.dense]))
+        if len(self.train_dense):
+            yield TrainDenseImages(self, self.train_dense)
         yield from self._dense_phases()
         if self.native:
             for size in sorted(set(self._padded_sizes)):
@@ -260,6 +300,8 @@ class Plan:
             for reader in phase.readers()
             for name, spec in reader.specs().items()
         }
+        if len(self.train_dense):
+            specs |= TrainDenseImages(self, self.train_dense).specs()
         if self.frozen_only:
             specs["rows"] = Spec((), "int64", "all", "row", "manifest rows of the arrays with a row per image")
         specs["dense_rows"] = Spec((), "int64", "dense", "row", "manifest rows of the arrays with dense rows")
@@ -278,6 +320,7 @@ class Plan:
         return {
             "all": len(self.passed),
             "dense": len(self.dense),
+            "train": len(self.train_dense),
             "maps": min(self.extraction.attention_maps, len(self.dense)),
             "native": int(self.native_grids.prod(1).sum()) if self.native else 0,
         }

@@ -12,8 +12,9 @@ def array_name(kind: str, layer: int) -> str:
 class Spec:
     """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
 
-    ``all`` images that passed; ``dense`` ones; of these the first, whose ``maps`` are kept whole; or ``native``: the
-    patches of the dense images at their own sizes, one image after the other.
+    ``all`` images that passed; ``dense`` ones; those of split ``train`` whose tokens are kept; the first dense ones,
+    whose ``maps`` are kept whole; or ``native``: the patches of the dense images at their own sizes, one image after
+    the other.
     """
 
     shape: tuple[int, ...]

@@ -13,8 +13,10 @@ class Extraction(Strict):
     """What the pass over a data set keeps; choosing it chooses what is computed.
 
     Layers are blocks, counted from 0, or from the end if negative. Arrays per token are kept of the ``dense_images``
-    first images of ``dense_split`` only. ``batch_size: auto`` takes what fits into ``memory_mb``. ``projections`` are
-    patch queries, keys or values for LOST, of images at the ``model``'s input size or each at its ``native`` one.
+    first images of ``dense_split`` only. Of ``train_dense_images`` of split ``train``, spread evenly over it, patch
+    tokens and norms are kept of models as they are, to train probes of single tokens on. ``batch_size: auto`` takes
+    what fits into ``memory_mb``. ``projections`` are patch queries, keys or values for LOST, of images at the
+    ``model``'s input size or each at its ``native`` one.
 
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
@@ -25,6 +27,7 @@ class Extraction(Strict):
     precision: Literal["fp32", "bf16", "fp16"]
     dense_split: str
     dense_images: PositiveInt
+    train_dense_images: NonNegativeInt = 0
     projections: dict[Literal["q", "k", "v"], Annotated[list[int], Field(min_length=1)]]
     projections_size: Literal["model", "native"] = "model"
     cls_blocks: NonNegativeInt = 0
@@ -43,6 +46,11 @@ class Extraction(Strict):
         if self.frozen_only and self.dense_split == TRAIN:
             raise ValueError(
                 f"frozen_only: images of split {TRAIN} are not passed, but dense_split is {TRAIN}; change one"
+            )
+        if self.train_dense_images and self.dense_split == TRAIN:
+            raise ValueError(
+                f"train_dense_images: probes must not be trained on what tests them, but dense_split is {TRAIN}; set "
+                "it to 0 or take another dense_split"
             )
         return self
 

@@ -281,6 +281,14 @@ class Params(Strict):
             visit(model)
         return names
 
+    def reference(self, dataset: str, model: str) -> str | None:
+        """The model into whose weights something was written to make this one, where it runs on the data set too.
+
+        It has the same tokens at the same places. None where nothing was written, or the grid is another.
+        """
+        base = self.models[model].made_from
+        return base if self.models[model].step != "resize" and (dataset, base) in self.pairs() else None
+
     def training_dataset(self, model: str) -> str:
         """The data set that a trained model, or the one behind one made from it, was trained on."""
         source = self.models[model]

@@ -76,6 +76,12 @@ def _comparable(measure: Measure) -> list[str]:
     return ["images.parquet"] * measure.images + ["pooled.parquet"] * measure.pooled
 
 
+def _reference(params: Params, at: Paths, dataset: str, model: str) -> list[Path]:
+    """Features of the model that this one was made from, if there is one."""
+    name = params.reference(dataset, model)
+    return baseline(at, dataset, name) if name else []
+
+
 def _conditions(params: Params, at: Paths, dataset: str, model: str) -> list[Path]:
     ablated = [at.extracted("ablated", dataset, model), at.ablated(dataset, model)]
     return baseline(at, dataset, model) + (ablated if len(params.conditions(dataset, model)) > 1 else [])
@@ -90,6 +96,7 @@ def _found(params: Params, at: Paths, dataset: str | None, model: str | None) ->
 _READ: dict[str, Callable[[Params, Paths, Any, Any], list[Path]]] = {
     "manifest": lambda params, at, dataset, model: [dataset_file(at, dataset)],
     "baseline": lambda params, at, dataset, model: baseline(at, dataset, model),
+    "reference": _reference,
     "conditions": lambda params, at, dataset, model: _conditions(params, at, dataset, model),
     "registers": _found,
     "model": lambda params, at, dataset, model: [model_file(at, model)],

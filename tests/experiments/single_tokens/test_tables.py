@@ -22,50 +22,71 @@ SETTINGS = SingleTokens(
     epochs=5,
     batch_size=256,
 )
-DIFFERENCE = {"group": "outlier", "reference_group": "normal"}
+NORMAL = {"group": "outlier", "reference_group": "normal"}
+MATCHED = {"group": "outlier", "reference_group": "matched"}
+HIGHEST = {"group": "highest", "reference_group": "other"}
 
 
 @pytest.fixture(scope="module")
 def made():
-    """A planted model with artifacts, and one without registers, artifacts and neighbours."""
+    """A planted model with artifacts, and one without registers, artifacts, neighbours and a model it was made from."""
     measured = Measured()
     for model, artifacts in (("planted", 1.0), ("vit-r0", 0.0)):
         at = {"dataset": "shapes", "model": model, "intervention": "baseline"}
         measured.add("outliers_are_artifacts", artifacts, **at)
-        local = list(tables.LOCAL) if artifacts else list(tables.LOCAL)[1:]
-        for i, metric in enumerate(local):
-            measured.add(metric, 0.2 + i, group="outlier", **at)
-            measured.add(metric, 0.5 + i, group="normal", **at)
-            measured.add(metric, -0.3, 90, p=0.001, **DIFFERENCE, **at)
-        for i, group in enumerate(["cls", "outlier", "normal"] + ["registers"] * bool(artifacts)):
+        for i, metric in enumerate(tables.LOCAL):
+            if metric == "neighbour_cosine":
+                if artifacts:
+                    measured.add(metric, 0.2, group="outlier", **at)
+                    measured.add(metric, 0.5, group="normal", **at)
+                    measured.add(metric, -0.3, 90, p=0.001, **NORMAL, **at)
+                continue
+            for k, probe in enumerate(("pooled", "own")):
+                measured.add(metric, 0.2 + i + 10 * k, group="outlier", probe=probe, **at)
+                measured.add(metric, 0.5 + i + 10 * k, group="normal", probe=probe, **at)
+                measured.add(metric, -0.3 - k, 90, p=0.001, probe=probe, **NORMAL, **at)
+                if artifacts:
+                    measured.add(metric, 0.1 + i + 10 * k, group="matched", probe=probe, **at)
+                    measured.add(metric, 0.1 + k, 80, p=0.002, probe=probe, **MATCHED, **at)
+        groups = ["cls", "highest", "other", "outlier", "normal"] + ["registers"] * bool(artifacts)
+        for i, group in enumerate(groups):
             measured.add("token_class_top1", 0.9 - i / 10, 80, group=group, **at)
             measured.add("token_class_top1", 0.1, 80, group=group, seed=0, **at)
-            measured.add("token_class_top1_sd", i / 100, 80, group=group, **at)
-        measured.add("token_class_top1", 0.1, 80, p=0.25, **DIFFERENCE, **at)
+            if group not in ("cls", "highest"):
+                measured.add("token_class_top1_sd", i / 100, 80, group=group, **at)
+        measured.add("token_class_top1", 0.1, 80, p=0.25, **NORMAL, **at)
+        measured.add("token_class_top1", 0.2, 90, p=0.5, **HIGHEST, **at)
     return study_of([measured.frame()], ["planted", "vit-r0"])
 
 
-def test_outlier_stand_beside_normal_patches_with_their_difference(made):
+def test_outlier_stand_beside_normal_patches_with_their_differences(made):
     table = tables.local_information(made)
-    frame = table.frame()
-    assert frame["model"].tolist() == ["planted"] * 5 + ["vit-r0"] * 4  # neighbours were not kept of the other one
-    assert frame["measure"].tolist()[:5] == list(tables.LOCAL.values())
-    assert frame["outliers"].tolist() == ["artifacts"] * 5 + ["top norms"] * 4
-    assert frame["outlier"].tolist()[:5] == pytest.approx([0.2, 1.2, 2.2, 3.2, 4.2])
-    assert frame["normal"].tolist()[:5] == pytest.approx([0.5, 1.5, 2.5, 3.5, 4.5])
-    assert frame["difference"].tolist() == [-0.3] * 9
-    assert frame["difference_n"].tolist() == [90] * 9
-    assert frame["difference_p"].tolist() == [0.001] * 9
+    frame, count = table.frame(), len(tables.LOCAL)
+    assert frame["model"].tolist() == ["planted"] * count + ["vit-r0"] * (count - 1)  # neighbours were not kept
+    assert frame["measure"].tolist()[:count] == list(tables.LOCAL.values())
+    assert frame["outliers"].tolist() == ["artifacts"] * count + ["top norms"] * (count - 1)
+    planted = frame[frame["model"] == "planted"].reset_index(drop=True)
+    assert planted["pooled_outlier"].tolist() == pytest.approx([0.2 + i for i in range(count)])
+    assert planted["pooled_normal"].tolist() == pytest.approx([0.5 + i for i in range(count)])
+    assert planted["own_outlier"].tolist()[1:] == pytest.approx([10.2 + i for i in range(1, count)])
+    assert planted["own_matched"].tolist()[1:] == pytest.approx([10.1 + i for i in range(1, count)])
+    assert planted["difference"].tolist() == [-0.3] * count
+    assert planted["own_difference"].tolist()[1:] == [-1.3] * (count - 1)
+    assert planted["matched_difference"].tolist()[1:] == [1.1] * (count - 1)
+    assert planted["matched_difference_n"].tolist()[1:] == [80] * (count - 1)
+    assert planted.loc[0, ["own_outlier", "matched_difference"]].isna().all()  # no probe reads the neighbours
+    assert frame[frame["model"] == "vit-r0"][["pooled_matched", "matched_difference"]].isna().all(axis=None)
     assert r"position, top-1 (\%) & artifacts & $150.0$" in table.latex()
 
 
 def test_the_class_is_told_from_one_token_of_each_kind(made):
     table = tables.token_classification(made)
     frame = table.frame().set_index("model")
-    planted, kinds = frame.loc["planted"], ("cls", "outlier", "normal", "registers")
-    assert planted[[f"top1_{kind}" for kind in kinds]].tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6])
-    assert planted[[f"top1_{kind}_sd" for kind in kinds]].tolist() == [0.0, 0.01, 0.02, 0.03]
+    planted, kinds = frame.loc["planted"], ("cls", "highest", "other", "outlier", "normal", "registers")
+    assert planted[[f"top1_{kind}" for kind in kinds]].tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    assert planted[[f"top1_{kind}_sd" for kind in kinds[2:]]].tolist() == [0.02, 0.03, 0.04, 0.05]
     assert (planted["difference"], planted["difference_p"]) == (0.1, 0.25)
+    assert (planted["highest_difference"], planted["highest_difference_p"]) == (0.2, 0.5)
     assert frame["top1_registers"].isna().tolist() == [False, True]
     assert "sd of draws" not in table.latex()
 
@@ -74,9 +95,9 @@ def test_the_methods_state_every_value_that_ran():
     text = " ".join(latex(HERE / "methods.tex.j2", settings=SETTINGS).split())
     for said in (
         "above the 98th percentile of all patch norms",
-        "Of 1{,}000 images one half trains",
-        "an MLP (1{,}536 hidden channels)",
-        "AdamW, learning rate $0.001$, weight decay $0.01$, 5 epochs in batches of 256",
+        "tested on 1{,}000 test images",
+        "an MLP (1{,}536 hidden channels",
+        "AdamW, learning rate $0.001$ falling to zero by a cosine, weight decay $0.01$, 5 epochs in batches of 256",
         "over 3 draws of tokens",
     ):
         assert said in text, said

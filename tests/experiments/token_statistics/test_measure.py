@@ -70,7 +70,8 @@ def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, l
         for kind in at
     }
     assert sum(expected.values()) == pytest.approx(1.0, abs=2e-3)
-    norms, places = made.arrays["m", condition]["norms"], list(at["patches"])
+    # Where the model as it is has them: patches start at the third token of both conditions.
+    norms, places = made.arrays["m", "baseline"]["norms"], list(at["patches"])
     on_artifacts = np.mean(
         [sum(float(attention[i, layer, 0, t]) for t in places if norms[i, L - 1, t] > LIMIT) for i in range(M)]
     )
@@ -84,6 +85,46 @@ def test_attention_of_cls_is_that_of_a_loop_over_tokens(made, rows, condition, l
     assert values(found) == pytest.approx(expected, abs=1e-6)
     low, value, high = (found[column].to_numpy(float, na_value=np.nan) for column in ("low", "value", "high"))
     assert ((low <= value + 1e-12) & (value <= high + 1e-12)).all()  # an absent bound is no bound: NaN fails
+
+
+@pytest.mark.parametrize("condition", ["baseline", "append-2"])
+def test_the_uniform_share_is_that_of_the_tokens_counted_one_by_one(made, rows, condition):
+    at, norms = parts(made.layouts["m", condition]), made.arrays["m", "baseline"]["norms"]
+    tokens = sum(len(of_kind) for of_kind in at.values())
+    expected = {f"attention_uniform cls {kind}": len(at[kind]) / tokens for kind in at if len(at[kind])}
+    over = sum(norms[i, L - 1, t] > LIMIT for i in range(M) for t in at["patches"])
+    expected["attention_uniform cls artifacts"] = over / M / tokens
+    found = select(rows, metric="attention_uniform", intervention=condition)
+    assert values(found) == pytest.approx(expected)
+    assert found["layer"].isna().all()
+
+
+def test_a_cls_that_attends_to_all_alike_gives_the_uniform_share(tmp_path):
+    made = one_model(tmp_path)
+    arrays = made.arrays["m", "append-2"]
+    arrays["attention"] = np.full_like(arrays["attention"], 1 / made.layouts["m", "append-2"].length)
+    made.write("m", "append-2", arrays)
+    rows = select(made.run().rows.frame(), intervention="append-2")
+    given = select(rows, metric="attention", layer=L - 1).set_index("target")["value"]
+    uniform = select(rows, metric="attention_uniform").set_index("target")["value"]
+    assert set(given.index) == set(uniform.index) == {"cls", "registers", "appended", "patches", "artifacts"}
+    for target, share in uniform.items():
+        assert given[target] == pytest.approx(share, rel=1e-3), target
+
+
+def test_attention_in_the_reference_is_that_to_the_same_patches(tmp_path):
+    made = one_model(tmp_path, registers=0)
+    made.add("clean", "baseline", made.layouts["m", "baseline"])
+    rows = made.run(reference="clean").rows.frame()
+    norms, attention = made.arrays["m", "baseline"]["norms"], made.arrays["clean", "baseline"]["attention"]
+    found = select(rows, metric="attention_in_reference")
+    assert set(found["intervention"]) == {"baseline"}
+    for layer in range(L):
+        given = [
+            sum(float(attention[i, layer, 0, t]) for t in range(1, 7) if norms[i, L - 1, t] > LIMIT) for i in range(M)
+        ]
+        assert select(found, layer=layer)["value"].item() == pytest.approx(np.mean(given), abs=1e-6)
+    assert "attention_in_reference" not in set(made.run().rows.frame()["metric"])
 
 
 def cosine(x, y):

@@ -43,6 +43,27 @@ def test_positions_stand_with_intervals_for_models_with_artifacts_and_such_at_an
     assert "$3.40$ [$3.06$, $3.74$]" in table.latex()
 
 
+def test_attention_stands_beside_the_uniform_share(views):
+    study = views(("vit-r0", "vit-r2", "planted")).study
+    frame = tables.attention_shares(study).frame()
+    assert frame[frame["model"] == "vit-r2"]["condition"].tolist() == ["baseline", "append-2"]
+    for line in frame.to_dict("records"):
+        for target in ("registers", "appended", "artifacts"):
+            axes = {"model": line["model"], "intervention": line["condition"], "group": "cls", "target": target}
+            uniform = select(study.rows, metric="attention_uniform", **axes)["value"]
+            if uniform.empty or not uniform.item():
+                assert pd.isna(line[f"to_{target}"])
+                assert pd.isna(line[f"uniform_{target}"])
+                continue
+            given = select(study.rows, metric="attention", layer=2, **axes)
+            assert line[f"to_{target}"] == given["value"].item()
+            assert line[f"to_{target}_low"] == given["low"].item()
+            assert line[f"uniform_{target}"] == uniform.item()
+    registers = frame.set_index(["model", "condition"])["uniform_registers"]
+    assert registers["vit-r2", "baseline"] == pytest.approx(2 / 9)
+    assert registers["vit-r2", "append-2"] == pytest.approx(2 / 11)
+
+
 def test_the_table_of_slots_names_the_registers_that_look_least_and_most(views):
     study = views().study
     frame = tables.register_slots(study).frame()

@@ -113,7 +113,7 @@ def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
     seen = seen.set_index(["model", "intervention", "layer"])["value"].sort_index()
     plain, attracting = seen["planted", "baseline"].iloc[-1], seen["planted-cls-raw", "baseline"].iloc[-1]
     assert attracting > 1.2 * plain > 0
-    assert seen["planted-cls-raw", "ttr-4"].iloc[-1] < 0.2 * attracting  # nothing is left to look at
+    assert 0 < seen["planted-cls-raw", "ttr-4"].iloc[-1] < 0.9 * attracting  # the same patches, now as others
     shown = pd.read_csv(finished.results / "tables/test_time_registers.csv")
     assert {"planted", "planted-cls-raw"} <= set(shown["model"])
 

@@ -1,12 +1,14 @@
 """The generated images of the embedded study: class, box, mask and depth of every image are known.
 
 Sky gradient with low-frequency shade; in most images a noise-textured ground below a wavy horizon; plain distractors;
-one object whose class is told by hue and brightness, with shape and texture that agree most of the time. Everything
-is vectorised over chunks of images, and every chunk draws from a generator of its own, so that the bytes of an image
-depend on its place alone. (Classes that need shape and texture under random colours cannot be learnt in minutes.)
+one object. By colour, its class is told by hue and brightness, with shape and texture that agree most of the time; by
+shape, its class is its shape, of which colour and texture say nothing. A larger object, and one that stands lower in
+the image, is nearer. Everything is vectorised over chunks of images, and every chunk draws from a generator of its own,
+so that the bytes of an image depend on its place alone.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,13 @@ VALUES = (0.42, 0.82)
 VALUE_NAMES = ("dark", "bright")
 CLASSES = [f"{value} {hue}" for hue in HUE_NAMES for value in VALUE_NAMES]
 SHAPES = ("disk", "square", "triangle", "star", "cross")
+Classes = Literal["colour", "shape"]  # what tells the class of an image
+CLASSES_BY: dict[Classes, list[str]] = {"colour": CLASSES, "shape": list(SHAPES)}
+
+RADII = (10.0, 17.0)  # of the object, in pixels of an image of 64
+NEAR, FAR = 0.1, 0.5  # depth of the largest object at the bottom, and of the smallest at the top
+SIZE_SHARE = 0.6  # of this range that its size decides; its height in the image decides the rest
+DEPTH_NOISE = 0.02  # at most: what nothing in the image tells
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +39,7 @@ class Images:
     """A chunk of n images of side s."""
 
     rgb: NDArray[np.uint8]  # (n, s, s, 3)
-    label: NDArray[np.int64]  # (n,) index into CLASSES
+    label: NDArray[np.int64]  # (n,) index into the names of CLASSES_BY
     mask: NDArray[np.bool_]  # (n, s, s) the object
     boxes: NDArray[np.int64]  # (n, 4) x0, y0, x1, y1, half-open
     depth: Floats  # (n, s, s) in [0, 1], 0 is near
@@ -97,7 +106,16 @@ def _distractors(rng: np.random.Generator, rgb: Floats, depth: Floats) -> None:
         depth[:] = np.where(inside, 0.7, depth)
 
 
-def generate(rng: np.random.Generator, n: int, size: int) -> Images:
+def object_depth(radius: Floats, height: Floats) -> Floats:
+    """Depth (n,) of objects of ``radius`` (n,), in pixels of an image of 64, whose centres are at ``height`` (n,).
+
+    ``height`` is that of the centre in the image, 0 at the top and 1 at the bottom of where centres can be.
+    """
+    small = (RADII[1] - radius) / (RADII[1] - RADII[0])
+    return NEAR + (FAR - NEAR) * (SIZE_SHARE * small + (1 - SIZE_SHARE) * (1 - height))
+
+
+def generate(rng: np.random.Generator, n: int, size: int, classes: Classes = "colour") -> Images:
     """Draw ``n`` images of ``size`` x ``size`` pixels; sizes other than 64 scale the object, not the textures."""
     scale = size / 64.0
     label = rng.integers(len(CLASSES), size=n)
@@ -105,10 +123,12 @@ def generate(rng: np.random.Generator, n: int, size: int) -> Images:
     rgb, depth = _background(rng, n, size)
     _distractors(rng, rgb, depth)
 
-    radius = rng.uniform(10.0, 17.0, n) * scale
+    radius = rng.uniform(*RADII, n) * scale
     centre = rng.uniform(radius, size - radius, (2, n))
     angle = rng.uniform(0.0, 2 * np.pi, n)
-    shape = np.where(rng.random(n) < 0.8, hue_index, rng.integers(len(SHAPES), size=n))
+    agrees = rng.random(n) < (0.8 if classes == "colour" else 0.0)
+    shape = np.where(agrees, hue_index, rng.integers(len(SHAPES), size=n))
+    label = label if classes == "colour" else shape
     y, x = np.mgrid[:size, :size] + 0.5
     dx = (x[None] - centre[0][:, None, None]) / radius[:, None, None]
     dy = (y[None] - centre[1][:, None, None]) / radius[:, None, None]
@@ -124,7 +144,9 @@ def generate(rng: np.random.Generator, n: int, size: int) -> Images:
     texture = rng.uniform(0.15, 0.30, (n, 1, 1)) * np.where(checked[:, None, None], check, stripe)
     colour = hsv_to_rgb(hue, rng.uniform(0.65, 0.95, n), value)[:, None, None]
     rgb = np.where(mask[..., None], colour * (1.0 + texture[..., None]), rgb)
-    depth = np.where(mask, rng.uniform(0.1, 0.5, (n, 1, 1)), depth)
+    known = object_depth(radius / scale, (centre[1] - radius) / (size - 2 * radius))
+    unknown = rng.uniform(-DEPTH_NOISE, DEPTH_NOISE, (n, 1, 1))
+    depth = np.where(mask, known[:, None, None] + unknown, depth)
 
     rgb = rgb + rng.uniform(0.01, 0.05, (n, 1, 1, 1)) * rng.normal(size=rgb.shape)
     return Images(

@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 SPLIT_SEEDS = {"train": 0, "test": 10**6}
 
 
-def images(out: Path, seed: int, counts: dict[str, int], size: int, grey: bool) -> pd.DataFrame:
+def images(
+    out: Path, seed: int, counts: dict[str, int], size: int, grey: bool, classes: draw.Classes = "colour"
+) -> pd.DataFrame:
     """Write ``counts`` images of each split with masks and depth below ``out``; rows of the manifest.
 
     A chunk is always drawn whole, so that a smaller data set is the beginning of a larger one.
@@ -25,7 +27,7 @@ def images(out: Path, seed: int, counts: dict[str, int], size: int, grey: bool) 
     for split, count in counts.items():
         for start in range(0, count, draw.CHUNK):
             rng = np.random.default_rng([SPLIT_SEEDS[split] + seed, start // draw.CHUNK])
-            chunk = draw.generate(rng, draw.CHUNK, size)
+            chunk = draw.generate(rng, draw.CHUNK, size, classes)
             if grey:
                 chunk = replace(chunk, rgb=draw.grey(chunk.rgb))
             tables.append(_write_chunk(out, split, start, chunk, min(draw.CHUNK, count - start)))

@@ -49,7 +49,11 @@ EXPERIMENT = Experiment(
                 Metric("input_height", "pixels", "height of the input of detection", format="whole", exact=CERTAIN),
                 Metric("input_width", "pixels", "width of the input of detection", format="whole", exact=CERTAIN),
                 Metric(
-                    "highest_ranked_layer", "block", "last block whose neurons are ranked", format="whole", exact=CERTAIN
+                    "highest_ranked_layer",
+                    "block",
+                    "last block whose neurons are ranked",
+                    format="whole",
+                    exact=CERTAIN,
                 ),
                 Metric("parameters", "parameters", "size of the model", format="whole", exact=CERTAIN),
                 Metric(

@@ -4,7 +4,8 @@ from vit_registers.core.table import Metric
 from vit_registers.experiments.single_tokens.params import Config, SingleTokens
 from vit_registers.pipeline.experiment import Experiment, Measure, Table
 
-PIXELS = "error of reconstructing the pixels of a patch from its token"
+PIXELS = "reconstructing the pixels of a patch from its token"
+LINEAR, MLP = "by least squares", "by an MLP"
 EXPERIMENT = Experiment(
     title="What outlier tokens know",
     order=30,
@@ -14,7 +15,8 @@ EXPERIMENT = Experiment(
             name="single_tokens",
             run="measure:run",
             config=Config,
-            reads=("manifest", "baseline", "registers"),
+            reads=("manifest", "baseline", "reference", "registers"),
+            axes={"probe": "string"},
             metrics=(
                 Metric("outlier_patch_share", "share", "patches that count as outliers here", format="percent"),
                 Metric(
@@ -28,8 +30,17 @@ EXPERIMENT = Experiment(
                 Metric("position_top1", "share", "patches whose position is read from their token", None, "percent"),
                 Metric("position_l1", "patches", "steps on the grid from the position predicted to the true one"),
                 Metric("position_l2", "patches", "distance of the position predicted from the true one"),
-                Metric("reconstruction_linear", "mean squared error", f"{PIXELS}, by least squares"),
-                Metric("reconstruction_mlp", "mean squared error", f"{PIXELS}, by an MLP"),
+                *(
+                    metric
+                    for name, how in (("reconstruction_linear", LINEAR), ("reconstruction_mlp", MLP))
+                    for metric in (
+                        Metric(name, "mean squared error", f"error of {PIXELS}, {how}"),
+                        Metric(f"{name}_l2", "L2 norm", f"norm of the errors of a patch in {PIXELS}, {how}"),
+                        Metric(
+                            f"{name}_r2", "share", f"variance explained in {PIXELS}, {how}, about the mean of the group"
+                        ),
+                    )
+                ),
                 Metric(
                     "token_class_top1", "share", "images classified right from one of their tokens", None, "percent"
                 ),
@@ -54,12 +65,17 @@ EXPERIMENT = Experiment(
                 "position_top1",
                 "position_l2",
                 "reconstruction_linear",
+                "reconstruction_linear_l2",
+                "reconstruction_linear_r2",
                 "reconstruction_mlp",
+                "reconstruction_mlp_r2",
             ),
-            caption="Outlier against normal patches of every model as it is, on {{ dense_images }}: probes are trained "
-            "on one half of the images and tested on the other. Distances are between the position predicted and the "
-            "true one on the grid; errors are in normalised pixels. Differences are within images that have both "
-            "kinds; their p is from a sign-flip test over images. {{ estimates }}",
+            caption="Outlier against normal patches of every model as it is, on {{ dense_images }}. Pooled: one probe "
+            "for all tokens, as published; own: a probe for outlier tokens, and one for as many normal ones. Matched: "
+            "the same patches in the model that this one was made from, by its probes. Distances are between the "
+            "position predicted and the true one on the grid; errors are in normalised pixels, and the variance "
+            "explained is that about the mean of the group. Differences are within images that have both kinds; their "
+            "p is from a sign-flip test over images. {{ estimates }}",
             size="scriptsize",
             long=True,
         ),
@@ -67,11 +83,11 @@ EXPERIMENT = Experiment(
             name="token_classification",
             draw="tables:token_classification",
             shows=("outliers_are_artifacts", "token_class_top1", "token_class_top1_sd"),
-            caption="Class of the image from one token of it: [CLS], one register, one outlier and one normal patch "
-            "drawn at random; logistic regression, mean over {{ settings.seeds | length }} "
-            "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. Images without both kinds of patches are left "
-            "out. {{ estimates }}",
-            size="footnotesize",
+            caption="Class of the image from one token of it: [CLS], one register, the patch of the largest norm and "
+            "another one; then, of images that have both, an outlier and a normal patch. Tokens are drawn at random "
+            "where an image has several; logistic regression, mean over {{ settings.seeds | length }} "
+            "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. {{ estimates }}",
+            size="scriptsize",
         ),
     ),
 )

@@ -1,12 +1,16 @@
 """What single tokens know: outlier (high-norm) patches against normal ones (darcet2024, bach2025).
 
 Local: how similar a patch is to its neighbours, where it stands, what it shows. Global: the class of its image. Probes
-are trained on the tokens of one part of the dense images and tested on those of the rest; intervals and tests are over
-images, not tokens.
+are trained on tokens of training images and tested on those of the dense images; intervals and tests are over images,
+not tokens.
+
+One probe for all tokens, as published, is fitted to normal ones, which are nearly all: what it misses of outliers is in
+part not in the probe rather than not in the token. So outlier and as many normal tokens get probes of their own, and
+those of a model that was written into are compared with the same patches of the model that it was made from.
 """
 
 import logging
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,119 +18,193 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vit_registers.core.seeds import derive, generator
-from vit_registers.core.stats import Floats, bootstrap, sign_flip
+from vit_registers.core.stats import Floats, bootstrap
 from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.single_tokens import probes
+from vit_registers.experiments.single_tokens.estimates import Estimates, Groups
 from vit_registers.experiments.single_tokens.params import Config
-from vit_registers.experiments.single_tokens.tokens import Tokens
+from vit_registers.experiments.single_tokens.tokens import Bools, Probed, load, of_reference
+from vit_registers.extraction.store import Features
 from vit_registers.params.study import BASELINE
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
+Local = dict[str, NDArray[np.generic]]  # values (m, p) of every test patch by metric
+POSITION = ("position_top1", "position_l1", "position_l2")
 
 
 @threads()
 def run(cfg: Config, job: Job) -> None:
     """Fill the rows of outlier and normal patches, their differences, and of what [CLS] and registers know."""
     ((_, cached),) = job.conditions(cfg.dataset, cfg.model, [BASELINE])
-    tokens = Tokens(cfg, cached, job.manifest(), job.found(cfg.dataset, cfg.model))
-    count = len(tokens.rows)
-    order = generator(cfg.seed, "information", cfg.dataset, count).permutation(count)
-    train, test = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, count)
-    job.rows.mean("outlier_patch_share", tokens.outlier.mean(axis=1), resampled, intervention=BASELINE)
-    job.rows.add("outliers_are_artifacts", float(tokens.artifacts), count, intervention=BASELINE)
-    if tokens.cosines is not None:
-        _by_group(cfg, job, tokens, "neighbour_cosine", tokens.cosines, np.arange(count))
-    for metric, values in _local(cfg, tokens, train, test).items():
-        _by_group(cfg, job, tokens, metric, values, test)
-    _classes(cfg, job, tokens, train, test)
-    log.info("%s: %d images, %.2f%% of the patches are outliers", cfg.model, count, 100 * tokens.outlier.mean())
+    if "train_patches" not in cached.index["arrays"]:
+        metrics = [name for name in job.rows.metrics if name != "outliers_are_artifacts"]
+        job.rows.absent(metrics, "the data set has no training images", intervention=BASELINE)
+        return
+    probed = load(cfg, cached, job.manifest(), job.found(cfg.dataset, cfg.model))
+    test, count = probed.test, len(probed.test.rows)
+    job.rows.add("outlier_patch_share", float(test.outlier.mean()), count, intervention=BASELINE)
+    job.rows.add("outliers_are_artifacts", float(probed.artifacts), count, intervention=BASELINE)
+    estimates = Estimates.over(cfg, job.rows, count)
+    where = {"outlier": test.outlier, "normal": ~test.outlier, "matched": test.outlier}
+    if probed.cosines is not None:
+        of_groups = {group: probed.cosines for group in ("outlier", "normal")}
+        estimates.by_group("neighbour_cosine", of_groups, where)
+    reference = None
+    if cfg.reference is not None:
+        ((_, reference),) = job.conditions(cfg.dataset, cfg.reference, [BASELINE])
+    _local(cfg, estimates, probed, reference, where)
+    _classes(cfg, job, probed)
+    log.info("%s: %d images, %.2f%% of the patches are outliers", cfg.model, count, 100 * test.outlier.mean())
 
 
-def _local(cfg: Config, tokens: Tokens, train: Rows, test: Rows) -> dict[str, NDArray[np.generic]]:
-    """Values (m, p) of every patch of the test images by metric."""
-    settings = cfg.settings
+# What is local.
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Tokens (n, d) to train a probe on, the positions (n,) that they stand at, and their pixels (n, k)."""
+
+    tokens: Tensor
+    positions: NDArray[np.int64]
+    pixels: Tensor
+
+    @classmethod
+    def of(cls, patches: Tensor, pixels: Tensor, where: Bools) -> "Sample":
+        """The patches (n, p, d) ``where`` (n, p) is true."""
+        images, places = np.nonzero(where)
+        return cls(patches[images, places], places, pixels[images, places])
+
+
+def _local(cfg: Config, to: Estimates, probed: Probed, reference: Features | None, where: Groups) -> None:
+    """Rows of position and pixels, by the probe of all tokens and by each group's own."""
+    train, test = probed.train, probed.test
+    everywhere = np.ones_like(train.outlier)
+    mine = (train.patches, test.patches)
+    clean = of_reference(reference, probed) if reference is not None else None
+
+    pooled = _linear(Sample.of(mine[0], train.pixels, everywhere), mine[1], probed)
+    values = {"outlier": pooled, "normal": pooled}
+    if clean is not None:
+        values["matched"] = _linear(Sample.of(clean[0], train.pixels, everywhere), clean[1], probed)
+    _rows(to, values, probed, where, "pooled")
+
     draw = torch.Generator().manual_seed(derive(cfg.seed, "token probes", cfg.dataset, cfg.model))
-    given, tested = tokens.patches[train], tokens.patches[test]
-    predicted = probes.positions(given, tested, settings, draw).numpy()
+    sample = Sample.of(mine[0], train.pixels, everywhere)
+    drawn = probes.mlp_pixels(sample.tokens, sample.pixels, mine[1], cfg.settings, draw)
+    by_mlp: Local = {"reconstruction_mlp": _error(drawn, test.pixels)}
+    _rows(to, {"outlier": by_mlp, "normal": by_mlp}, probed, where, "pooled")
+
+    samples = {"outlier": train.outlier, "normal": _as_many(cfg, train.outlier)}
+    tokens, channels = int(train.outlier.sum()), train.patches.shape[-1]
+    if tokens < channels:
+        reason = f"{tokens} outlier tokens to train a probe of {channels} channels on"
+        names = [*POSITION, *_of_error("reconstruction_linear")]
+        for group in ("outlier", "normal", *(["matched"] if clean is not None else [])):
+            to.rows.absent(names, reason, intervention=BASELINE, group=group, probe="own")
+        return
+    own = {g: _linear(Sample.of(mine[0], train.pixels, mask), mine[1], probed) for g, mask in samples.items()}
+    if clean is not None:
+        own["matched"] = _linear(Sample.of(clean[0], train.pixels, train.outlier), clean[1], probed)
+    _rows(to, own, probed, where, "own")
+
+
+def _as_many(cfg: Config, outlier: Bools) -> Bools:
+    """As many normal training tokens as there are outliers, drawn (n, p)."""
+    normal = np.flatnonzero(~outlier)
+    draw = generator(cfg.seed, "equal tokens", cfg.dataset, cfg.model)
+    chosen = draw.choice(normal, size=min(int(outlier.sum()), len(normal)), replace=False)
+    where = np.zeros(outlier.size, dtype=bool)
+    where[chosen] = True
+    return where.reshape(outlier.shape)
+
+
+def _linear(sample: Sample, tested: Tensor, probed: Probed) -> Local:
+    """Where a classifier places every test patch (m, p, d), and how far a linear reconstruction misses its pixels."""
+    predicted = probes.positions(sample.tokens, sample.positions, tested)
     target = np.arange(tested.shape[1])
-    y, x = np.divmod(predicted, tokens.grid[1])
-    y, x = y - target // tokens.grid[1], x - target % tokens.grid[1]
-    pixels, true_pixels = tokens.pixels[train], tokens.pixels[test]
-
-    def error(reconstructed: Tensor) -> NDArray[np.float32]:
-        return (reconstructed - true_pixels).square().mean(-1).numpy()  # type: ignore[no-any-return]
-
+    y, x = np.divmod(predicted, probed.grid[1])
+    y, x = y - target // probed.grid[1], x - target % probed.grid[1]
     return {
         "position_top1": (predicted == target).astype(float),
         "position_l1": (np.abs(y) + np.abs(x)).astype(float),
         "position_l2": np.hypot(y, x),
-        "reconstruction_linear": error(probes.linear_pixels(given, pixels, tested)),
-        "reconstruction_mlp": error(probes.mlp_pixels(given, pixels, tested, settings, draw)),
+        "reconstruction_linear": _error(probes.linear_pixels(sample.tokens, sample.pixels, tested), probed.test.pixels),
     }
 
 
-def _by_group(cfg: Config, job: Job, tokens: Tokens, metric: str, values: NDArray[np.generic], images: Rows) -> None:
-    """Means over outlier and over normal patches of values (m, p), and their difference within images that have both.
+def _error(reconstructed: Tensor, pixels: Tensor) -> NDArray[np.float32]:
+    """Mean squared error (m, p) over the pixels (m, p, k) of a patch."""
+    return (reconstructed - pixels).square().mean(-1).numpy()  # type: ignore[no-any-return]
 
-    Intervals are over images: a resample draws images with all their patches.
+
+def _of_error(metric: str) -> tuple[str, str, str]:
+    """Metrics that an error has: its mean square, the norm of a patch's errors, and the share of variance explained."""
+    return metric, f"{metric}_l2", f"{metric}_r2"
+
+
+def _rows(to: Estimates, found: dict[str, Local], probed: Probed, where: Groups, probe: str) -> None:
+    """Rows of what the probes of each group found."""
+    pixels = probed.test.pixels.numpy()
+    for metric in found["outlier"]:
+        values = {group: of_group[metric] for group, of_group in found.items()}
+        to.by_group(metric, values, where, probe=probe)
+        if metric.startswith("reconstruction"):
+            _, norm, explained = _of_error(metric)
+            norms = {group: np.sqrt(errors * pixels.shape[-1]) for group, errors in values.items()}
+            to.by_group(norm, norms, where, probe=probe)
+            to.explained(explained, values, pixels, where, probe=probe)
+
+
+# The class of the image.
+
+
+def _classes(cfg: Config, job: Job, probed: Probed) -> None:
+    """Class of the image from one token of it, by kind of token and draw.
+
+    [CLS], a register, the patch of the largest norm and another one are there in every image. Images without an outlier
+    patch, or without a normal one, are left out of these two alone.
     """
-    resampled, values = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(images)), values.astype(float)
-    means, both = {}, tokens.both[images]
-    for group, of_all in tokens.groups.items():
-        where = of_all[images]
-        count, total = where.sum(axis=1).astype(float), (values * where).sum(axis=1)
-        if not count.any():
-            job.rows.absent([metric], f"no {group} patches", intervention=BASELINE, group=group)
-            continue
-        drawn = resampled.means(count)
-        shares = np.divide(resampled.means(total), drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
-        low, high = (float(edge) for edge in np.nanquantile(shares, resampled.tails))
-        value, n = float(total.sum() / count.sum()), int((count > 0).sum())
-        job.rows.add(metric, value, n, low=low, high=high, intervention=BASELINE, group=group)
-        means[group] = total[both] / count[both]
-    if both.any():
-        _difference(cfg, job, metric, means["outlier"] - means["normal"], metric)
+    train, test = probed.train, probed.test
+    everything = {"train": np.arange(len(train.rows)), "test": np.arange(len(test.rows))}
+    both = {"train": np.flatnonzero(train.both), "test": np.flatnonzero(test.both)}
+    right: dict[str, list[Floats]] = {}
 
+    def score(group: str, given: NDArray[np.generic], tested: NDArray[np.generic], images: dict, seed: int) -> None:  # type: ignore[type-arg]
+        of_train, of_test = images["train"], images["test"]
+        predicted = probes.classes(given[of_train], train.labels[of_train], tested[of_test])
+        hit = (predicted == test.labels[of_test]).astype(float)
+        right.setdefault(group, []).append(hit)
+        job.rows.add("token_class_top1", float(hit.mean()), len(hit), intervention=BASELINE, group=group, seed=seed)
 
-def _difference(cfg: Config, job: Job, metric: str, differences: Floats, draws: str) -> None:
-    """Mean of paired differences (m,), one per image, with interval and sign-flip p, from the draws of that name."""
-    n = len(differences)
-    low, high = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, n).interval(differences)
-    signs = generator(cfg.seed, "sign flips", cfg.dataset, cfg.model, draws)
-    p = sign_flip(differences, cfg.statistics.sign_flips, signs)
-    axes: dict[str, Any] = {"intervention": BASELINE, "group": "outlier", "reference_group": "normal"}
-    job.rows.add(metric, float(differences.mean()), n, low=low, high=high, p=p, **axes)
-
-
-def _classes(cfg: Config, job: Job, tokens: Tokens, train: Rows, test: Rows) -> None:
-    """Class of the image from one token: an outlier and a normal patch drawn per image and seed, a register, [CLS].
-
-    Images without an outlier patch, or without a normal one, are left out of all of them.
-    """
-    both = np.flatnonzero(tokens.both)
-    train, test = np.intersect1d(train, both), np.intersect1d(test, both)
-    kinds = [*tokens.groups, *tokens.special]
-    if len(train) < 2 or len(test) < 2 or len(set(tokens.labels[train])) < 2:
-        reason = f"{len(train)} training and {len(test)} test images have outlier patches and others"
-        for kind in kinds:
-            job.rows.absent(["token_class_top1"], reason, intervention=BASELINE, group=kind)
-        return
-    right: dict[str, list[Floats]] = {kind: [] for kind in kinds}
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(test))
+    apart = len(both["train"]) >= 2 and len(both["test"]) >= 2 and len(set(train.labels[both["train"]])) >= 2
+    if not apart:
+        reason = f"{len(both['train'])} training and {len(both['test'])} test images have outlier patches and others"
+        for group in ("outlier", "normal"):
+            job.rows.absent(["token_class_top1"], reason, intervention=BASELINE, group=group)
     for seed in cfg.settings.seeds:
-        chosen = tokens.drawn(generator(cfg.seed, "one token", cfg.dataset, cfg.model, seed))
-        for kind in kinds:
-            given, labels = chosen[kind], tokens.labels
-            hit = probes.classes(given[train], labels[train], given[test]) == labels[test]
-            right[kind].append(hit.astype(float))
-            job.rows.mean("token_class_top1", hit, resampled, intervention=BASELINE, group=kind, seed=seed)
-    means = {kind: np.mean(of_seeds, axis=0) for kind, of_seeds in right.items()}
-    for kind, mean in means.items():
-        job.rows.mean("token_class_top1", mean, resampled, intervention=BASELINE, group=kind)
-        deviation = float(np.std([hits.mean() for hits in right[kind]]))  # of draws, as bach2025 reports it
-        job.rows.add("token_class_top1_sd", deviation, len(test), intervention=BASELINE, group=kind)
-    _difference(cfg, job, "token_class_top1", means["outlier"] - means["normal"], "class_top1")
+        # One generator for each split, named by it: tokens of a split do not depend on the other.
+        draws = [generator(cfg.seed, "one token", cfg.dataset, cfg.model, split, seed) for split in ("train", "test")]
+        if seed == cfg.settings.seeds[0]:  # nothing is drawn of these
+            score("highest", train.highest(), test.highest(), everything, seed)
+            if "cls" in test.special:
+                score("cls", train.special["cls"], test.special["cls"], everything, seed)
+        score("other", train.other(draws[0]), test.other(draws[1]), everything, seed)
+        if "registers" in test.special:
+            score("registers", train.register(draws[0]), test.register(draws[1]), everything, seed)
+        if apart:
+            of_train, of_test = train.outlier_and_normal(draws[0]), test.outlier_and_normal(draws[1])
+            for group in of_train:
+                score(group, of_train[group], of_test[group], both, seed)
+    means = {group: np.mean(of_seeds, axis=0) for group, of_seeds in right.items()}
+    for group, mean in means.items():
+        resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(mean))
+        job.rows.mean("token_class_top1", mean, resampled, intervention=BASELINE, group=group)
+        if len(right[group]) > 1:  # of draws, as bach2025 reports it
+            deviation = float(np.std([hits.mean() for hits in right[group]]))
+            job.rows.add("token_class_top1_sd", deviation, len(mean), intervention=BASELINE, group=group)
+    to = Estimates.over(cfg, job.rows, len(test.rows))
+    for group, against in (("outlier", "normal"), ("highest", "other")):
+        if group in means and against in means:
+            to.difference("token_class_top1", means[group] - means[against], group, against)

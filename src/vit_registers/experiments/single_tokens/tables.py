@@ -8,15 +8,26 @@ from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Column, Table
 
 OUTLIERS = Column("outliers", "Outliers")
-KINDS = {"cls": "[CLS]", "registers": "Register", "outlier": "Outlier", "normal": "Normal"}
 LOCAL = {
     "neighbour_cosine": "cosine to neighbours",
     "position_top1": "position, top-1 (%)",
     "position_l2": "position, distance",
     "reconstruction_linear": "pixels, linear, error",
+    "reconstruction_linear_l2": "pixels, linear, L2 norm",
+    "reconstruction_linear_r2": "pixels, linear, R2",
     "reconstruction_mlp": "pixels, MLP, error",
+    "reconstruction_mlp_r2": "pixels, MLP, R2",
 }
-DIFFERENCE: dict[str, Any] = {"group": "outlier", "reference_group": "normal"}
+GROUPS = {"normal": "Normal", "outlier": "Outlier", "matched": "Matched"}
+PROBES = {"pooled": "Pooled probe", "own": "Own probes"}
+# By kind of token: its column, and whether all images have one.
+KINDS = {"cls": "[CLS]", "registers": "Register", "highest": "Highest norm", "other": "Another"}
+APART = {"outlier": "Outlier", "normal": "Normal"}
+BOTH = "Images with both (%)"
+
+
+def _difference(group: str, against: str) -> dict[str, Any]:
+    return {"group": group, "reference_group": against}
 
 
 def _outliers(study: Study, condition: Condition) -> str:
@@ -30,9 +41,14 @@ def local_information(study: Study) -> Table:
         MODEL,
         Column("measure", "Of a patch"),
         OUTLIERS,
-        Column("normal", "Normal patches"),
-        Column("outlier", "Outlier patches"),
-        Column("difference", "Outlier less normal", signed=True, p=True),
+        *(
+            Column(f"{probe}_{group}", title, group=heading)
+            for probe, heading in PROBES.items()
+            for group, title in GROUPS.items()
+        ),
+        Column("difference", "Pooled: outlier less normal", signed=True, p=True),
+        Column("own_difference", "Own: outlier less normal", signed=True, p=True, printed=False),
+        Column("matched_difference", "Own: outlier less matched", signed=True, p=True),
     ]
     table = Table(columns, KEYS[:2], heading=MODEL.key)
     for condition in study.baselines:
@@ -41,10 +57,17 @@ def local_information(study: Study) -> Table:
             if study.rows_of(condition, metric).empty:
                 continue  # neighbours are kept where extraction says so
             row = row_of(study, condition, (), first) | {"outliers": _outliers(study, condition), "measure": label}
-            for group in ("normal", "outlier"):
-                cell = study.estimate(condition, metric, group=group)
-                row[group] = replace(cell, n=None)  # that of the difference says it: images with both kinds
-            row["difference"] = study.estimate(condition, metric, **DIFFERENCE)
+            # Cosines to neighbours need no probe: they stand with what all tokens share.
+            of = {"pooled": None if metric == "neighbour_cosine" else "pooled", "own": "own"}
+            for probe in PROBES:
+                for group in GROUPS:
+                    cell = study.estimate(condition, metric, group=group, probe=of[probe])
+                    row[f"{probe}_{group}"] = replace(cell, n=None)  # that of the difference: images with both kinds
+            against_normal = _difference("outlier", "normal")
+            row["difference"] = study.estimate(condition, metric, probe=of["pooled"], **against_normal)
+            row["own_difference"] = study.estimate(condition, metric, probe="own", **against_normal)
+            matched = _difference("outlier", "matched")
+            row["matched_difference"] = study.estimate(condition, metric, probe="own", **matched)
             table.add(row, rule=first)
             first = False
     return table
@@ -52,25 +75,31 @@ def local_information(study: Study) -> Table:
 
 def token_classification(study: Study) -> Table:
     """Class of the image from one token of each kind, and whether an outlier patch knows more than a normal one."""
+    top1, deviation = "token_class_top1", "token_class_top1_sd"
     columns = [
         MODEL,
         OUTLIERS,
-        *(Column(f"top1_{kind}", f"{title} (%)", "token_class_top1", {"group": kind}) for kind, title in KINDS.items()),
-        *(
-            Column(
-                f"top1_{kind}_sd",
-                f"{title}, sd of draws (points)",
-                "token_class_top1_sd",
-                {"group": kind},
-                printed=False,
-            )
-            for kind, title in KINDS.items()
+        *(Column(f"top1_{kind}", f"{title} (%)", top1, {"group": kind}) for kind, title in KINDS.items()),
+        Column(
+            "highest_difference",
+            "Highest less another (points)",
+            top1,
+            _difference("highest", "other"),
+            signed=True,
+            p=True,
         ),
-        Column("difference", "Outlier less normal (points)", "token_class_top1", DIFFERENCE, signed=True, p=True),
+        *(Column(f"top1_{kind}", title, top1, {"group": kind}, group=BOTH) for kind, title in APART.items()),
+        *(
+            Column(f"top1_{kind}_sd", f"{title}, sd of draws (points)", deviation, {"group": kind}, printed=False)
+            for kind, title in {**KINDS, **APART}.items()
+        ),
+        Column(
+            "difference", "Outlier less normal (points)", top1, _difference("outlier", "normal"), signed=True, p=True
+        ),
     ]
     table = Table(columns, KEYS[:2])
     for condition in study.baselines:
-        if study.rows_of(condition, "token_class_top1").empty:
+        if study.rows_of(condition, top1).empty:
             continue  # the experiment did not run on this model
         table.add(row_of(study, condition, columns) | {"outliers": _outliers(study, condition)})
     return table

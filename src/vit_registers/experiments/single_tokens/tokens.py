@@ -1,10 +1,12 @@
 """Tokens of the images that are probed, and which of their patches are outliers."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vit_registers.core.patches import patchify
 from vit_registers.data.manifest import Manifest
@@ -13,54 +15,108 @@ from vit_registers.extraction.store import Features
 from vit_registers.models.preprocess import Preprocess, load_pixels
 
 Bools = NDArray[np.bool_]
+Rows = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
 class Tokens:
-    """What is cached of the first ``images`` dense images, n of p patches, of a model as it is.
+    """Tokens of n images of p patches, of a model as it is.
 
     ``rows`` (n,) of the manifest, ``labels`` (n,), ``patches`` (n, p, d) after the final norm, ``pixels`` (n, p, k) of
-    each patch, ``outlier`` (n, p), ``cosines`` (n, p) with neighbouring patches where they were kept, and ``special``
-    tokens by kind with a row for every image of the data set.
+    each patch, ``norms`` (n, p) at the outlier layer, ``outlier`` (n, p), and ``special`` tokens by kind: [CLS] (n, d),
+    registers (n, r, d).
     """
 
-    def __init__(self, cfg: Config, features: Features, manifest: Manifest, detected: dict[str, Any]) -> None:
-        """The block is that of detection, so is the threshold where it found artifacts; else a percentile."""
-        layout = features.layout
-        count = min(cfg.settings.images, len(features.dense_rows))
-        self.rows = features.dense_rows[:count]
-        self.grid, self.patch = layout.grid, features.patch
-        self.patches = torch.from_numpy(np.asarray(features.array("patches")[:count], dtype=np.float32))
-        norms = np.asarray(features.array("norms")[:count, int(detected["outlier_layer"]), layout.patch_slice])
-        self.artifacts = bool(detected["found"])
-        limit = detected["threshold"] if self.artifacts else np.percentile(norms, cfg.settings.high_percentile)
-        self.outlier: Bools = norms > limit
-        arrays = features.index["arrays"]
-        self.cosines = np.asarray(features.array("neighbours")[:count]) if "neighbours" in arrays else None
-        self.special = {name: np.array(features.array(name)) for name in ("cls", "registers") if name in arrays}
-        self.labels = manifest.table["label"].to_numpy()[self.rows]
-        preprocess = Preprocess.from_json(features.index["preprocess"])
-        self.pixels = patchify(preprocess.normalise(load_pixels(manifest, self.rows, preprocess)[0]), self.patch)
-
-    @property
-    def groups(self) -> dict[str, Bools]:
-        """Which patches (n, p) are of which group."""
-        return {"outlier": self.outlier, "normal": ~self.outlier}
+    rows: Rows
+    labels: NDArray[Any]
+    patches: Tensor
+    pixels: Tensor
+    norms: NDArray[np.float32]
+    outlier: Bools
+    special: dict[str, NDArray[Any]]
 
     @property
     def both(self) -> Bools:
         """Images (n,) that have outlier and normal patches."""
         return np.asarray(self.outlier.any(axis=1) & ~self.outlier.all(axis=1))
 
-    def drawn(self, draw: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """A token (n, d) of each kind for every image; where an image has no such patch, any."""
-        images = np.arange(len(self.rows))
+    def outlier_and_normal(self, draw: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """An outlier and a normal patch (n, d) of every image, drawn; where an image has no such patch, any."""
         luck = draw.random(self.outlier.shape)
-        chosen: dict[str, NDArray[Any]] = {}
-        for group, where in self.groups.items():
-            chosen[group] = self.patches.numpy()[images, np.where(where, luck, -1.0).argmax(axis=1)]
-        if "cls" in self.special:
-            chosen["cls"] = self.special["cls"][self.rows]
-        if "registers" in self.special:
-            registers = self.special["registers"][self.rows]
-            chosen["registers"] = registers[images, draw.integers(registers.shape[1], size=len(images))]
-        return chosen
+        chosen = {"outlier": self.outlier, "normal": ~self.outlier}
+        return {group: self._at(np.where(where, luck, -1.0).argmax(axis=1)) for group, where in chosen.items()}
+
+    def highest(self) -> NDArray[Any]:
+        """The patch (n, d) of the largest norm of every image."""
+        return self._at(self.norms.argmax(axis=1))
+
+    def other(self, draw: np.random.Generator) -> NDArray[Any]:
+        """A patch (n, d) of every image, drawn among all but that of the largest norm."""
+        luck = draw.random(self.norms.shape)
+        luck[np.arange(len(luck)), self.norms.argmax(axis=1)] = -1.0
+        return self._at(luck.argmax(axis=1))
+
+    def register(self, draw: np.random.Generator) -> NDArray[Any]:
+        """A register (n, d) of every image, drawn."""
+        registers = self.special["registers"]
+        return np.asarray(registers[np.arange(len(registers)), draw.integers(registers.shape[1], size=len(registers))])
+
+    def _at(self, patches: Rows) -> NDArray[Any]:
+        return self.patches.numpy()[np.arange(len(patches)), patches]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Tokens that train probes and tokens that test them; ``artifacts``: whether outliers are artifacts.
+
+    ``grid``: height and width in patches; ``cosines`` (m, p) of test patches with their neighbours, where kept.
+    """
+
+    train: Tokens
+    test: Tokens
+    artifacts: bool
+    grid: tuple[int, int]
+    cosines: NDArray[Any] | None
+
+
+def load(cfg: Config, features: Features, manifest: Manifest, detected: dict[str, Any]) -> Probed:
+    """What is cached of a model as it is: training images whose tokens were kept, and the first dense images.
+
+    The block is that of detection, so is the threshold where it found artifacts; else a percentile of the norms of the training images.
+    """
+    layout, arrays, layer = features.layout, features.index["arrays"], int(detected["outlier_layer"])
+    count = min(cfg.settings.images, len(features.dense_rows))
+    norms = {
+        "train": np.asarray(features.array("train_norms")[:, layer, layout.patch_slice]),
+        "test": np.asarray(features.array("norms")[:count, layer, layout.patch_slice]),
+    }
+    rows = {"train": np.asarray(features.array("train_rows")), "test": features.dense_rows[:count]}
+    patches = {"train": features.array("train_patches"), "test": features.array("patches")[:count]}
+    artifacts = bool(detected["found"])
+    limit = detected["threshold"] if artifacts else np.percentile(norms["train"], cfg.settings.high_percentile)
+    preprocess = Preprocess.from_json(features.index["preprocess"])
+    special = {name: features.array(name) for name in ("cls", "registers") if name in arrays}
+    made = {
+        split: Tokens(
+            rows=rows[split],
+            labels=manifest.table["label"].to_numpy()[rows[split]],
+            patches=_floats(patches[split]),
+            pixels=patchify(preprocess.normalise(load_pixels(manifest, rows[split], preprocess)[0]), features.patch),
+            norms=norms[split],
+            outlier=norms[split] > limit,
+            special={name: np.array(array[rows[split]]) for name, array in special.items()},
+        )
+        for split in rows
+    }
+    cosines = np.asarray(features.array("neighbours")[:count]) if "neighbours" in arrays else None
+    return Probed(made["train"], made["test"], artifacts, layout.grid, cosines)
+
+
+def of_reference(features: Features, probed: Probed) -> tuple[Tensor, Tensor]:
+    """Patches of the same training and test images in another model of the same grid: (n, p, d) and (m, p, d)."""
+    assert np.array_equal(features.array("train_rows"), probed.train.rows)  # one extraction for all models
+    return _floats(features.array("train_patches")), _floats(features.array("patches")[: len(probed.test.rows)])
+
+
+def _floats(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.asarray(array, dtype=np.float32))

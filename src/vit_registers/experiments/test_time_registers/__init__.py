@@ -55,9 +55,9 @@ EXPERIMENT = Experiment(
             "artifacts and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on all test images, "
             "refitted and frozen. First in each model, as it is and with its neurons cleared and no register: what "
             "registers repair is what they do beyond that. Control: what a condition is compared with. Artifacts: "
-            "patches above the threshold at the last block, and the share of the attention of [CLS] there that they "
-            "take. Random neurons are drawn anew for each image where the methods say so, so that intervals are over "
-            "images and draws. {{ estimates }}",
+            "patches above the threshold at the last block, and the share of the attention of [CLS] there that the "
+            "patches take which are artifacts in the model as it is. Random neurons are drawn anew for each image "
+            "where the methods say so, so that intervals are over images and draws. {{ estimates }}",
             size="scriptsize",
         ),
         Table(

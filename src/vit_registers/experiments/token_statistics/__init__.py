@@ -19,7 +19,7 @@ EXPERIMENT = Experiment(
             name=MEASURE,
             run="measure:run",
             config=Config,
-            reads=("manifest", "conditions", "registers"),
+            reads=("manifest", "conditions", "reference", "registers"),
             arrays=True,
             axes={"grid_row": "Int64", "grid_column": "Int64"},
             metrics=(
@@ -37,7 +37,19 @@ EXPERIMENT = Experiment(
                     "attention",
                     "share",
                     "attention of [CLS] that a group of tokens gets; artifacts: patches above the threshold at the "
-                    "last block",
+                    "last block of the model as it is",
+                    format="percent",
+                ),
+                Metric(
+                    "attention_uniform",
+                    "share",
+                    "attention that a group of tokens would get if [CLS] attended to all tokens alike",
+                    format="percent",
+                ),
+                Metric(
+                    "attention_in_reference",
+                    "share",
+                    "attention of [CLS] that the artifacts' patches get in the model that this one was made from",
                     format="percent",
                 ),
                 Metric("cls_attention_peak", "share", "attention of [CLS] on one patch at most", format="percent"),
@@ -92,6 +104,17 @@ EXPERIMENT = Experiment(
         ),
     ),
     tables=(
+        Table(
+            name="attention_shares",
+            draw="tables:attention_shares",
+            shows=("attention", "attention_uniform", "attention_in_reference"),
+            caption="What [CLS] attends to at the last block, on {{ dense_images }}: shares of its attention that "
+            "registers, appended tokens and artifacts get, and what they would get if it attended to all tokens alike. "
+            "Artifacts: patches above the threshold in the model as it is, in all of its conditions; made from: the "
+            "same patches in the model that this one was made from. {{ estimates }}",
+            size="scriptsize",
+            long=True,
+        ),
         Table(
             name="positions",
             draw="tables:positions",

@@ -1,22 +1,24 @@
 """Where tokens attend to, block by block: means over heads and images."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vit_registers.core.linalg import cosines
 from vit_registers.experiments.token_statistics.tokens import Tokens
+from vit_registers.extraction.store import Features
 
 GROUPS = ("cls", "registers", "patches")
 
 
-def of_cls(tokens: Tokens) -> None:
+def of_cls(tokens: Tokens, artifacts: NDArray[np.bool_]) -> None:
     """Shares of the attention of [CLS] on each kind of token and on artifacts, and its largest weight on one patch.
 
-    Artifacts are the condition's own, at the last block.
+    Beside them what each would get if [CLS] attended to all tokens alike. ``artifacts`` (m, p) are those of the model
+    as it is, whatever the condition: where an intervention leaves none, its own would get nothing by definition.
     """
     layout = tokens.layout
     given = tokens.attention[:, :, 0].astype(np.float32)  # [CLS] is the first special token: (m, layers, t)
     to_patches = given[..., layout.patch_slice]
-    artifacts = np.asarray(tokens.norms[:, -1, layout.patch_slice]) > tokens.limit  # (m, p)
     shares = {
         "cls": given[..., layout.cls_slice].sum(-1),
         "registers": given[..., layout.register_slice].sum(-1),
@@ -29,6 +31,24 @@ def of_cls(tokens: Tokens) -> None:
         for target, share in shares.items():
             tokens.mean("attention", share[:, layer], group="cls", target=target, layer=layer)
         tokens.mean("cls_attention_peak", peak[:, layer], layer=layer)
+    counts = {
+        "cls": layout.cls,
+        "registers": layout.registers,
+        "appended": layout.appended,
+        "patches": layout.patches,
+    }
+    for target, count in counts.items():
+        if count:
+            tokens.add("attention_uniform", count / layout.length, group="cls", target=target)
+    tokens.mean("attention_uniform", artifacts.sum(1) / layout.length, group="cls", target="artifacts")
+
+
+def of_reference(tokens: Tokens, artifacts: NDArray[np.bool_], reference: Features) -> None:
+    """What [CLS] gives, in the model that this one was made from, to patches that are ``artifacts`` (m, p) here."""
+    given = reference.array("attention")[:, :, 0, reference.layout.patch_slice].astype(np.float32)
+    share = (given * artifacts[:, None]).sum(-1)
+    for layer in tokens.layers:
+        tokens.mean("attention_in_reference", share[:, layer], group="cls", target="artifacts", layer=layer)
 
 
 def register_cosines(tokens: Tokens) -> None:

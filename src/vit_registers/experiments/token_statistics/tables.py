@@ -2,12 +2,59 @@
 
 from dataclasses import replace
 
-from vit_registers.views.columns import KEYS, MODEL, row_of
-from vit_registers.views.study import NONE_FOUND, Study, estimate
+from vit_registers.views.columns import CONDITION, KEYS, MODEL, row_of
+from vit_registers.views.study import NONE_FOUND, Estimate, Study, estimate
 from vit_registers.views.table import Column, Table
 
+GIVEN = {"registers": "Registers (%)", "appended": "Appended tokens (%)", "artifacts": "Artifacts (%)"}
 LOOK = "Attention on the object (%)"
 SPREAD = "Spread over registers (points)"
+
+
+def attention_shares(study: Study) -> Table:
+    """What [CLS] attends to beside patches and itself, and what uniform attention would give to it.
+
+    A condition without any of these tokens has no row.
+    """
+    of_cls = {"group": "cls"}
+    columns = [
+        MODEL,
+        CONDITION,
+        *(
+            column
+            for target, heading in GIVEN.items()
+            for column in (
+                Column(f"to_{target}", "Here", "attention", {**of_cls, "target": target}, group=heading),
+                Column(
+                    f"uniform_{target}", "Uniform", "attention_uniform", {**of_cls, "target": target}, group=heading
+                ),
+            )
+        ),
+        Column(
+            "artifacts_in_reference",
+            "Made from",
+            "attention_in_reference",
+            {**of_cls, "target": "artifacts"},
+            group=GIVEN["artifacts"],
+        ),
+    ]
+    empty = "no model of this study has registers, appended tokens or artifacts that a [CLS] could attend to"
+    table = Table(columns, KEYS, empty=empty, heading=MODEL.key)
+    named = set()
+    for condition in study.planned:
+        row = row_of(study, condition, columns)
+        for target in GIVEN:  # what there is none of gets nothing
+            uniform = row[f"uniform_{target}"]
+            if not (isinstance(uniform, Estimate) and uniform.value):
+                row[f"to_{target}"] = row[f"uniform_{target}"] = Estimate(None)
+            else:
+                row[f"uniform_{target}"] = replace(uniform, n=None, low=None, high=None)
+        if all(cell.value is None for cell in row.values() if isinstance(cell, Estimate)):
+            continue
+        first = (condition.dataset, condition.model) not in named
+        named.add((condition.dataset, condition.model))
+        table.add(row if first else row | {"model_label": ""}, rule=first)
+    return table
 
 
 def positions(study: Study) -> Table:

@@ -8,6 +8,7 @@ ONCE = "of one training, or of one published list: there is no sample"
 METRICS = (
     Metric("training_hours", "h", "hours that training took", exact=ONCE),
     Metric("processor_hours", "h", "hours times processors", exact=ONCE),
+    Metric("processor_watts", "W", "power of a processor: assumed by device, or as a paper lists it", exact=ONCE),
     Metric("energy", "kWh", "processor hours times power and PUE", exact=ONCE),
     Metric("energy_listed", "kWh", "energy as a paper lists it", exact=ONCE),
     Metric(

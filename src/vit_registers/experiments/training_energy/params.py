@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -11,6 +11,9 @@ from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 
 if TYPE_CHECKING:
     from vit_registers.params.study import Params
+
+
+Device = Literal["cpu", "cuda", "mps"]
 
 
 class PublishedEnergy(Strict):
@@ -27,11 +30,12 @@ class PublishedEnergy(Strict):
 class TrainingEnergy(ExperimentParams):
     """Energy and carbon of trainings: processors x hours x power x PUE x carbon intensity (bach2025).
 
-    Hours are measured; ``watts`` of a processor, ``pue`` (what the place takes over what its machines take) and
-    ``kg_per_kwh`` are assumed. ``published``: tables of papers, by key of the paper.
+    Hours are measured; ``watts``, ``pue`` (what the place takes over what its machines take) and ``kg_per_kwh`` are
+    assumed. ``watts``: of what one process of a training keeps busy, by the device that it trained on: a GPU, or of a
+    CPU the share of one thread. ``published``: tables of papers, by key of the paper.
     """
 
-    watts: PositiveFloat
+    watts: Annotated[dict[Device, PositiveFloat], Field(min_length=1)]
     pue: Annotated[float, Field(ge=1.0)]
     kg_per_kwh: PositiveFloat
     published: dict[str, PublishedEnergy]

@@ -9,6 +9,7 @@ from vit_registers.views.table import Cell, Column, Table
 
 COLUMNS = [
     Column("processor_hours", "Processor hours", alignment="r"),
+    Column("processor_watts", "W each", alignment="r"),
     Column("energy", "By its factors", alignment="r", group="Energy (kWh)"),
     Column("energy_listed", "Listed", alignment="r", group="Energy (kWh)"),
     Column("energy_error", "Error (%)", alignment="r", group="Energy (kWh)"),
