@@ -44,7 +44,8 @@ def run(cfg: Config, job: Job) -> None:
         return
     probed = load(cfg, cached, job.manifest(), job.found(cfg.dataset, cfg.model))
     test, count = probed.test, len(probed.test.rows)
-    job.rows.add("outlier_patch_share", float(test.outlier.mean()), count, intervention=BASELINE)
+    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, count)
+    job.rows.mean("outlier_patch_share", test.outlier.mean(axis=1), resampled, intervention=BASELINE)
     job.rows.add("outliers_are_artifacts", float(probed.artifacts), count, intervention=BASELINE)
     estimates = Estimates.over(cfg, job.rows, count)
     where = {"outlier": test.outlier, "normal": ~test.outlier, "matched": test.outlier}
@@ -176,7 +177,8 @@ def _classes(cfg: Config, job: Job, probed: Probed) -> None:
         predicted = probes.classes(given[of_train], train.labels[of_train], tested[of_test])
         hit = (predicted == test.labels[of_test]).astype(float)
         right.setdefault(group, []).append(hit)
-        job.rows.add("token_class_top1", float(hit.mean()), len(hit), intervention=BASELINE, group=group, seed=seed)
+        resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(hit))
+        job.rows.mean("token_class_top1", hit, resampled, intervention=BASELINE, group=group, seed=seed)
 
     apart = len(both["train"]) >= 2 and len(both["test"]) >= 2 and len(set(train.labels[both["train"]])) >= 2
     if not apart:

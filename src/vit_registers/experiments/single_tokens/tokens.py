@@ -82,7 +82,8 @@ class Probed:
 def load(cfg: Config, features: Features, manifest: Manifest, detected: dict[str, Any]) -> Probed:
     """What is cached of a model as it is: training images whose tokens were kept, and the first dense images.
 
-    The block is that of detection, so is the threshold where it found artifacts; else a percentile of the norms of the training images.
+    The block is that of detection, so is the threshold where it found artifacts; else a percentile of the norms of the
+    training images.
     """
     layout, arrays, layer = features.layout, features.index["arrays"], int(detected["outlier_layer"])
     count = min(cfg.settings.images, len(features.dense_rows))

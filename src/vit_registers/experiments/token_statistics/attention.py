@@ -39,7 +39,7 @@ def of_cls(tokens: Tokens, artifacts: NDArray[np.bool_]) -> None:
     }
     for target, count in counts.items():
         if count:
-            tokens.add("attention_uniform", count / layout.length, group="cls", target=target)
+            tokens.mean("attention_uniform", np.full(len(given), count / layout.length), group="cls", target=target)
     tokens.mean("attention_uniform", artifacts.sum(1) / layout.length, group="cls", target="artifacts")
 
 
