@@ -312,7 +312,8 @@ def test_a_block_without_an_mlp_is_refused_by_name(make):
         ({"tokens": 4, "neurons": "half"}, "half the neurons, 4 tokens"),
         ({"tokens": 4, "neurons": "next"}, "next neurons, 4 tokens"),
         ({"tokens": 2, "top_k": 1}, "first 1 neuron, 2 tokens"),
-        ({"tokens": 4, "images": "first", "batch": 1}, "4 test-time registers, 1st image of 1 only"),
+        ({"tokens": 4, "images": "first", "batch": 8}, "4 test-time registers, 1st image of 8 only"),
+        ({"tokens": 4, "images": "first", "batch": 1}, "4 test-time registers, 1 image at a time"),
         ({"tokens": 4, "neurons": "random", "matched_on": ["activation"]}, "matched random neurons, 4 tokens"),
         (
             {"tokens": 4, "value_over": "all_tokens", "value_per": "layer"},

@@ -206,6 +206,22 @@ def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
     assert openclip_towers.architecture_of(openai.visual, "m")["quick_gelu"]
 
 
+def test_quick_gelu_is_forced_on_weights_that_were_trained_without_where_that_is_asked_for():
+    """As jiang2025's code does: the same weights, another activation, other features."""
+    source = {"kind": "openclip", "name": "ViT-S-16", "pretrained": None}
+    plain, forced = (OpenClipModel(**source, quick_gelu=how) for how in ("as_trained", "forced"))
+    one, other = plain.load("m", 3), forced.load("m", 3)
+    assert (one.architecture["quick_gelu"], other.architecture["quick_gelu"]) == (False, True)
+    weights = one.module.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in other.module.state_dict().items())
+    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = [found.module.forward_features(pixels) for found in (one, other)]
+    assert (features[0] - features[1]).abs().max() > 1e-3
+    assert "QuickGELU forced on them" in forced.sentence("m", None)
+    assert "QuickGELU" not in plain.sentence("m", None)
+
+
 def test_untrained_openclip_weights_are_drawn_from_the_models_own_seed(tmp_path):
     source = {"kind": "openclip", "name": "ViT-S-16", "pretrained": None, "image_size": (64, 96)}
     first = fetched(tmp_path / "a", **source)

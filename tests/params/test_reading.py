@@ -42,6 +42,23 @@ def test_models_that_are_only_trained_are_made_after_those_of_the_runs():
     assert parsed.pairs() == [("shapes", "planted")]
 
 
+@pytest.mark.parametrize("name", ["embedded", "extended", "smoke"])
+def test_what_cls_takes_from_some_tokens_is_compared_with_what_it_takes_without_its_skip(name):
+    """Not with the model as it is: then the loss of the skip connection would be taken for that of the tokens."""
+    study = load(name)
+    restricted = {
+        (model, condition)
+        for dataset, model in study.pairs()
+        for condition in study.conditions(dataset, model)[1:]
+        if study.interventions[condition].kind == "restrict_cls_attention" and condition != "skip-dropped"
+    }
+    compared = {(c.a.model, c.a.intervention): c.b for c in study.study.comparisons}
+    assert restricted
+    assert {str(compared[each]) for each in restricted} == {f"{model}/skip-dropped" for model, _ in restricted}
+    whole = study.interventions["skip-dropped"]
+    assert (whole.to, whole.cls, whole.skip) == ("all", "keep", False)
+
+
 def test_the_overlay_of_bach2025_is_the_published_run():
     """Table 3 of the paper, and the registers, data sets and seeds of its text."""
     study = load("bach2025")

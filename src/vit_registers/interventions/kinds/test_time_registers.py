@@ -109,7 +109,9 @@ class TestTimeRegisters(Intervention):
             said += ["one value per layer"] * (self.value_per == "layer")
             said += [f"{self.scale:g} times"] * (self.scale != 1.0)
         said += ["[CLS] cleared"] * self.clear_cls
-        said += [f"1st image of {self.batch} only"] * (self.images == "first")
+        if self.batch is not None:
+            first = self.images == "first" and self.batch > 1
+            said.append(f"1st image of {self.batch} only" if first else f"{plural(self.batch, 'image')} at a time")
         return said
 
     def sentence(self, params: Params) -> str:

@@ -85,11 +85,15 @@ def to_timm(tower: OpenClipTower, name: str) -> nn.Module:
     return module
 
 
-def _create(architecture: str, tag: str | None, where: str, **options: Any) -> Any:
-    """OpenCLIP's model; QuickGELU also where only the weights' tag asks for it, as OpenAI's do under a plain name."""
+def _create(architecture: str, tag: str | None, where: str, forced: bool = False, **options: Any) -> Any:
+    """OpenCLIP's model; QuickGELU also where only the weights' tag asks for it, as OpenAI's do under a plain name.
+
+    ``forced``: in any case.
+    """
     known = open_clip.get_pretrained_cfg(architecture, tag or "") or {}
     try:
-        return open_clip.create_model(architecture, force_quick_gelu=bool(known.get("quick_gelu")), **options)
+        quick = forced or bool(known.get("quick_gelu"))
+        return open_clip.create_model(architecture, force_quick_gelu=quick, **options)
     except (OSError, RuntimeError, ValueError) as error:
         what = f"'{architecture}', weights '{options['pretrained'] or 'untrained'}'"
         raise InputError(
@@ -114,20 +118,20 @@ def _refuse(architecture: str, tag: str | None, where: str) -> None:
         logging.disable(logging.NOTSET)
 
 
-def both_towers(architecture: str, tag: str | None, seed: int, where: str) -> Any:
+def both_towers(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Any:
     """OpenCLIP's whole model, the text tower too; its weights are those of :func:`load` with the same arguments."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _create(architecture, tag, where, pretrained=tag).eval()
+        return _create(architecture, tag, where, forced, pretrained=tag).eval()
 
 
-def load(architecture: str, tag: str | None, seed: int, where: str) -> Loaded:
+def load(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Loaded:
     """The visual tower at its own input size; without a ``tag`` its weights are untrained, drawn from ``seed``.
 
-    ``where`` is the key of params that messages open with.
+    ``where`` is the key of params that messages open with; ``forced``: with QuickGELU, whatever the weights want.
     """
     _refuse(architecture, tag, where)
-    model = both_towers(architecture, tag, seed, where)
+    model = both_towers(architecture, tag, seed, where, forced)
     tower = model.visual
     found = open_clip.get_model_preprocess_cfg(model)
     config = {

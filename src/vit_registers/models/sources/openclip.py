@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class OpenClipModel(FetchedModel):
-    """The visual tower of an OpenCLIP model, e.g. ``ViT-B-16`` with ``pretrained: laion2b_s34b_b88k``."""
+    """The visual tower of an OpenCLIP model, e.g. ``ViT-B-16`` with ``pretrained: laion2b_s34b_b88k``.
+
+    ``quick_gelu``: where the weights were trained with it (``as_trained``), or ``forced`` on all, as jiang2025's code
+    does with weights that were not.
+    """
 
     made: ClassVar[str] = "released (OpenCLIP)"
     has_text_tower: ClassVar[bool] = True
@@ -20,19 +24,22 @@ class OpenClipModel(FetchedModel):
     kind: Literal["openclip"]
     name: str
     pretrained: str | None
+    quick_gelu: Literal["as_trained", "forced"] = "as_trained"
 
     def load(self, name: str, seed: int) -> Loaded:
         """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, from ``seed``."""
         from vit_registers.models.openclip import towers
 
-        return towers.load(self.name, self.pretrained, seed, f"models.{name}")
+        return towers.load(self.name, self.pretrained, seed, f"models.{name}", self.quick_gelu == "forced")
 
     def both_towers(self, name: str, seed: int) -> Any:
         """OpenCLIP's whole model, the text tower too, with the weights of :meth:`load` with the same arguments."""
         from vit_registers.models.openclip import towers
 
-        return towers.both_towers(self.name, self.pretrained, seed, f"models.{name}")
+        return towers.both_towers(self.name, self.pretrained, seed, f"models.{name}", self.quick_gelu == "forced")
 
     def origin(self) -> list[str]:
         """Name, and whose weights."""
-        return [f"OpenCLIP's {key(self.name)}", key(self.pretrained) if self.pretrained else "random weights"]
+        forced = ["QuickGELU forced on them"] if self.quick_gelu == "forced" else []
+        weights = key(self.pretrained) if self.pretrained else "random weights"
+        return [f"OpenCLIP's {key(self.name)}", weights, *forced]
