@@ -101,7 +101,8 @@ EXPERIMENT = Experiment(
             caption=f"What detection finds of {PLANTED}, with decoys at an activation of "
             "{{ settings.planting.decoy_activation }}. Left: recall among as many neurons as were planted; right: "
             "precision of the shortest list that holds all of them, or of all neurons where no ranking does. Above: "
-            "neurons of every block are ranked; below: up to the first block whose output has artifacts. Bars span the plantings; the dotted line is chance.",
+            "neurons of every block are ranked; below: up to the first block whose output has artifacts. Bars span the "
+            "plantings; the dotted line is chance.",
         ),
     ),
 )
