@@ -135,7 +135,7 @@ def test_the_general_methods_state_every_value_that_ran(path: tuple[str, ...]) -
     ],
 )
 def test_detection_in_words(change: dict[str, Any], sentence: str) -> None:
-    params = load("embedded", {"detection": change})
+    params = load("embedded", {"detection": change, "experiments": {"detection_limits": None}})
     assert sentence in text.methods(params, study_of(params))
 
 

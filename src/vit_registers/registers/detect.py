@@ -28,8 +28,7 @@ from vit_registers.forward.readers.norms import Norms
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
-from vit_registers.params.passes import Detection
-from vit_registers.pipeline.configs import DetectConfig
+from vit_registers.pipeline.configs import DetectConfig, PassConfig
 from vit_registers.registers import outliers
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts, scored
 
@@ -67,7 +66,7 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
         counts = resample_counts(
             len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model)
         )
-        highest = highest_layer(settings, layers, backbone.depth)
+        highest = highest_layer(settings.highest_layer, layers, backbone.depth)
         scores = _scores(cfg, backbone, images, chosen[affected], counts[:, affected], layers, highest)
         ranked, rows = _ranked(cfg, int(affected.sum()), *scores, _planted(backbone))
         result |= {"highest_layer": highest, **ranked}
@@ -92,7 +91,7 @@ def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
 
 
 def passed(
-    cfg: DetectConfig,
+    cfg: PassConfig,
     backbone: Backbone,
     images: Images,
     rows: Rows,
@@ -109,7 +108,7 @@ def passed(
     return readers
 
 
-def patch_norms(cfg: DetectConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
+def patch_norms(cfg: PassConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
     """Patch norms (m, layers, p); such as are not finite would be above no threshold, without a word."""
     found: list[Floats] = []
     passed(
@@ -169,11 +168,11 @@ def _outliers(cfg: DetectConfig, layers: outliers.OutlierLayer, found: outliers.
     return result
 
 
-def highest_layer(settings: Detection, layers: outliers.OutlierLayer, depth: int) -> int:
+def highest_layer(asked: int | str, layers: outliers.OutlierLayer, depth: int) -> int:
     """The last block whose neurons are ranked, counted from 0; the last of all where artifacts arise nowhere."""
-    if settings.highest_layer == "arising":
+    if asked == "arising":
         return depth - 1 if layers.first is None else layers.first
-    return int(settings.highest_layer) % depth
+    return int(asked) % depth
 
 
 def _scores(

@@ -14,7 +14,6 @@ from vit_registers.experiments.detection_limits import figures, measure, tables
 from vit_registers.experiments.detection_limits.measure import RANKED, Look, quality, rankings
 from vit_registers.experiments.detection_limits.params import Config, DetectionLimits
 from vit_registers.models import backbone as backbones
-from vit_registers.params.passes import Detection
 from vit_registers.params.statistics import Statistics
 from vit_registers.pipeline.steps import steps
 from vit_registers.planted.spread import Planted
@@ -79,11 +78,6 @@ SETTINGS = {
     "images": 12,
     "seeds": [0, 4],
 }  # fmt: skip
-DETECTION = {
-    "split": "train", "images": 12, "threshold_rule": "ratio", "threshold": 3.0, "outlier_layer": "any",
-    "highest_layer": "arising", "score": "activation", "top_k": 4, "minimum_share": 1e-3, "sparsity": "off",
-    "sparsity_tokens": "patches", "bootstrap": 5,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +95,8 @@ def found(tmp_path_factory, backbone):
     backbones.save(root / "model", backbone.module, backbone.metadata)
     cfg = Config(
         seed=0, statistics=Statistics(confidence=0.95, resamples=10), dataset="tiny", model="tagged", device="cpu",
-        batch_size=5, memory_mb=500, precision="fp32", detection=Detection(**DETECTION),
+        batch_size=5, memory_mb=500, precision="fp32", split="train", threshold_rule="ratio", threshold=3.0,
+        outlier_layer="any", minimum_share=1e-3, sparsity_tokens="patches",
         settings=DetectionLimits.model_validate(SETTINGS),
     )  # fmt: skip
     frames = []
@@ -136,7 +131,7 @@ def test_the_contribution_finds_both_once_neurons_that_are_always_active_are_lef
 
 def test_neurons_behind_the_block_where_artifacts_arise_are_missed(found):
     """Three of six are in the first block; so are none of the decoys that respond to artifacts."""
-    at = {"sparsity": "absolute", "ranked": "up to arising", "activation": 16.0}
+    at = {"sparsity": "absolute", "ranked": "to where artifacts arise", "activation": 16.0}
     for score in ("activation", "contribution"):
         assert mean(found, "planted_recall", score=score, **at) == 0.5
         assert mean(found, "planted_precision", score=score, **at) == pytest.approx(6 / (5 * 128))
@@ -184,7 +179,8 @@ def test_only_the_base_has_a_job_and_it_gets_what_detection_gets():
     step = steps()["detection_limits"]
     assert step.jobs(params) == [{"dataset": "shapes", "model": "tagged"}]
     config = step.config(params, dataset="shapes", model="tagged")
-    assert config.detection == params.detection_of("tagged").model_copy(update={"images": config.settings.images})
+    detection = params.detection_of("tagged")
+    assert (config.split, config.threshold, config.outlier_layer) == ("train", detection.threshold, "any")
     assert (config.precision, config.batch_size) == (params.extraction.precision, params.extraction.batch_size)
 
 

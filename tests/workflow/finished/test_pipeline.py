@@ -76,6 +76,13 @@ def test_detection_finds_exactly_the_planted_neurons(finished):
     assert (rows_of(finished, "neuron_overlap", model="planted")["value"] == 1.0).all()
 
 
+def test_the_published_score_misses_weak_register_neurons_and_the_contribution_finds_them(finished):
+    rows = rows_of(finished, "planted_recall", sparsity="absolute", ranked="every block")
+    recall = rows[rows.seed.isna()].set_index(["score", "activation"])["value"]
+    assert recall["activation", 16.0] == recall["contribution", 16.0] == recall["contribution", 0.16] == 1.0
+    assert recall["activation", 0.16] < 0.5
+
+
 DAMAGED = ("baseline", "append-4", "half-4", "matched-4")
 
 

@@ -19,7 +19,7 @@ from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.readers.base import Reader
 from vit_registers.models import backbone as backbones
 from vit_registers.params.study import BASELINE
-from vit_registers.pipeline.configs import DetectConfig
+from vit_registers.pipeline.configs import PassConfig
 from vit_registers.planted import spread
 from vit_registers.planted.plant import random_direction, sample
 from vit_registers.planted.spread import Neuron, Planted
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SCORES = ("activation", "contribution")
 SPARSITIES = ("off", "absolute")
-RANKED = ("every block", "up to arising")
+RANKED = ("every block", "to where artifacts arise")
 KINDS = ("everywhere", "downstream")  # of decoys
 
 Setting = tuple[str, str, str]  # score, sparsity, blocks that are ranked
@@ -49,31 +49,28 @@ class Look:
     highest: dict[str, int]
 
 
-def _passes(cfg: Config) -> DetectConfig:
-    """What the step of detection gets."""
-    fields = {name: getattr(cfg, name) for name in DetectConfig.model_fields}
-    return DetectConfig(**fields)
+def _pass(cfg: Config) -> PassConfig:
+    """What a pass over images needs."""
+    return PassConfig(**{name: getattr(cfg, name) for name in PassConfig.model_fields})
 
 
 def look(cfg: Config, planted: Planted, manifest: Manifest) -> Look:
     """Pass the images of detection twice, as detection does: for norms, then those that have outliers for neurons."""
-    backbone, settings, passes = planted.backbone, cfg.detection, _passes(cfg)
+    backbone, passes = planted.backbone, _pass(cfg)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
-    rows = manifest.rows(settings.split)[: settings.images]
+    rows = manifest.rows(cfg.split)[: cfg.settings.images]
     norms = detect.patch_norms(passes, backbone, images, rows)
-    layers = outliers.outlier_layer(
-        norms, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
-    )
+    layers = outliers.outlier_layer(norms, cfg.threshold_rule, cfg.threshold, cfg.outlier_layer, cfg.minimum_share)
     found = outliers.find(norms[:, layers.layer], layers.threshold)
     affected, none = found.affected.astype(bool), np.zeros((0, found.images_affected), dtype=np.int64)
 
     def fresh() -> list[Reader]:
-        last, judged = backbone.depth - 1, settings.sparsity_tokens
+        last, judged = backbone.depth - 1, cfg.sparsity_tokens
         return [NeuronScores(backbone, layers.layer, last, layers.threshold, how, none, judged) for how in SPARSITIES]
 
     readers = detect.passed(passes, backbone, images, rows[affected], fresh)
     by_filter = {how: reader.scores()[0] for how, reader in zip(SPARSITIES, readers, strict=True)}  # type: ignore[attr-defined]
-    arising = detect.highest_layer(settings.model_copy(update={"highest_layer": "arising"}), layers, backbone.depth)
+    arising = detect.highest_layer("arising", layers, backbone.depth)
     return Look(found.share, by_filter, dict(zip(RANKED, (backbone.depth - 1, arising), strict=True)))
 
 

@@ -9,7 +9,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from vit_registers.params.base import Name
 from vit_registers.params.bases import known
 from vit_registers.params.experiments import ExperimentParams, MeasureConfig
-from vit_registers.params.passes import Detection
 from vit_registers.params.spread_planting import SpreadPlanting
 
 if TYPE_CHECKING:
@@ -45,13 +44,19 @@ class Config(MeasureConfig):
     batch_size: int | Literal["auto"]
     memory_mb: int
     precision: str
-    detection: Detection
+    split: str
+    threshold_rule: str
+    threshold: float
+    outlier_layer: int | str
+    minimum_share: float
+    sparsity_tokens: str
     settings: DetectionLimits
 
     @classmethod
     def pick(cls, params: Params, settings: DetectionLimits, **axes: str) -> Self:
-        """Detection as it is for the base, but for the number of images."""
+        """What of detection a planting meets: how artifacts are found, not how many neurons are taken."""
         passes = {name: getattr(params.extraction, name) for name in ("batch_size", "memory_mb", "precision")}
-        detection = params.detection_of(axes["model"]).model_copy(update={"images": settings.images})
-        own: dict[str, Any] = {"detection": detection, **passes}
+        detection = params.detection_of(axes["model"])
+        rules = ("split", "threshold_rule", "threshold", "outlier_layer", "minimum_share", "sparsity_tokens")
+        own: dict[str, Any] = passes | {name: getattr(detection, name) for name in rules}
         return cls(**cls.common(params, settings, **axes), **own)

@@ -14,6 +14,7 @@ THRESHOLD = Column("threshold", "Threshold", "detection_threshold", alignment="r
 NORM = "Patch norm at the last block"
 NEURONS = "Register neurons (%)"
 BLOCK = "Block"
+INTERVALS = (SHARE.key, "next_ratio")  # those that are printed; rows of the tidy table have all
 AT = Column("outlier_layer", "At", "outlier_layer", alignment="r", group=BLOCK)
 INPUT = Column("input", "Input", alignment="r")
 
@@ -38,8 +39,9 @@ def detection(study: Study) -> Table:
         found, verdict = study.found(condition), study.verdict(condition)
         for column in measured:
             cell = study.estimate(condition, str(column.metric))
-            # one n for the row is said in the caption: cells beside the share rest on the same images
+            # one n for the row is said in the caption; intervals of whole shares would make the table too wide
             plain = cell if column is SHARE else replace(cell, n=None)
+            plain = plain if column.key in INTERVALS else replace(plain, low=None, high=None)
             row[column.key] = plain if found or cell.value is not None else replace(plain, note=verdict)
         table.add(row)
     return table
