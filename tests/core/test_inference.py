@@ -35,7 +35,7 @@ def test_wald_is_the_paired_t_test_of_many_images():
     p = wald(float((a - b).mean()), error(bootstrap.means(a - b)))
     assert 0.001 < p < 0.2
     assert p == pytest.approx(ttest_rel(a, b).pvalue, rel=0.15)
-    assert wald(0.0, 0.0) == 1.0
+    assert wald(0.0, 0.0) == wald(0.1, 0.0) == 1.0
 
 
 def test_95_percent_of_the_intervals_of_a_difference_of_rmse_hold_it():

@@ -315,3 +315,45 @@ def test_another_architecture_is_laid_over_the_recipe_and_changes_its_own_traini
     assert configs.train(after, "vit-tiny").recipe.architecture.width == 32
     trained = [m for m in study.models_used() if study.models[m].step == "train" and m != "vit-tiny"]
     assert all(configs.train(after, m) == configs.train(study, m) for m in trained)
+
+
+COMPARED = {"question": "why", "a": "vit-r4/baseline", "b": "vit-r0/baseline"}
+
+
+@pytest.mark.parametrize(
+    ("compared", "said"),
+    [
+        ([COMPARED, COMPARED], r"comparisons\[1\]: vit-r4/baseline is compared with vit-r0/baseline already; drop one"),
+        ([{**COMPARED, "trainings": True}], r"comparisons\[0\]\.trainings: expected two or more trainings of 'vit-r4'"),
+        ([{**COMPARED, "before": "planted/cleared"}], r"comparisons\[0\]: no run has 'planted/cleared'"),
+        (
+            [{**COMPARED, "trainings": True, "before": "vit-r0/baseline"}],
+            r"comparisons\[0\]: before is of one training",
+        ),
+    ],
+)
+def test_comparisons_that_cannot_be_made_are_refused(compared, said):
+    runs = [{"dataset": "shapes", "models": ["vit-r0", "vit-r4"], "interventions": []}]
+    with pytest.raises(InputError, match=said):
+        load("embedded", {"study": {"runs": runs, "comparisons": compared, "detections": []}})
+
+
+def test_a_margin_of_a_metric_that_nothing_measures_is_refused():
+    change = {"experiments": {"comparisons": {"margins": {"corlock": 0.1}}}}
+    with pytest.raises(InputError, match=r"experiments\.comparisons\.margins: unknown metric 'corlock'; known are "):
+        load("embedded", change)
+
+
+def test_trainings_alike_differ_in_their_draws_alone():
+    models = {f"vit-r{r}-x": {"kind": "trained", "dataset": "shapes", "recipe": "small", "registers": r, "draws": "x"}
+              for r in (0, 4)}  # fmt: skip
+    models["vit-r0-y"] = {**models["vit-r0-x"], "draws": "y"}  # without a pair
+    models["vit-r4-own"] = {**models["vit-r4-x"], "draws": "vit-r0"}  # of which vit-r0 is the pair
+    models["wide-x"] = {**models["vit-r4-x"], "architecture": {"width": 96}}
+    names = ["vit-r0", "vit-r4", "vit-tiny", *models]
+    runs = [{"dataset": "shapes", "models": names, "interventions": []}]
+    study = {"runs": runs, "comparisons": [{**COMPARED, "trainings": True}], "detections": []}
+    params = load("embedded", {"models": models, "study": study})
+    alike = params.trained_alike("shapes", params.study.comparisons[0])
+    assert alike == [("vit-r4-x", "vit-r0-x"), ("vit-r4-own", "vit-r0")]
+    assert [params.origin(name) for name in ("planted-48", "tagged", "vit-r4")] == ["vit-r0", "vit-r0", "vit-r4"]

@@ -94,6 +94,11 @@ def test_norms_after_the_last_epoch_are_those_of_the_finished_model(whole, data)
         assert row["norm_max"] == pytest.approx(np.mean([max(image) for image in norms]), rel=1e-4)
         above = sum(norm > 3 * row["norm_median"] for norm in pooled) / len(pooled)
         assert row["share_above"] == pytest.approx(above)
+        with np.load(whole / "attention.npz") as kept:
+            largest, shares = kept["norm_max"][-1, layer], kept["share_above"][-1, layer]
+        assert largest == pytest.approx([max(image) for image in norms], rel=1e-4)
+        slow = [sum(norm > 3 * row["norm_median"] for norm in image) / len(image) for image in norms]
+        assert shares == pytest.approx(slow)
     assert table[table["epoch"] == 1]["norm_median"].tolist() != table[table["epoch"] == 3]["norm_median"].tolist()
 
 

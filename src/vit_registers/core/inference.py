@@ -33,10 +33,11 @@ def error(resampled: Floats) -> float:
 def wald(difference: float, error: float) -> float:
     """Two-sided p that a difference with a standard ``error`` is none.
 
-    For scores of all images together (mIoU, RMSE), which are no means over images.
+    For scores of all images together (mIoU, RMSE), which are no means over images. Resamples that do not vary are no
+    evidence: 1.
     """
     if error == 0.0:
-        return 1.0 if difference == 0.0 else 0.0
+        return 1.0
     return float(2.0 * norm.sf(abs(difference) / error))
 
 
@@ -116,7 +117,7 @@ def over_trainings(values: Floats, resampled: Floats, confidence: float) -> Over
     variance = between + images
     mean = float(values.mean())
     if variance == 0.0:
-        return OverTrainings(mean, mean, mean, 1.0 if mean == 0.0 else 0.0, 0.0, np.inf)
+        return OverTrainings(mean, mean, mean, 1.0, 0.0, np.inf)
     # What a bootstrap estimates from many images has as good as no uncertainty beside a variance of k numbers.
     freedom = variance**2 / (between**2 / (k - 1)) if between else np.inf
     deviation = variance**0.5

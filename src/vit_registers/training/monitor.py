@@ -52,10 +52,10 @@ class LastAttention(Reader):
 def after_epoch(
     module: nn.Module, images: Tensor, preprocess: Preprocess, maps: int
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
-    """One pass of uint8 images (n, 3, s, s): for each block the numbers of ``COLUMNS``, and the attention.
+    """One pass of uint8 images (n, 3, s, s): for each block the numbers of ``COLUMNS``, and what images gave.
 
-    Attention: what :func:`_attention` says, maps of the first ``maps`` images. Precision is full whatever the
-    training's; the module is left in training mode.
+    That is what :func:`_attention` says, maps of the first ``maps`` images, and :func:`_by_image`. Precision is full
+    whatever the training's; the module is left in training mode.
     """
     module.eval()
     backbone = Backbone("in training", module, layout_of(module, "in training"), preprocess, {})
@@ -70,7 +70,7 @@ def after_epoch(
     norms, attention = (np.concatenate([arrays[name] for arrays in batches]) for name in ("norms", "maps"))
     of_patches = norms[:, :, layout.patch_slice]  # (n, layers, p)
     summaries = [_summary(of_patches[:, layer]) for layer in range(backbone.depth)]
-    return summaries, _attention(torch.from_numpy(attention), layout, maps)
+    return summaries, _attention(torch.from_numpy(attention), layout, maps) | _by_image(of_patches)
 
 
 def _summary(norms: NDArray[np.float32]) -> list[float]:
@@ -81,6 +81,13 @@ def _summary(norms: NDArray[np.float32]) -> list[float]:
     median = np.median(pooled)
     values = (median, np.percentile(pooled, 99), pooled.max(axis=1).mean(), (pooled > OUTLIER * median).mean())
     return [float(value) for value in values]
+
+
+def _by_image(norms: NDArray[np.float32]) -> dict[str, Tensor]:
+    """Those of ``COLUMNS`` that are means over images, of each image: (layers, n) from norms (n, layers, p)."""
+    medians = np.median(norms.astype(np.float64), axis=(0, 2))[:, None]
+    values = {"norm_max": norms.max(axis=2), "share_above": (norms > OUTLIER * medians).mean(axis=2)}
+    return {name: torch.from_numpy(of_images.T.astype(np.float32)).contiguous() for name, of_images in values.items()}
 
 
 def _attention(attention: Tensor, layout: TokenLayout, maps: int) -> dict[str, Tensor]:
@@ -98,8 +105,8 @@ def _attention(attention: Tensor, layout: TokenLayout, maps: int) -> dict[str, T
 def save_attention(epochs: Sequence[dict[str, Tensor]], images: Tensor, path: Path) -> None:
     """Write what was kept after each of the ``epochs`` as npz, epoch first, the same bytes for the same content.
 
-    Arrays: those of :func:`_attention` stacked, and ``images`` (maps, s, s, 3) uint8, the first of ``images``
-    (n, 3, s, s).
+    Arrays: those of :func:`_attention` and :func:`_by_image` stacked, and ``images`` (maps, s, s, 3) uint8, the first
+    of ``images`` (n, 3, s, s).
     """
     arrays = {name: torch.stack([epoch[name] for epoch in epochs]).numpy() for name in epochs[0]}
     arrays["images"] = images[: arrays["maps"].shape[1]].permute(0, 2, 3, 1).contiguous().numpy()

@@ -11,6 +11,7 @@ from helpers.measuring import job_of, written
 from vit_registers.core import table
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
+from vit_registers.core.stats import bootstrap
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.emergence import measure
 from vit_registers.experiments.emergence.params import Config
@@ -39,6 +40,7 @@ def write_model(folder, cosines=measure.COSINES, norms=None, top1=0.75):
     rng = np.random.default_rng(0)
     attention = {name: rng.random((EPOCHS, MONITORED), dtype=np.float32) for name in cosines}
     attention["maps"] = rng.random((EPOCHS, 2, 3, 4, 4), dtype=np.float32)
+    attention |= {name: rng.random((EPOCHS, 2, MONITORED), dtype=np.float32) for name in measure.MEANS}
     attention["focus"] = rng.random((EPOCHS, 3, 4, 4), dtype=np.float32)
     attention["images"] = rng.integers(256, size=(2, 32, 32, 3), dtype=np.uint8)
     np.savez(folder / "attention.npz", **attention)
@@ -65,6 +67,20 @@ def test_epochs_and_blocks_are_axes(tmp_path):
     assert set(rows["n"][~rows["metric"].isin(["training_loss", "training_top1"])]) == {MONITORED}
     assert rows.loc[rows["metric"].isin(ONCE), ["epoch", "layer"]].isna().all(axis=None)
     assert rows.loc[rows["metric"].isin(PEAKS), ["epoch", "layer"]].notna().all(axis=None)
+
+
+def test_means_over_images_have_the_interval_of_what_images_gave_and_quantiles_a_reason(tmp_path):
+    attention = write_model(tmp_path / "model")
+    rows = run(tmp_path).set_index(["metric", "epoch", "layer"])
+    resampled = bootstrap(0, CONFIG.statistics, "shapes", MONITORED)
+    for name in measure.MEANS:
+        for epoch, layer in ((1, 0), (3, 1)):
+            row = rows.loc[(f"training_{name}", epoch, layer)]
+            expected = resampled.interval(attention[name][epoch - 1, layer].astype(float))
+            assert (row["low"], row["high"]) == pytest.approx(expected)
+    for name in ("training_norm_median", "training_norm_p99"):
+        assert rows.loc[(name, 2, 1), "low"] is pd.NA
+        assert "quantile" in rows.loc[(name, 2, 1), "note"]
 
 
 def test_cosines_are_means_over_the_monitored_images_with_their_interval(tmp_path):

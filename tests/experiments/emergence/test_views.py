@@ -38,6 +38,7 @@ def train(folder, name, registers, epochs=EPOCHS):
     attention = {"cls_register_cosine": rng.random((epochs, 20))} if registers else {}
     if registers > 1:
         attention["register_cosine"] = rng.random((epochs, 20))
+    attention |= {name: rng.random((epochs, BLOCKS, 20)) for name in ("norm_max", "share_above")}
     attention["maps"] = rng.random((epochs, 2, 1 + registers, 4, 4))
     attention["focus"] = rng.random((epochs, 1 + registers, 4, 4))
     np.savez(folder / "attention.npz", images=rng.integers(256, size=(2, 32, 32, 3), dtype=np.uint8), **attention)

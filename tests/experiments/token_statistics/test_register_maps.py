@@ -34,7 +34,10 @@ def measured(maps, inside, layout):
     register_maps.measure(tokens, inside)
     frame = tokens.rows.frame()
     assert set(frame.loc[frame["value"].notna(), "n"]) == {len(maps)}
-    return {" ".join(map(str, row[["metric", "group", "item"]].dropna())): row["value"] for _, row in frame.iterrows()}
+    return {
+        " ".join(map(str, row[["metric", "group", "item", "reference_group"]].dropna())): row["value"]
+        for _, row in frame.iterrows()
+    }
 
 
 def share(image, inside):
@@ -51,6 +54,8 @@ def test_every_number_is_that_of_a_loop(cls, registers):
     for metric, shift in (("object_spread", 0), ("object_spread_next_image", 1)):
         shares = [[share(maps[(i + shift) % M, t], inside[i]) for t in tokens if t >= cls] for i in range(M)]
         expected[metric] = [max(of_image) - min(of_image) for of_image in shares]
+    spreads = zip(expected["object_spread"], expected["object_spread_next_image"], strict=True)
+    expected["object_spread next image"] = [own - other for own, other in spreads]
     expected["winning_registers"] = [
         len({max(range(registers), key=lambda k, i=i, p=p: maps[i, cls + k, p]) for p in range(12)}) for i in range(M)
     ]

@@ -9,7 +9,8 @@ from vit_registers.views.study import select
 NATURAL = ("vit-r0", "vit-r2")
 
 
-def row(study, model, metric, **axes):
+def row(study, model, metric, reference_group=None, **axes):
+    axes = {"reference_group": reference_group, **axes}
     rows = select(study.rows, model=model, intervention="baseline", metric=metric, **axes)
     return rows.loc[rows["layer"].idxmax() if rows["layer"].notna().any() else rows.index[0]]
 
@@ -81,6 +82,9 @@ def test_the_table_of_slots_names_the_registers_that_look_least_and_most(views):
         assert_cell(line, "object_cls", row(study, line["model"], "object_attention", group="cls"))
         for column in ("object_area", "object_spread", "object_spread_next_image", "register_cosine"):
             assert_cell(line, column, row(study, line["model"], column))
+        against = row(study, line["model"], "object_spread", reference_group="next image")
+        assert_cell(line, "object_spread_difference", against)
+        assert line["object_spread_difference_p"] == against["p"]
         assert_cell(line, "winning", row(study, line["model"], "winning_registers"))
 
 

@@ -53,7 +53,9 @@ EXPERIMENT = Experiment(
             run="measure:run",
             config=Config,
             reads=("manifest",),
-            metrics=(Metric("mean_label", "label", "mean label times the factor", "higher", headline=True),),
+            metrics=(
+                Metric("mean_label", "label", "mean label times the factor", "higher", headline=True, exact="a toy"),
+            ),
             axes={"factor": "Float64"},
             arrays=True,
         ),

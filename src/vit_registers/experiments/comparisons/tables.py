@@ -1,10 +1,13 @@
 """Tables of comparisons: what each question found for the numbers that matter most, and for all."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from vit_registers.pipeline import experiment
-from vit_registers.views.study import Condition, Estimate, Study, estimate, select
+from vit_registers.views.study import Condition, Study, estimate, select
 from vit_registers.views.table import Cell, Column, Table
 
 Way = tuple[str, str | None, str | None]  # metric, feature, head
@@ -15,6 +18,8 @@ USUAL: dict[tuple[str, str | None], dict[str | None, str]] = {
         "frozen": "Top-1 of [CLS] (points), frozen head",
         "refitted": "Top-1 of [CLS] (points), refitted head",
     },
+    ("miou", None): {"frozen": "mIoU (points), frozen head", "refitted": "mIoU (points), refitted head"},
+    ("rmse", None): {"frozen": "RMSE of depth, frozen head", "refitted": "RMSE of depth, refitted head"},
 }
 KEYS = ("dataset", "question", "family", "a", "b", "metric", "feature", "head")
 OWN = ("equivalent", "repaired_share")
@@ -65,30 +70,24 @@ def _outcomes(study: Study, a: Condition, b: Condition, trainings: bool, headlin
     if len(missing):
         reason = estimate(missing.iloc[0])
         yield {"outcome": reason.note, "difference": reason}
-    found = rows[~rows["metric"].isin([*OWN, "difference"])]
-    ways = [
-        (str(metric), _given(feature), _given(head))
-        for metric, feature, head in found[["metric", "feature", "head"]].itertuples(index=False, name=None)
-    ]
-    for way in sorted(ways, key=_place):
+    found = {_way(row["metric"], row): row for _, row in rows[~rows["metric"].isin([*OWN, "difference"])].iterrows()}
+    follow = {(str(row["metric"]), _way(row["of"], row)): row for _, row in rows[rows["metric"].isin(OWN)].iterrows()}
+    for way in sorted(found, key=_place):
         if headlines and not _is_headline(way):
             continue
         metric, feature, head = way
-        where: dict[str, Any] = {"feature": feature, "head": head}
         row: dict[str, Cell] = {"metric": metric, "feature": feature, "head": head, "outcome": _name(way)}
-        row["difference"] = study.estimate(a, metric, against=b, over_trainings=trainings, **where)
-        for key in OWN:
-            own = select(rows, metric=key, of=metric, **where)
-            if len(own):
-                row |= _own(key, estimate(own.iloc[0]))
+        row["difference"] = estimate(found[way])
+        if ("equivalent", way) in follow:
+            row["verdict"] = str(follow["equivalent", way]["note"]).split(":")[0]
+        if ("repaired_share", way) in follow:
+            share = estimate(follow["repaired_share", way])
+            row["repaired"] = "no damage shown" if share.value is None else replace(share, n=None)
         yield row
 
 
-def _own(metric: str, found: Estimate) -> dict[str, Cell]:
-    """The cell of what follows from a difference: a verdict in words, a share, or why there is none."""
-    if metric == "equivalent":
-        return {"verdict": (found.note or "").split(":")[0]}
-    return {"repaired": found if found.value is not None else "no damage shown"}
+def _way(metric: Any, row: "pd.Series[Any]") -> Way:
+    return str(metric), _given(row["feature"]), _given(row["head"])
 
 
 def _given(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
 
 ABOVE = "share of patches whose norm is above three times the median of their block"
 LAST = "at the last block, after an epoch"
-MONITORED = "monitored while training ran: the number over all these images is kept, not what each gave"
+MONITORED = "monitored while training ran: the quantile of all these images is kept, not their norms"
 CHOSEN = "the largest of many, chosen on the images that it is of: an interval around it would not hold"
 EXPERIMENT = Experiment(
     title="Emergence during training",
@@ -36,9 +36,8 @@ EXPERIMENT = Experiment(
                     "training_norm_max",
                     "L2 norm",
                     "mean over images of the largest patch norm after an epoch",
-                    exact=MONITORED,
                 ),
-                Metric("training_share_above", "share", f"{ABOVE}, after an epoch", format="percent", exact=MONITORED),
+                Metric("training_share_above", "share", f"{ABOVE}, after an epoch", format="percent"),
                 Metric("training_register_cosine", "cosine", f"cosine of the maps of two registers, {LAST}"),
                 Metric("training_cls_register_cosine", "cosine", f"cosine of the maps of [CLS] and registers, {LAST}"),
                 Metric("training_share_above_peak", "share", f"largest {ABOVE}", format="percent", exact=CHOSEN),

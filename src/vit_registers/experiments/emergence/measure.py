@@ -13,6 +13,7 @@ from vit_registers.experiments.emergence.params import Config
 from vit_registers.experiments.job import Job
 
 NORMS = ("norm_median", "norm_p99", "norm_max", "share_above")  # columns of norms.csv
+MEANS = ("norm_max", "share_above")  # those of them that are means over images
 COSINES = ("register_cosine", "cls_register_cosine")
 MAPS = ("images", "maps", "focus")  # arrays of attention.npz that figures draw, epoch first
 
@@ -29,7 +30,7 @@ def run(cfg: Config, job: Job) -> None:
         attention = {name: content[name] for name in content.files}
     training = metadata["training"]
     images, dataset = training["monitored"], training["dataset"]
-    _norms(job, norms, images, dataset)
+    _norms(cfg, job, norms, attention, dataset)
     _losses(job, losses.reshape(int(norms["epoch"].max()), -1), dataset)
     _cosines(cfg, job, attention, int(norms["layer"].max()), dataset)
     _peaks(job, norms, images, dataset)
@@ -39,10 +40,18 @@ def run(cfg: Config, job: Job) -> None:
     job.keep({name: attention[name] for name in MAPS})
 
 
-def _norms(job: Job, norms: pd.DataFrame, images: int, dataset: str) -> None:
+def _norms(cfg: Config, job: Job, norms: pd.DataFrame, kept: Mapping[str, np.ndarray], dataset: str) -> None:
+    """Norms of every epoch and block; those that are means over images with the interval of what images gave."""
+    images = kept["norm_max"].shape[2]
+    resampled = bootstrap(cfg.seed, cfg.statistics, dataset, images)
+    bounds = {name: [resampled.intervals(of_epoch.T) for of_epoch in kept[name]] for name in MEANS}
     for name in NORMS:
         for epoch, layer, value in zip(norms["epoch"], norms["layer"], norms[name], strict=True):
-            job.rows.add(f"training_{name}", value, images, dataset=dataset, epoch=int(epoch), layer=int(layer))
+            axes: dict[str, Any] = {"dataset": dataset, "epoch": int(epoch), "layer": int(layer)}
+            if name in MEANS:
+                low, high = (float(edges[int(layer)]) for edges in bounds[name][int(epoch) - 1])
+                axes |= {"low": low, "high": high}
+            job.rows.add(f"training_{name}", value, images, **axes)
 
 
 def _losses(job: Job, losses: np.ndarray, dataset: str) -> None:

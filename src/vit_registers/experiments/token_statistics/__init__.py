@@ -147,8 +147,9 @@ EXPERIMENT = Experiment(
             "as it is, on {{ dense_images }}. Object: its share of all patches, which is what a token that looks "
             "everywhere alike spends on it. Least and most: the registers whose mean share is smallest and largest. "
             "Spread: largest less smallest share of an image, on its own object and, with the maps of the next "
-            "image, on an object they know nothing of. Winning: number of registers that attend most to one patch "
-            "or more. Cosine: of the maps of all pairs of registers. {{ estimates }}",
+            "image, on an object they know nothing of; then their paired difference, p of a Wald test, not adjusted. "
+            "Winning: number of registers that attend most to one patch or more. Cosine: of the maps of all pairs of "
+            "registers. {{ estimates }}",
             size="scriptsize",
             when="trained",
         ),

@@ -53,8 +53,10 @@ def measure(tokens: Tokens, inside: Floats | None) -> None:
         tokens.mean("object_attention", shares[:, 0], group="cls")
     for register, of_images in enumerate(shares[:, layout.register_slice].T, start=1):
         tokens.mean("object_attention", of_images, group="registers", item=register)
-    for metric, of_tokens in (("object_spread", shares), ("object_spread_next_image", mismatched)):
-        tokens.mean(metric, np.ptp(of_tokens[:, layout.register_slice], axis=1))
+    own, next_image = (np.ptp(of_tokens[:, layout.register_slice], axis=1) for of_tokens in (shares, mismatched))
+    tokens.mean("object_spread", own)
+    tokens.mean("object_spread_next_image", next_image)
+    tokens.difference("object_spread", own - next_image, reference_group="next image")
 
 
 def maps(tokens: Tokens, chosen: NDArray[np.int64]) -> Arrays:

@@ -95,6 +95,7 @@ def register_slots(study: Study) -> Table:
         Column("most", "Most", group=LOOK),
         Column("object_spread", "Own image", "object_spread", decimals=2, group=SPREAD),
         Column("object_spread_next_image", "Next image", "object_spread_next_image", decimals=2, group=SPREAD),
+        Column("object_spread_difference", "Difference", decimals=2, signed=True, p=True, group=SPREAD),
         Column("winning", "Winning", "winning_registers"),
         Column("register_cosine", "Cosine", "register_cosine"),
         Column("least_register", "Least: register", printed=False),
@@ -105,6 +106,7 @@ def register_slots(study: Study) -> Table:
         if study.estimate(condition, "winning_registers").value is None:
             continue
         row = row_of(study, condition, columns) | {"registers": study.plan.registers.get(condition.model)}
+        row["object_spread_difference"] = study.estimate(condition, "object_spread", reference_group="next image")
         by_share = study.rows_of(condition, "object_attention", group="registers").sort_values("value")
         for name, place in (("least", 0), ("most", -1)) if len(by_share) else ():
             row[name] = estimate(by_share.iloc[place])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_registers.core.inference import error, wald
 from vit_registers.core.stats import Bootstrap
 from vit_registers.core.table import Rows
 from vit_registers.extraction.store import Features
@@ -60,6 +61,14 @@ class Tokens:
         low, high = self.resampled.quantile_interval(values, share)
         value, n = float(np.quantile(values, share)), len(values)
         self.rows.add(metric, value, n, low=low, high=high, intervention=self.condition, **axes)
+
+    def difference(self, metric: str, differences: NDArray[Any], **axes: Any) -> None:
+        """The mean of paired differences of images (m,), with its interval and the p of a Wald test that it is none."""
+        values = np.asarray(differences, dtype=float)
+        resampled, value = self.resampled.means(values), float(values.mean())
+        low, high = self.resampled.percentiles(resampled)
+        p = wald(value, error(resampled))
+        self.rows.add(metric, value, len(values), low=low, high=high, p=p, intervention=self.condition, **axes)
 
     def mean(self, metric: str, values: NDArray[Any], **axes: Any) -> None:
         """The mean of what each image gave, ``values`` (m,), with its interval."""
