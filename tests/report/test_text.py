@@ -76,7 +76,7 @@ KEPT = {
 OTHERS = {
     "batch_size": 8,
     "precision": "bf16",
-    "dense_split": "train",
+    "dense_split": "val",
     "threshold_rule": "absolute",
     "sparsity": "signed",
     "confidence": 0.9,

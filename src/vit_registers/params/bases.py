@@ -59,6 +59,11 @@ class ModelSource(Strict):
         """Name of the model that it is made from, if any."""
         return None
 
+    @property
+    def learned(self) -> bool:
+        """Whether its weights were learnt; where not, it is a baseline of what was, and no finding about models."""
+        return True
+
     def paths(self) -> dict[str, str]:
         """Files that have to be there, by key of params."""
         return {}

@@ -58,9 +58,10 @@ class TrainedModel(ModelSource):
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size and registers; the key where the study trains by several recipes: what differs is what keys say."""
+        """Size and registers; the key where models are trained on this data set by several recipes: keys say which."""
         used = (params.models[model] for model in params.models_used())
-        if len({model.recipe for model in used if isinstance(model, TrainedModel)}) > 1:
+        mine = {model.recipe for model in used if isinstance(model, TrainedModel) and model.dataset == self.dataset}
+        if len(mine) > 1:
             return name
         if self.architecture.given:
             return self.architecture.label() + (f", {plural(self.registers, 'register')}" if self.registers else "")
