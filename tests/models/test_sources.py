@@ -41,6 +41,16 @@ EXAMPLES = {
         "ViT 64 wide, 3 registers",
         r"\texttt{mine} (3 registers, 6 blocks of width 64 with 1 head)",
     ),
+    "untrained": (
+        "{kind: untrained, image_size: 64, patch_size: 8, width: 128, depth: 6, heads: 2, registers: 4}",
+        "Untrained ViT, 4 registers",
+        r"\texttt{mine} (a ViT with random weights, 6 blocks of width 128 with 2 heads, 4 registers, patches of",
+    ),
+    "pixels": (
+        "{kind: pixels, image_size: 64, patch_size: 16}",
+        "Raw pixels",
+        r"\texttt{mine} (the normalised pixels of each patch of $16 \times 16$ in place of its token)",
+    ),
     "tagged": (
         "{kind: tagged, base: vit-r4, planting: background}",
         "Mine",

@@ -111,7 +111,7 @@ PROBE = "experiments: {classification: {probe: {%s}}}"
         ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
         ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
         ("models: {a/b: {kind: timm, name: x}}", "models.a/b", "pattern"),
-        ("models: {a: {kind: timmy}}", "models.a", "'file', 'openclip', 'planted'"),
+        ("models: {a: {kind: timmy}}", "models.a", "'file', 'openclip', 'pixels', 'planted'"),
         ("models: {planted: {base: vit-r0}}", "models.planted.base", "tagged model"),
         ("datasets: {a: {kind: voc, path: x, train: null}}", "datasets.a.train", "valid string, got None"),
         ("datasets: {a: {kind: coco, images: x, annotations: y, rare: keep}}", "datasets.a.rare", "'refuse' or 'drop'"),

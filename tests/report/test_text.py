@@ -77,7 +77,7 @@ KEPT = {
 OTHERS = {
     "batch_size": 8,
     "precision": "bf16",
-    "dense_split": "train",
+    "dense_split": "val",
     "split": "test",
     "outlier_layer": -1,
     "highest_layer": -1,

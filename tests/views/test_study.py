@@ -81,8 +81,15 @@ def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_anoth
 
 
 def test_models_of_another_size_are_not_counted_by_registers(study: Study) -> None:
-    first = [model for model in of(study, study.by_count) if model.count("-") == 1]  # others repeat them
+    on_shapes = [c for c in study.by_count if c.dataset == "shapes"]
+    first = [model for model in of(study, on_shapes) if model.count("-") == 1]  # others repeat them
     assert first == ["vit-r0", "vit-r1", "vit-r2", "vit-r4", "vit-r8", "vit-r16"]
+    assert [c.model for c in study.by_count if c.dataset == "digits"] == ["vit-digits", "vit-digits-r4"]
+
+
+def test_baselines_in_which_nothing_was_learnt_are_no_natural_models(study: Study) -> None:
+    assert study.plan.unlearned == ["untrained", "pixels", "colour", "pixels-32"]
+    assert not any(study.is_natural(model) for model in study.plan.unlearned)
 
 
 def test_planned_conditions_follow_params(study: Study, extended: Params) -> None:
@@ -165,12 +172,13 @@ def test_clearing_without_a_register_is_told_from_every_other_condition(study: S
 
 
 def test_labels_say_what_was_done(study: Study) -> None:
-    assert study.label(at("planted-cls", "ttr-4")) == "Planted [CLS], 4 test-time registers"
-    assert study.label(at("vit-r0")) == "ViT without registers"
-    assert study.label(at("vit-tiny")) == "ViT 64 wide, 4 deep"
-    assert study.label(at("planted-48")) == "Planted at 48 px"
-    assert study.label(at("planted-48-plain")) == "Planted at 48 px, plain"
-    assert study.label(at("vit-r16", "append-4")) == "ViT with 16 registers, 4 zero tokens"
+    assert study.label(at("planted-cls", "ttr-4")) == "Planted [CLS] on shapes, 4 test-time registers"
+    assert study.label(at("vit-tiny")) == "ViT 64 wide, 4 deep on shapes"
+    assert study.label(at("planted-48")) == "Planted at 48 px on shapes"
+    assert study.label(at("planted-48-plain")) == "Planted at 48 px, plain on shapes"
+    assert study.label(at("vit-r16", "append-4")) == "ViT with 16 registers on shapes, 4 zero tokens"
+    assert study.models["vit-r0"] == "ViT without registers (vit-r0)"  # as others on other data sets are called
+    assert (study.models["untrained"], study.models["pixels"]) == ("Untrained ViT", "Raw pixels (pixels)")
     assert len(set(study.models.values())) == len(study.models)
     assert len(set(study.conditions.values())) == len(study.conditions)
 

@@ -87,7 +87,7 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
     What is built by name has no head unless ``num_classes`` says so.
 
     ``clip: true`` stands for what CLIP's towers do otherwise and JSON cannot hold: a norm before the blocks,
-    LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head.
+    LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head. ``identity_norms: true`` leaves out all norms.
     """
     arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
     if "name" in arguments:
@@ -96,6 +96,8 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
     if arguments.pop("clip", False):
         activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
         arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
+    if arguments.pop("identity_norms", False):
+        arguments |= {"norm_layer": nn.Identity}
     return VisionTransformer(**arguments).eval()
 
 

@@ -57,6 +57,28 @@ class FetchedModel(SizedModel):
         return f"{key(name)} ({', '.join(parts)})"
 
 
+class UnlearnedModel(FetchedModel):
+    """A baseline of what was learnt: it goes the way of any model, and nothing in it was learnt.
+
+    Images reach it as they reach the models that the small recipe trains: whole, at its input size, normalised to
+    [-1, 1].
+    """
+
+    @property
+    def learned(self) -> bool:
+        """Nothing was."""
+        return False
+
+    def seen(self) -> dict[str, object]:
+        """How images are brought to it, as timm names that."""
+        half = (0.5, 0.5, 0.5)
+        return {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic", "mean": half, "std": half}
+
+    def sentence(self, name: str, params: Params) -> str:
+        """What it is; a part of a sentence."""
+        return f"{key(name)} ({', '.join(self.origin())})"
+
+
 class DerivedModel(ModelSource):
     """A model made from ``base``, another model of the study."""
 

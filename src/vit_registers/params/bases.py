@@ -67,6 +67,11 @@ class ModelSource(Strict):
         """Whether ``other`` is one more training of the same, with other draws or the same."""
         return False
 
+    @property
+    def learned(self) -> bool:
+        """Whether its weights were learnt; where not, it is a baseline of what was, and no finding about models."""
+        return True
+
     def paths(self) -> dict[str, str]:
         """Files that have to be there, by key of params."""
         return {}

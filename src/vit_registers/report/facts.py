@@ -21,9 +21,10 @@ def facts(params: Params) -> dict[str, Any]:
 
     ``dense_images``, ``detection_images``, ``score`` (what neurons are ranked by), ``interval``, ``estimates`` are
     phrases of captions. ``planted``, ``resized``, ``trained``,
-    ``natural`` (nothing was planted), ``released`` (weights come from elsewhere), ``generated`` (images are drawn by
-    the pipeline): whether the study has such models or data; ``compared``: whether it compares conditions; ``moved``:
-    whether it moves or clears register neurons. What is true or false is a condition of report.tex: ``\\ifplanted``.
+    ``natural`` (nothing was planted, but something learnt), ``released`` (weights come from elsewhere), ``generated``
+    (images are drawn by the pipeline): whether the study has such models or data; ``compared``: whether it compares
+    conditions; ``moved``: whether it moves or clears register neurons. What is true or false is a condition of
+    report.tex: ``\\ifplanted``.
     """
     drawn, extraction, study = plan(params), params.extraction, params.study
     run = [model for _, model in params.pairs()]
@@ -40,8 +41,12 @@ def facts(params: Params) -> dict[str, Any]:
         "planted": "planted" in kinds,
         "resized": any(model in drawn.resized for model in run),
         "trained": any(model in drawn.registers for model in params.models_used()),
-        "natural": any(drawn.kinds[model] not in ("tagged", "planted") for model in run),
-        "released": any(params.models[model].step == "fetch" for model in params.models_used()),
+        "natural": any(
+            drawn.kinds[model] not in ("tagged", "planted") and model not in drawn.unlearned for model in run
+        ),
+        "released": any(
+            params.models[model].step == "fetch" and params.models[model].learned for model in params.models_used()
+        ),
         "generated": any(params.datasets[name].generated for name in datasets),
         "compared": bool(study.comparisons),
         "moved": any(params.interventions[name].moves_neurons for each in study.runs for name in each.interventions),

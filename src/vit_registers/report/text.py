@@ -60,13 +60,16 @@ def methods(params: Params, study: Study) -> str:
 def _models(params: Params) -> dict[str, Any]:
     """What the methods text says of models, sorted by how they came about.
 
-    ``fetched``: those whose weights come from elsewhere; ``trained``: groups that share a recipe; ``made``: from
-    another model of the study; ``only_trained``: names of those that no run has.
+    ``fetched``: those whose weights come from elsewhere; ``unlearned``: baselines in which nothing was learnt;
+    ``trained``: groups that share a recipe; ``made``: from another model of the study; ``only_trained``: names of those
+    that no run has.
     """
     used = {name: params.models[name] for name in params.models_used()}
     run = {model for _, model in params.pairs()}
+    fetched = {name: model for name, model in used.items() if model.step == "fetch"}
     return {
-        "fetched": [model.sentence(name, params) for name, model in used.items() if model.step == "fetch"],
+        "fetched": [model.sentence(name, params) for name, model in fetched.items() if model.learned],
+        "unlearned": [model.sentence(name, params) for name, model in fetched.items() if not model.learned],
         "trained": list(_trained(params, used)),
         "made": [model.sentence(name, params) for name, model in used.items() if model.made_from is not None],
         "only_trained": [name for name in dict.fromkeys(params.study.trainings) if name not in run],

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated
 
+from pydantic import Field
+
 from vit_registers.params.base import Strict
 from vit_registers.params.bases import Intervention
 from vit_registers.params.kinds import KindsIn
@@ -15,7 +17,8 @@ class Plan(Strict):
 
     ``models`` and ``conditions``: what readers see in place of keys. ``made``: how a model was made, ``kinds`` by which
     kind of source; of a resized one, what holds of its base (``bases``). ``registers``: number of registers of the
-    models trained here, ``other_size`` those of these that have another size than their recipe's.
+    models trained here, ``other_size`` those of these that have another size than their recipe's; ``unlearned``: models
+    in which nothing was learnt, baselines of the others.
     """
 
     title: str
@@ -31,6 +34,7 @@ class Plan(Strict):
     resized: list[str]
     registers: dict[str, int]
     other_size: list[str]
+    unlearned: list[str] = Field(default=[])
     confidence: float
 
 
@@ -53,6 +57,7 @@ def plan(params: Params) -> Plan:
         resized=[name for name, model in used.items() if model.step == "resize"],
         registers={name: model.registers for name, model in trained.items()},  # type: ignore[attr-defined]
         other_size=[name for name, model in trained.items() if model.architecture.given],  # type: ignore[attr-defined]
+        unlearned=[name for name in used if not params.models[_origin(params, name)].learned],
         confidence=params.statistics.confidence,
     )
 

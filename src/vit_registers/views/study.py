@@ -294,8 +294,8 @@ class Study:
         return self.same_model_control(condition)
 
     def is_natural(self, model: str) -> bool:
-        """Whether nothing was planted in a model, nor in what it was made from."""
-        return self.plan.kinds[model] not in ("tagged", "planted")
+        """Whether something was learnt in a model, and nothing planted in it nor in what it was made from."""
+        return self.plan.kinds[model] not in ("tagged", "planted") and model not in self.plan.unlearned
 
     # What a reader sees.
 

@@ -2,7 +2,7 @@
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.single_tokens.params import Config, SingleTokens
-from vit_registers.pipeline.experiment import Experiment, Measure, Table
+from vit_registers.pipeline.experiment import Experiment, Measure, Resources, Table
 
 PIXELS = "reconstructing the pixels of a patch from its token"
 LINEAR, MLP = "by least squares", "by an MLP"
@@ -16,6 +16,7 @@ EXPERIMENT = Experiment(
             run="measure:run",
             config=Config,
             reads=("manifest", "baseline", "reference", "registers"),
+            resources=Resources(mem_mb=8000),
             axes={"probe": "string"},
             metrics=(
                 Metric("outlier_patch_share", "share", "patches that count as outliers here", format="percent"),

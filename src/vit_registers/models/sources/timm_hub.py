@@ -33,6 +33,11 @@ class TimmModel(FetchedModel):
         random = seed if self.weights == "random" else None
         return timm_models.load(self.name, self.arguments, random, f"models.{name}")
 
+    @property
+    def learned(self) -> bool:
+        """Unless random weights were asked for."""
+        return self.weights == "pretrained"
+
     def origin(self) -> list[str]:
         """Name, and whose weights."""
         return [f"timm's {key(self.name)}", "released weights" if self.weights == "pretrained" else "random weights"]

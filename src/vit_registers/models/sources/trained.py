@@ -72,9 +72,10 @@ class TrainedModel(ModelSource):
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size, registers and draws; the key where the study trains by several recipes, as keys say what differs."""
+        """Size, registers and draws; the key where models are trained on this data set by several recipes: keys say which."""
         used = (params.models[model] for model in params.models_used())
-        if len({model.recipe for model in used if isinstance(model, TrainedModel)}) > 1:
+        mine = {model.recipe for model in used if isinstance(model, TrainedModel) and model.dataset == self.dataset}
+        if len(mine) > 1:
             return name
         draws = f", draws {self.draws}" if self.draws else ""
         if self.architecture.given:
