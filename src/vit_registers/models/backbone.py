@@ -17,6 +17,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.transforms import Size
 from vit_registers.models.layout import TokenLayout
+from vit_registers.models.outlier_reading import OutlierReader
 from vit_registers.models.position_embedding import at_size
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.resampling import PositionResampling
@@ -87,7 +88,7 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
     What is built by name has no head unless ``num_classes`` says so.
 
     ``clip: true`` stands for what CLIP's towers do otherwise and JSON cannot hold: a norm before the blocks,
-    LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head.
+    LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head. ``reads``: an :class:`OutlierReader`.
     """
     arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
     if "name" in arguments:
@@ -96,7 +97,8 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
     if arguments.pop("clip", False):
         activation = QuickGELU if arguments.pop("quick_gelu") else nn.GELU
         arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
-    return VisionTransformer(**arguments).eval()
+    module = OutlierReader if "reads" in arguments else VisionTransformer
+    return module(**arguments).eval()
 
 
 def state_digest(module: nn.Module) -> str:

@@ -19,9 +19,10 @@ from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 
 PACKAGE = "vit_registers.experiments"
 Axis = Literal["dataset", "model"]
-# What a measure may read, see Job: the manifest; the baseline's features; those of all conditions; what detection
-# found; the model; what training left; the values by image of all other measures.
-Reads = Literal["manifest", "baseline", "conditions", "registers", "model", "training", "images"]
+# What a measure may read, see Job: the manifest; the baseline's features; those of all conditions; those of the model
+# that this one was made from, where the study has them; what detection found; the model; what training left; the values
+# by image of all other measures.
+Reads = Literal["manifest", "baseline", "conditions", "base", "registers", "model", "training", "images"]
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,12 @@ def _conditions(params: Params, at: Paths, dataset: str, model: str) -> list[Pat
     return baseline(at, dataset, model) + (ablated if len(params.conditions(dataset, model)) > 1 else [])
 
 
+def _base(params: Params, at: Paths, dataset: str, model: str) -> list[Path]:
+    """Features of the model that this one was made from, where a run has it on the data set."""
+    base = params.models[model].made_from
+    return baseline(at, dataset, base) if base is not None and (dataset, base) in params.pairs() else []
+
+
 def _found(params: Params, at: Paths, dataset: str | None, model: str | None) -> list[Path]:
     """What detection found in a model, on one data set or on all that it was looked at on."""
     pairs = [pair for pair in params.detected_pairs() if pair[1] == model and dataset in (None, pair[0])]
@@ -87,6 +93,7 @@ _READ: dict[str, Callable[[Params, Paths, Any, Any], list[Path]]] = {
     "manifest": lambda params, at, dataset, model: [dataset_file(at, dataset)],
     "baseline": lambda params, at, dataset, model: baseline(at, dataset, model),
     "conditions": lambda params, at, dataset, model: _conditions(params, at, dataset, model),
+    "base": _base,
     "registers": _found,
     "model": lambda params, at, dataset, model: [model_file(at, model)],
     "training": lambda params, at, dataset, model: _of_trainings(params, at, model),

@@ -49,18 +49,29 @@ class TrainedModel(ModelSource):
         known(f"models.{name}.dataset", self.dataset, params.datasets, "data set")
         known(f"models.{name}.recipe", self.recipe, params.recipes, "recipe")
         try:
-            self.recipe_of(params)
+            recipe = self.recipe_of(params)
         except ValueError as error:
             raise ValueError(f"models.{name}.architecture: {error}") from None
+        try:
+            recipe.check(self.registers)
+        except ValueError as error:
+            raise ValueError(f"models.{name}.{error}") from None
 
     def recipe_of(self, params: Params) -> Recipe:
         """The recipe as this model follows it."""
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size and registers; the key where the study trains by several recipes: what differs is what keys say."""
+        """Size and registers; the key where the study trains by several recipes: what differs is what keys say.
+
+        A recipe that has words for its models is none of these.
+        """
+        own = params.recipes[self.recipe].model_label(self.registers)
+        if own is not None:
+            return own
         used = (params.models[model] for model in params.models_used())
-        if len({model.recipe for model in used if isinstance(model, TrainedModel)}) > 1:
+        recipes = {model.recipe: params.recipes[model.recipe] for model in used if isinstance(model, TrainedModel)}
+        if sum(recipe.model_label(0) is None for recipe in recipes.values()) > 1:
             return name
         if self.architecture.given:
             return self.architecture.label() + (f", {plural(self.registers, 'register')}" if self.registers else "")
