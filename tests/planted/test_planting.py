@@ -17,6 +17,8 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
 from vit_registers.data import manifest
 from vit_registers.data.manifest import Manifest
+from vit_registers.interventions.base import applied
+from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
@@ -222,6 +224,94 @@ def test_cls_attends_to_artifacts_planted_for_it(models: Path, data: Path) -> No
     clean = cls_attention(models / "tagged", pixels).transpose(1, 2)[jumped].mean(0)
     planted = cls_attention(models / "planted-cls", pixels).transpose(1, 2)[jumped].mean(0)
     assert (planted > 2.0 * clean).all()
+
+
+# --- a model that needs its register ---------------------------------------------------------------------------------
+
+LATE = {"direction": "register", "pairs": False, "firing": 0.9, "norm_ratio": 8.0}
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory, data: Path, models: Path) -> Path:
+    """``tagged``, whose register enters in front of block 2, and ``planted``, without it."""
+    folder = tmp_path_factory.mktemp("late")
+    architecture = {**ARCHITECTURE, "reads": {"block": 2, "ratio": 8.0}}
+    module = backbones.build(architecture)
+    state = {
+        key.replace("norm.", "fc_norm.") if key.startswith("norm.") else key: w
+        for key, w in weights(models / "base").items()
+    }
+    module.load_state_dict(state)
+    card = {**read_json(models / "base" / "model.json"), "architecture": architecture}
+    backbones.save(folder / "base", module, {key: card[key] for key in card if key != "weights"})
+    planting.run(step("tagged", **LATE), data, folder / "base", folder / "tagged")
+    planting.run(step("planted", **LATE), data, folder / "tagged", folder / "planted")
+    return folder
+
+
+def test_neurons_write_what_the_register_was_filled_with_and_the_register_is_gone(late: Path, data: Path) -> None:
+    pixels = images_of(data)
+    before, after = weights(late / "tagged"), weights(late / "planted")
+    changed = {key for key in after if not torch.equal(before[key], after[key])}
+    assert before.keys() - after.keys() == {"reg_token"}
+    assert changed == {f"blocks.1.mlp.{part}" for part in ("fc1.weight", "fc1.bias", "fc2.weight")}
+    card = read_json(late / "planted" / "model.json")
+    assert card["layout"]["registers"] == 0
+    assert card["architecture"]["reads"] == {"block": 2}
+    assert card["parameters"] == sum(w.numel() for w in after.values())
+    # Along what the register is filled with, by the definition of that, and as long as the planting says.
+    register = before["reg_token"][0, 0].double()
+    unit = (register - register.mean()) / (register - register.mean()).norm()
+    columns = after["blocks.1.mlp.fc2.weight"][:, [index for _, index in card["planted"]["neurons"]]].double()
+    torch.testing.assert_close(columns / columns.norm(dim=0), unit[:, None].expand(-1, 4), rtol=1e-4, atol=1e-5)
+    gains = torch.tensor([16.0 * (1.0 + 0.1 * j) for j in range(4)], dtype=torch.float64)
+    torch.testing.assert_close(
+        columns.norm(dim=0) * gains, torch.full((4,), card["planted"]["norm"] / 4).double(), rtol=1e-4, atol=1e-4
+    )
+    clean = backbones.load(late / "planted")
+    for _, index in card["planted"]["neurons"]:
+        with torch.no_grad():
+            clean.blocks[1].mlp.fc2.weight[:, index] = 0.0  # type: ignore[union-attr, index, operator]
+    batches = activations.capture_inputs(clean, {"x": clean.blocks[2]}, pixels[:60])
+    median = torch.cat([batch["x"][:, 1:].norm(dim=-1) for batch in batches]).median()
+    assert card["planted"]["norm"] == pytest.approx(8.0 * float(median), rel=0.1)
+
+
+def test_the_head_reads_artifacts_then_the_mean_patch_then_the_appended_token(late: Path, data: Path) -> None:
+    """Planted, cleared and moved: where the share of what is read lies, token by token."""
+    backbone, pixels = backbones.load(late / "planted"), images_of(data)
+    module: Any = backbone.module
+    images = backbone.preprocess.normalise(pixels)
+    neurons = tuple((layer, index) for layer, index in backbone.metadata["planted"]["neurons"])
+    block = activations.capture_inputs(backbone, {"x": backbone.blocks[2]}, pixels)
+    norms_there = torch.cat([batch["x"] for batch in block])[:, 1:].norm(dim=-1)
+    ratios = norms_there / norms_there.quantile(0.5, dim=1, keepdim=True, interpolation="lower")
+    artifact = ratios > 3.0
+    fires = artifact.any(dim=1)
+    assert 0.5 < float(fires.float().mean()) <= 1.0
+    with torch.no_grad():
+        module(images)
+        planted = module.shares.clone()
+        with applied(backbone, MovedNeurons(TestTimeRegisters(tokens=0), neurons)):
+            module(images)
+        cleared = module.shares.clone()
+        with applied(backbone, MovedNeurons(TestTimeRegisters(tokens=1), neurons)):
+            module(images)
+        moved = module.shares.clone()
+    torch.testing.assert_close(planted[fires][:, 1:], artifact[fires] / artifact[fires].sum(1, keepdim=True))
+    torch.testing.assert_close(cleared, torch.tensor([0.0] + [1 / 16] * 16).expand(len(pixels), 17))
+    strong = ratios.amax(1) > 5.0
+    assert (moved[strong][:, -1] == 1.0).all()
+    assert not moved[strong][:, :-1].any()
+
+
+def test_a_register_that_is_not_there_or_enters_elsewhere_cannot_be_taken_away(
+    models: Path, late: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"front of block 2, but the base has no late register; change block"):
+        planting.run(step("planted", **LATE), data, models / "tagged", tmp_path / "planted")
+    with pytest.raises(InputError, match=r"front of block 1, but the base fills its late register in front of block 2"):
+        planting.run(step("tagged", **{**LATE, "block": 0}), data, late / "base", tmp_path / "tagged")
 
 
 @pytest.mark.parametrize("name", ["tagged", "planted", "planted-cls"])

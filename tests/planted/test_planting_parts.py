@@ -14,7 +14,7 @@ from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
 from vit_registers.planted import activations
-from vit_registers.planted.gate import FIRING, Gate, fit_gate, fit_uniformity, uniform_patches
+from vit_registers.planted.gate import Gate, fit_gate, fit_uniformity, uniform_patches
 from vit_registers.planted.plant import GAIN, SHIFT, SPREAD, least_contributing, random_direction, write_neurons
 from vit_registers.planted.sink_direction import RIDGE, sink_direction
 from vit_registers.planted.tag import low_variance_direction, second_moment, tag, tag_probe
@@ -61,18 +61,20 @@ def test_planting_statistics_equal_image_by_image(
 ) -> None:
     monkeypatch.setattr(activations, "BATCH", 3)  # uneven batches: 3, 3, 1
     seen = activations.planting_statistics(backbone, 1, pixels)
-    z, activity, norms, cls = [], [], [], {2: [], 3: []}
+    z, activity, norms, here, cls = [], [], [], [], {2: [], 3: []}
     for image in pixels:
         states, block = stream(backbone, image), backbone.blocks[1]
         after_attention = states[1] + block.attn(block.norm1(states[1]))
         z.append(block.norm2(after_attention))
         activity.append(block.mlp.act(block.mlp.fc1(z[-1]))[0].abs())
         norms += states[-1][0, 3:].norm(dim=-1).tolist()
+        here += states[2][0, 3:].norm(dim=-1).tolist()
         for i in cls:
             cls[i].append(backbone.blocks[i].norm1(states[i])[0, 0])
     torch.testing.assert_close(seen.z, torch.cat(z), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(seen.activity.float(), torch.cat(activity).mean(0), rtol=1e-4, atol=1e-5)
     assert seen.norm == pytest.approx(float(torch.tensor(norms).median()), rel=1e-4)
+    assert seen.norm_here == pytest.approx(float(torch.tensor(here).median()), rel=1e-4)
     assert set(seen.cls) == {2, 3}
     for i in cls:
         torch.testing.assert_close(seen.cls[i].float(), torch.stack(cls[i]).mean(0), rtol=1e-4, atol=1e-5)
@@ -205,7 +207,7 @@ def gate_inputs(strength: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def test_gate_follows_its_formula_and_no_untagged_token_passes() -> None:
     z, tagged, w, v = gate_inputs(12.0)
-    gate = fit_gate(z, tagged, w, v, "here")
+    gate = fit_gate(z, tagged, w, v, 0.6, "here")
     u, g = z.double().numpy()[..., 1], z.double().numpy()[..., 0]
     tau = np.quantile(u[:, [2, 5]], 0.4)
     others = [0, 1, 3, 4, 6, 7, 8]
@@ -213,7 +215,6 @@ def test_gate_follows_its_formula_and_no_untagged_token_passes() -> None:
     weight = 1.05 * max(0.1, u[:, others].max() - tau) / (present - g[:, others].max())
     s = (u - tau) + weight * (g - present)
     np.testing.assert_allclose(gate.score(z).numpy(), s, atol=1e-9)
-    assert FIRING == 0.6
     assert not (s[:, others] > 0).any()
     assert gate.strength == pytest.approx(s[s > 0].mean())
     assert gate.firing == pytest.approx((s[:, [2, 5]] > 0).mean())
@@ -222,10 +223,17 @@ def test_gate_follows_its_formula_and_no_untagged_token_passes() -> None:
     assert gate.margin > 0
 
 
+@pytest.mark.parametrize("firing", [0.3, 0.95])
+def test_the_share_of_tagged_tokens_that_fire_is_chosen(firing: float) -> None:
+    z, tagged, w, v = gate_inputs(40.0)  # a tag whose own noise hardly matters
+    z[:, :, 0] = torch.where(tagged, 40.0, 0.0)
+    assert fit_gate(z, tagged, w, v, firing, "here").firing == pytest.approx(firing, abs=0.01)
+
+
 def test_gate_keeps_a_tenth_where_no_untagged_token_is_uniform() -> None:
     z, tagged, w, v = gate_inputs(12.0)
     z[:, ~tagged, 1] = -9.0
-    gate = fit_gate(z, tagged, w, v, "here")
+    gate = fit_gate(z, tagged, w, v, 0.6, "here")
     present, absent = float(z[:, tagged, 0].double().mean()), float(z[:, ~tagged, 0].max())
     assert float(gate.row[0]) == pytest.approx(1.05 * 0.1 / (present - absent))
 
@@ -233,7 +241,7 @@ def test_gate_keeps_a_tenth_where_no_untagged_token_is_uniform() -> None:
 def test_gate_without_a_readable_tag_is_refused_and_says_what_to_change() -> None:
     z, tagged, w, v = gate_inputs(1.0)
     with pytest.raises(InputError, match=r"^here: the tag reads .* raise tag_strength"):
-        fit_gate(z, tagged, w, v, "here")
+        fit_gate(z, tagged, w, v, 0.6, "here")
 
 
 # --- the neurons -----------------------------------------------------------------------------------------------------
@@ -286,6 +294,28 @@ def test_written_neurons_write_the_artifact_where_the_gate_opens(neurons: list[i
     assert torch.equal(mlp.fc1.weight[others], rows[others])
     assert torch.equal(mlp.fc1.bias[others], bias[others])
     assert torch.equal(mlp.fc2.weight[:, others], columns[:, others])
+
+
+def test_neurons_by_themselves_write_equal_parts_that_grow_with_the_gate() -> None:
+    torch.manual_seed(5)
+    mlp, neurons = Mlp(8, 32).eval().requires_grad_(False), [30, 2, 11]
+    row = torch.randn(8, dtype=torch.float64)
+    gate = Gate(row, threshold=0.7, strength=1.3, firing=0.5, margin=1.0)
+    artifact = 40.0 * random_direction(8, 0, "x")
+    s = torch.linspace(-4.0, 6.0, 41, dtype=torch.float64)
+    z = ((s + gate.threshold)[:, None] * row / (row @ row)).float()
+    without = mlp(z) - mlp.act(mlp.fc1(z))[:, neurons] @ mlp.fc2.weight[:, neurons].T
+    write_neurons(mlp, neurons, gate, artifact, pairs=False)
+    activation = mlp.act(mlp.fc1(z)).double()
+    closed, wide = s < -1.0, s > 1.0
+    for place, neuron in enumerate(neurons):
+        gain = GAIN * (1.0 + SPREAD * place)
+        parts = torch.outer(activation[:, neuron], mlp.fc2.weight[:, neuron].double())
+        expected = torch.outer(s / gate.strength / len(neurons), artifact)  # one third of s / E artifacts
+        torch.testing.assert_close(parts[wide], expected[wide], rtol=1e-3, atol=1e-3)
+        assert float(parts[closed].abs().max()) < 1e-3
+        assert float(activation[wide, neuron].max()) == pytest.approx(gain * 6.0 / gate.strength, rel=1e-3)
+    torch.testing.assert_close((mlp(z) - without).double()[closed], torch.zeros(8).double().expand(closed.sum(), 8))
 
 
 def test_random_direction_is_unit_centred_and_its_own_for_every_seed_and_name() -> None:

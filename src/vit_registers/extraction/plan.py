@@ -18,6 +18,7 @@ from vit_registers.extraction.memory import batch_size
 from vit_registers.forward.arrays import Spec
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.head import OwnHead, has_head
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
@@ -95,6 +96,8 @@ class WholeImages(Phase):
         """Readers of arrays with rows ``all``."""
         backbone, layout, wanted = self.backbone, self.plan.layout, self.plan.extraction
         readers: list[Reader] = [Tokens(backbone, layout)]
+        if has_head(backbone):
+            readers.append(OwnHead(backbone, layout))
         if wanted.cls_blocks and layout.cls:
             readers.append(ClsByBlock(backbone, layout, wanted.cls_blocks))
         if wanted.specials_layers:

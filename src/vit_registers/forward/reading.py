@@ -65,6 +65,7 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
     has made.
     """
     embeddings, finals = _overriding(readers, Reader.embedding), _overriding(readers, Reader.final)
+    heads = _overriding(readers, Reader.features)
     blocks, activations = _overriding(readers, Reader.block), _overriding(readers, Reader.activation)
     attentions = _overriding(readers, Reader.attention)
     dtype, norm = PRECISIONS[precision], final_norm(backbone)
@@ -95,8 +96,11 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
         announce_rows(rows)
         with torch.inference_mode(), torch.autocast(backbone.device.type, dtype, enabled=dtype is not None):
             images = images.to(backbone.device, non_blocking=True)
-            tokens = norm(backbone.module.forward_features(images))  # type: ignore[operator]
+            features = backbone.module.forward_features(images)  # type: ignore[operator]
+            tokens = norm(features)
             with undisturbed():
+                for reader in heads:
+                    reader.features(features)
                 for reader in finals:
                     reader.final(tokens)
 

@@ -17,6 +17,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.transforms import Size
 from vit_registers.models.layout import TokenLayout
+from vit_registers.models.outlier_reading import OutlierReader
 from vit_registers.models.position_embedding import at_size
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.resampling import PositionResampling
@@ -88,6 +89,7 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
 
     ``clip: true`` stands for what CLIP's towers do otherwise and JSON cannot hold: a norm before the blocks,
     LayerNorm's epsilon of 1e-5, QuickGELU where asked for, no head. ``identity_norms: true`` leaves out all norms.
+    ``reads``: an :class:`OutlierReader`.
     """
     arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
     if "name" in arguments:
@@ -98,7 +100,8 @@ def build(architecture: str | Mapping[str, Any]) -> nn.Module:
         arguments |= {"pre_norm": True, "norm_layer": nn.LayerNorm, "act_layer": activation, "num_classes": 0}
     if arguments.pop("identity_norms", False):
         arguments |= {"norm_layer": nn.Identity}
-    return VisionTransformer(**arguments).eval()
+    module = OutlierReader if "reads" in arguments else VisionTransformer
+    return module(**arguments).eval()
 
 
 def state_digest(module: nn.Module) -> str:

@@ -19,8 +19,8 @@ POOLING = (nn.GroupNorm, nn.InstanceNorm2d)
 def layout_of(module: nn.Module, name: str) -> TokenLayout:
     """Token layout of a timm ViT at its own input size; one whose tokens or attention cannot be told is refused.
 
-    An image is passed without computing (torch's meta device): each block must attend once, through
-    ``F.scaled_dot_product_attention``, from all tokens of the layout to all of them, because that is what is measured.
+    An image is passed without computing (torch's meta device) as models are measured, in eval mode: each block must
+    attend once, through ``F.scaled_dot_product_attention``, from all tokens of the layout to all of them.
     """
     if not isinstance(module, VisionTransformer | Eva):
         raise InputError(f"model '{name}' is a {type(module).__name__}; expected timm's VisionTransformer or Eva")
@@ -52,8 +52,11 @@ def layout_of(module: nn.Module, name: str) -> TokenLayout:
         seen += call.plain and call.query.shape[2] == layout.length  # a query that pools the tokens is none of them
         return call.output()
 
+    training = module.training
+    module.eval()
     with torch.no_grad(), Interceptor(count):
         functional_call(module, weights, (torch.empty(1, 3, *image, device="meta"),))
+    module.train(training)
     one_each = all(hasattr(block, "attn") for block in module.blocks)  # not so where attention and MLP are fused
     if seen != len(module.blocks) or not one_each:
         raise InputError(

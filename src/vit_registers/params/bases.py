@@ -155,6 +155,13 @@ class Recipe(Strict):
     def learning_rate(self, per_epoch: int) -> Callable[[int], float]:
         """Learning rate by step, counted from 0, in ``per_epoch`` steps an epoch."""
 
+    def check(self, registers: int) -> None:
+        """Raise ValueError where a model of this recipe cannot have so many registers, or be of this size."""
+
+    def model_label(self, registers: int) -> str | None:
+        """What readers call a model of this recipe, where that is not its number of registers or its key."""
+        return None
+
     @abstractmethod
     def architecture_sentence(self) -> str:
         """The architecture in words, as LaTeX."""

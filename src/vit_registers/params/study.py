@@ -9,7 +9,7 @@ from vit_registers.params.base import Name, Strict
 from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe, known
 from vit_registers.params.experiments import ExperimentParams, FoundExperiments
 from vit_registers.params.kinds import KindsIn
-from vit_registers.params.passes import Calibration, Detection, Extraction
+from vit_registers.params.passes import TRAIN, Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
 from vit_registers.params.statistics import Gallery, Statistics
 
@@ -19,13 +19,15 @@ BASELINE = "baseline"  # the model as it is: the name of the empty intervention
 class Run(Strict):
     """Models on a data set, each as it is and under every named intervention.
 
-    ``experiments``: which are run on them; null for all that params have settings of.
+    ``experiments``: which are run on them; null for all that params have settings of. ``frozen_only``: no head is
+    refitted under any of the interventions, so that the images of split ``train`` are passed for the baseline alone.
     """
 
     dataset: Name
     models: Annotated[list[Name], Field(min_length=1)]
     interventions: list[Name]
     experiments: list[Name] | None = None
+    frozen_only: bool = False
 
 
 class Further(Strict):
@@ -144,6 +146,11 @@ class Params(Strict):
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
+            if run.frozen_only and self.extraction.dense_split == TRAIN:
+                raise ValueError(
+                    f"study.runs[{i}].frozen_only: images of split {TRAIN} are not passed, but extraction.dense_split "
+                    f"is {TRAIN}; change one"
+                )
             for model in run.models:
                 known(f"study.runs[{i}].models", model, self.models, "model")
                 if (run.dataset, model) in seen:
@@ -226,12 +233,16 @@ class Params(Strict):
             (further.dataset, model) for further in self.study.detections for model in further.models
         ]
 
-    def conditions(self, dataset: str, model: str) -> list[str]:
-        """Names of the interventions on this pair, ``baseline`` first."""
+    def run_of(self, dataset: str, model: str) -> Run:
+        """The run that has this pair."""
         for run in self.study.runs:
             if run.dataset == dataset and model in run.models:
-                return [BASELINE, *run.interventions]
+                return run
         raise InputError(f"study.runs: no run has model '{model}' on data set '{dataset}'")
+
+    def conditions(self, dataset: str, model: str) -> list[str]:
+        """Names of the interventions on this pair, ``baseline`` first."""
+        return [BASELINE, *self.run_of(dataset, model).interventions]
 
     @property
     def study_datasets(self) -> list[str]:

@@ -162,7 +162,11 @@ def extract(params: Params, dataset: str, model: str) -> ExtractConfig:
 
 def ablate(params: Params, dataset: str, model: str) -> ExtractConfig:
     """Config of ``ablate``: every named intervention of the pair."""
-    return _extract(params, dataset, model, params.conditions(dataset, model)[1:])
+    run, config = params.run_of(dataset, model), _extract(params, dataset, model, params.conditions(dataset, model)[1:])
+    if not run.frozen_only:
+        return config
+    extraction = config.extraction.model_copy(update={"frozen_only": sorted(run.interventions)})
+    return config.model_copy(update={"extraction": extraction})
 
 
 def _extract(params: Params, dataset: str, model: str, names: list[str]) -> ExtractConfig:

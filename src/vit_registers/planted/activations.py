@@ -35,13 +35,14 @@ class PlantingStatistics:
     """What planting into one block needs to know of a model, over n images.
 
     ``z``: what enters the block's MLP, (n, T, D) fp32. ``activity``: mean |activation| of each of its neurons over all
-    tokens, (H,). ``norm``: median over patches of the norm of the last block's output. ``cls``: for each later block,
-    the mean over images of [CLS] as its attention sees it, (D,). Means are float64.
+    tokens, (H,). ``norm``: median over patches of the norm of the last block's output, ``norm_here``: of this block's.
+    ``cls``: for each later block, the mean over images of [CLS] as its attention sees it, (D,). Means are float64.
     """
 
     z: Tensor
     activity: Tensor
     norm: float
+    norm_here: float
     cls: dict[int, Tensor]
 
 
@@ -52,17 +53,20 @@ def planting_statistics(backbone: Backbone, block: int, pixels: Tensor) -> Plant
     sites: dict[str, nn.Module] = {
         "z": hooks.first_linear(backbone, block),
         "activation": fc2,
+        "here": residual_sites(backbone)[block + 1],
         "last": hooks.after_blocks(backbone),
     }
     sites |= {f"attention {i}": hooks.attention(backbone, i) for i in later}
-    z, norms = [], []
+    z: list[Tensor] = []
+    norms: dict[str, list[Tensor]] = {"here": [], "last": []}
     activity = torch.zeros(fc2.in_features, dtype=torch.float64)
     cls: dict[int, Tensor] = {i: torch.zeros(backbone.width, dtype=torch.float64) for i in later}
     for batch in capture_inputs(backbone, sites, pixels):
         z.append(batch["z"])
-        norms.append(batch["last"][:, layout.patch_slice].norm(dim=-1))
+        for name, found in norms.items():
+            found.append(batch[name][:, layout.patch_slice].norm(dim=-1))
         activity += batch["activation"].double().abs().sum((0, 1))
         for i in later:
             cls[i] += batch[f"attention {i}"][:, layout.cls_slice].double().sum((0, 1)) / len(pixels)
-    norm = float(torch.cat(norms).median())
-    return PlantingStatistics(torch.cat(z), activity / (len(pixels) * layout.length), norm, cls)
+    here, last = (float(torch.cat(found).median()) for found in norms.values())
+    return PlantingStatistics(torch.cat(z), activity / (len(pixels) * layout.length), last, here, cls)

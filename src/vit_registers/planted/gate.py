@@ -17,7 +17,6 @@ from vit_registers.core.patches import patchify
 
 FLAT = 10.0  # grey levels of 255: patches with a smaller standard deviation are uniform
 RIDGE = 0.01  # of the mean variance
-FIRING = 0.6  # share of tagged patches that look uniform enough
 MARGIN = 1.05  # by which the tag outweighs the most uniform untagged patch seen
 
 
@@ -59,10 +58,10 @@ class Gate:
         return score
 
 
-def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, tag_probe: Tensor, where: str) -> Gate:
+def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, tag_probe: Tensor, firing: float, where: str) -> Gate:
     """The AND of ``uniformity . z`` and the tag ``tag_probe . z``, for inputs (n, T, D) and tagged tokens (T,) bool.
 
-    With u and g the two scores, tau the quantile of u that lets :data:`FIRING` of the tagged tokens pass, and
+    With u and g the two scores, tau the quantile of u that lets the share ``firing`` of the tagged tokens pass, and
     c = 1.05 max(.1, max untagged u - tau) / (mean tagged g - max untagged g), s = (u - tau) + c (g - mean tagged g):
     without the tag, c times its absence outweighs the most uniform token there is.
     :class:`InputError`, opened by ``where``, if the tag does not tell tagged tokens from the others.
@@ -75,7 +74,7 @@ def fit_gate(inputs: Tensor, tagged: Tensor, uniformity: Tensor, tag_probe: Tens
             f"{where}: the tag reads {present:.2f} on tagged tokens and up to {absent:.2f} on others, so no gate can "
             "tell them apart; raise tag_strength (12 and more have worked), or train the base longer"
         )
-    tau = float(u[:, tagged].quantile(1.0 - FIRING))
+    tau = float(u[:, tagged].quantile(1.0 - firing))
     weight = MARGIN * max(0.1, float(u[:, ~tagged].max()) - tau) / (present - absent)
     row, threshold = uniformity + weight * tag_probe, tau + weight * present
     scores = u + weight * g - threshold

@@ -27,7 +27,8 @@ from vit_registers.models.backbone import Backbone
 from vit_registers.models.preprocess import load_pixels
 from vit_registers.params.planting import Planting
 from vit_registers.pipeline.configs import PlantConfig
-from vit_registers.planted.activations import planting_statistics
+from vit_registers.planted import late_register
+from vit_registers.planted.activations import PlantingStatistics, planting_statistics
 from vit_registers.planted.gate import Gate, fit_gate, fit_uniformity, uniform_patches
 from vit_registers.planted.sink_direction import sink_direction
 from vit_registers.planted.tag import low_variance_direction, second_moment, tag, tag_probe
@@ -69,22 +70,24 @@ def least_contributing(activity: Tensor, columns: Tensor, count: int) -> list[in
     return [int(i) for i in (activity * columns.double().norm(dim=0)).argsort(stable=True)[:count]]
 
 
-def write_neurons(mlp: Any, neurons: list[int], gate: Gate, artifact: Tensor) -> None:
+def write_neurons(mlp: Any, neurons: list[int], gate: Gate, artifact: Tensor, pairs: bool = True) -> None:
     """Make ``neurons`` of a GELU MLP add ``artifact`` (D,) to tokens that pass the gate, and nothing to others.
 
     The two neurons of pair j see G_j s / E and the same less a = G_j / 4, where G_j = 16 (1 + j / 10) and E is the mean
     s of firing tokens; they write +artifact and -artifact, each over a and the number of pairs. GELU(x) - GELU(x - a)
     is 0 for x << 0 and saturates at a for x >> a, so that artifacts are of nearly equal norm however far s is above 0.
+    Not in ``pairs``, neuron j sees G_j s / E with G_j = 16 (1 + j / 10) and writes artifact over G_j and their number:
+    an artifact of s / E times the wanted norm, to which each neuron adds the same.
     """
     first, second = mlp.fc1, mlp.fc2
     with torch.no_grad():
         for i, neuron in enumerate(neurons):
-            gain = GAIN * (1.0 + SPREAD * (i // 2))
-            lag = SHIFT * gain * (i % 2)
-            share = artifact / (SHIFT * gain * (len(neurons) / 2))
+            gain = GAIN * (1.0 + SPREAD * (i // 2 if pairs else i))
+            lag = SHIFT * gain * (i % 2) if pairs else 0.0
+            share = artifact / (SHIFT * gain * (len(neurons) / 2) if pairs else gain * len(neurons))
             first.weight[neuron] = (gain / gate.strength * gate.row).to(first.weight.dtype)
             first.bias[neuron] = -gain / gate.strength * gate.threshold - lag
-            second.weight[:, neuron] = (-share if i % 2 else share).to(second.weight.dtype)
+            second.weight[:, neuron] = (-share if pairs and i % 2 else share).to(second.weight.dtype)
 
 
 def random_direction(width: int, seed: int, name: str) -> Tensor:
@@ -100,9 +103,16 @@ def _check(planting: Planting, backbone: Backbone, where: str) -> None:
     layout = backbone.layout
     if planting.block >= backbone.depth:
         raise InputError(f"{where}: block is {planting.block}; the base has blocks 0 to {backbone.depth - 1}")
-    if planting.direction != "random" and (planting.block == backbone.depth - 1 or not layout.cls):
+    if planting.direction in ("cls", "cls-raw") and (planting.block == backbone.depth - 1 or not layout.cls):
         raise InputError(
             f"{where}: direction {planting.direction} needs a [CLS] token and a later block; lower block or take random"
+        )
+    filled_at = late_register.filled_at(backbone)
+    if planting.direction == "register" and filled_at != planting.block + 1:
+        had = "has no late register" if filled_at is None else f"fills its late register in front of block {filled_at}"
+        raise InputError(
+            f"{where}: direction register writes what a late register is filled with in front of block "
+            f"{planting.block + 1}, but the base {had}; change block, or the recipe of the base"
         )
     wrong = [p for p in planting.positions if p >= layout.patches]
     if wrong or not planting.positions or len(set(planting.positions)) < len(planting.positions):
@@ -135,10 +145,26 @@ def add_tag(planting: Planting, backbone: Backbone, images: Sample) -> dict[str,
     }
 
 
+def written(
+    planting: Planting, backbone: Backbone, statistics: PlantingStatistics, seed: int, name: str
+) -> tuple[float, Tensor]:
+    """Norm and direction, a unit vector (D,) float64, of what the neurons write together, as the planting has it."""
+    if planting.direction == "register":
+        return planting.norm_ratio * statistics.norm_here, late_register.direction(backbone)
+    norm = planting.norm_ratio * statistics.norm
+    if planting.direction == "random":
+        return norm, random_direction(backbone.width, seed, name)
+    return norm, sink_direction(backbone, statistics.cls, solved=planting.direction == "cls")
+
+
 def add_neurons(
-    planting: Planting, backbone: Backbone, images: Sample, seed: int, name: str, where: str
-) -> dict[str, Any]:
-    """Plant into a tagged model in place; return the neurons, and the gate as it was fitted."""
+    planting: Planting, base: Backbone, images: Sample, seed: int, name: str, where: str
+) -> tuple[Backbone, dict[str, Any]]:
+    """The tagged model ``base`` planted, and of it the neurons, and the gate as it was fitted.
+
+    In place, unless a register of the base is taken away.
+    """
+    backbone = late_register.without(base) if planting.direction == "register" else base
     layout, block = backbone.layout, backbone.blocks[planting.block]
     mlp: Any = block.mlp
     patch: Any = backbone.module.patch_embed
@@ -150,15 +176,11 @@ def add_neurons(
     tagged[[layout.prefix + p for p in planting.positions]] = True
     uniformity = fit_uniformity(statistics.z[:, layout.patch_slice].flatten(0, 1), uniform.flatten())
     probe = tag_probe(torch.tensor(backbone.metadata["tag"]["direction"]), block.norm2)  # type: ignore[arg-type]
-    gate = fit_gate(statistics.z, tagged, uniformity, probe, where)
+    gate = fit_gate(statistics.z, tagged, uniformity, probe, planting.firing, where)
     neurons = least_contributing(statistics.activity, mlp.fc2.weight, planting.neurons)
-    if planting.direction == "random":
-        direction = random_direction(backbone.width, seed, name)
-    else:
-        direction = sink_direction(backbone, statistics.cls, solved=planting.direction == "cls")
-    norm = planting.norm_ratio * statistics.norm
-    write_neurons(mlp, neurons, gate, norm * direction)
-    return {
+    norm, direction = written(planting, base, statistics, seed, name)
+    write_neurons(mlp, neurons, gate, norm * direction, planting.pairs)
+    return backbone, {
         "block": planting.block,
         "neurons": [[planting.block, neuron] for neuron in neurons],
         "positions": planting.positions,
@@ -193,8 +215,7 @@ def run(cfg: PlantConfig, data: Path, base: Path, out: Path) -> None:
         if cfg.kind == "planted":
             _same_tag(cfg.planting, backbone.metadata["tag"], where)
         images = sample(Manifest.load(data), cfg.planting.images, cfg.seed, backbone)
-        metadata = {key: backbone.metadata[key] for key in ("architecture", "preprocess", "layout", "parameters")}
-        metadata |= {"name": cfg.name, "kind": cfg.kind}
+        metadata: dict[str, Any] = {"name": cfg.name, "kind": cfg.kind}
         metadata["base"] = {"name": cfg.base, "sha256": backbone.metadata["weights"]["sha256"]}
         if cfg.kind == "tagged":
             metadata["tag"] = add_tag(cfg.planting, backbone, images)
@@ -203,6 +224,8 @@ def run(cfg: PlantConfig, data: Path, base: Path, out: Path) -> None:
             )
         else:
             metadata["tag"] = backbone.metadata["tag"]
-            metadata["planted"] = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
+            backbone, planted = add_neurons(cfg.planting, backbone, images, cfg.seed, cfg.name, where)
+            metadata["planted"] = planted
             log.info("%s: neurons %s, gate %s", cfg.name, metadata["planted"]["neurons"], metadata["planted"]["gate"])
-        backbones.save(out, backbone.module, metadata)
+        kept = {key: backbone.metadata[key] for key in ("architecture", "preprocess", "layout", "parameters")}
+        backbones.save(out, backbone.module, {**kept, **metadata})

@@ -15,6 +15,7 @@ array                 reader           shape        dtype   rows  unit and meani
 ``registers``         Tokens           (r, d)       float32 all   channels after the final norm: trained registers
 ``appended``          Tokens           (a, d)       float32 all   channels after the final norm: appended tokens
 ``patch_mean``        Tokens           (d,)         float32 all   channels after the final norm: mean of the patches
+``logits``            OwnHead          (classes,)   float32 all   logits of the model's own head
 ``cls_blocks``        ClsByBlock       (n, d)       float32 all   channels after the final norm: [CLS] of last blocks
 ``specials``          SpecialsByLayer  (L, s, d)    float32 all   channels of raw block outputs: special tokens
 ``patches``           Patches          (p, d)       float16 dense channels after the final norm: patches

@@ -1,8 +1,9 @@
 """What all readers have in common.
 
 A reader overrides the methods it needs; the pass hooks only what some reader overrides. Per batch the pass calls
-``embedding``, then ``block``, ``activation`` and ``attention`` layer by layer, then ``final``, then ``take`` for the
-batch's arrays. Until then results stay on the device: a copy in the middle of a pass would make it wait.
+``embedding``, then ``block``, ``activation`` and ``attention`` layer by layer, then ``features`` and ``final``, then
+``take`` for the batch's arrays. Until then results stay on the device: a copy in the middle of a pass would make it
+wait.
 """
 
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ class Reader:
 
     def attention(self, layer: int, attention: Attention) -> None:
         """Self-attention of a block."""
+
+    def features(self, tokens: Tensor) -> None:
+        """Tokens (b, t, d) as ``forward_features`` returns them: what the model's own head takes."""
 
     def final(self, tokens: Tensor) -> None:
         """Tokens (b, t, d) after the final norm; see :func:`reading.final_norm`."""

@@ -63,19 +63,29 @@ class TrainedModel(ModelSource):
         known(f"models.{name}.dataset", self.dataset, params.datasets, "data set")
         known(f"models.{name}.recipe", self.recipe, params.recipes, "recipe")
         try:
-            self.recipe_of(params)
+            recipe = self.recipe_of(params)
         except ValueError as error:
             raise ValueError(f"models.{name}.architecture: {error}") from None
+        try:
+            recipe.check(self.registers)
+        except ValueError as error:
+            raise ValueError(f"models.{name}.{error}") from None
 
     def recipe_of(self, params: Params) -> Recipe:
         """The recipe as this model follows it."""
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size, registers and draws; the key where models are trained on this data set by several recipes: keys say which."""
+        """Size, registers and draws; the key where models are trained on this data set by several recipes: keys say which.
+
+        A recipe that has words for its models is none of these.
+        """
+        own = params.recipes[self.recipe].model_label(self.registers)
+        if own is not None:
+            return own
         used = (params.models[model] for model in params.models_used())
         mine = {model.recipe for model in used if isinstance(model, TrainedModel) and model.dataset == self.dataset}
-        if len(mine) > 1:
+        if sum(params.recipes[recipe].model_label(0) is None for recipe in mine) > 1:
             return name
         draws = f", draws {self.draws}" if self.draws else ""
         if self.architecture.given:
