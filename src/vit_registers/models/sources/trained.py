@@ -76,7 +76,7 @@ class TrainedModel(ModelSource):
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
 
     def label(self, name: str, params: Params) -> str:
-        """Size, registers and draws; the key where models are trained on this data set by several recipes: keys say which.
+        """Size, registers, draws; the key where models are trained on this data set by several recipes: keys say which.
 
         A recipe that has words for its models is none of these.
         """
