@@ -225,9 +225,7 @@ class Study:
     def is_test_time_registers(self, condition: Condition) -> bool:
         """Whether the condition is test-time registers as they are meant: the neurons found moved, in every image."""
         value = self._moves(condition)
-        if value is None or value.tokens == 0 or value.top_k:
-            return False
-        return value.neurons == "found" and value.images == "every"
+        return value is not None and value.as_described
 
     def after(self, before: Condition) -> Condition | None:
         """Test-time registers of the number that the study compares first; else the most of them."""

@@ -62,6 +62,10 @@ class TestTimeRegisters(Intervention):
         which = {"found": "neurons", "half": "half the neurons", "next": "next neurons", "random": "random neurons"}
         if self.tokens == 0:
             return f"{which[self.neurons]} cleared"
+        if self.scale == 0.0:
+            return f"{which[self.neurons]} cleared, {plural(self.tokens, 'zero token')}"
+        if self.scale != 1.0:
+            return f"{self.model_copy(update={'scale': 1.0}).label()} at {self.scale:g} times their strength"
         if self.neurons == "found":
             return plural(self.tokens, "test-time register")
         return f"{which[self.neurons]}, {plural(self.tokens, 'token')}"
@@ -110,7 +114,8 @@ class TestTimeRegisters(Intervention):
     @property
     def as_described(self) -> bool:
         """Whether it is what the paper calls test-time registers: the neurons found, moved in every image."""
-        return self.tokens > 0 and self.top_k is None and self.neurons == "found" and self.images == "every"
+        plain = self.tokens > 0 and self.top_k is None and self.scale == 1.0
+        return plain and self.neurons == "found" and self.images == "every"
 
     def resolve(self, backbone: Backbone, known: Known) -> MovedNeurons | NotApplicable:
         """The neurons that are moved; not applicable where detection found none."""
