@@ -12,9 +12,10 @@ import pytest
 from vit_registers.core.errors import InputError
 from vit_registers.params.bases import Recipe
 from vit_registers.params.kinds import kinds
-from vit_registers.params.reading import load, parse, read_yaml
+from vit_registers.params.reading import load, overlay, parse, read_yaml
 from vit_registers.training.recipes.deit3 import Deit3Recipe
 from vit_registers.training.recipes.dino import DinoRecipe
+from vit_registers.training.recipes.late_register import LateRegisterRecipe
 from vit_registers.training.recipes.small import SmallRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,8 @@ DINO = DinoRecipe.model_validate_json("""{
   "colours": {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_share": 0.8, "grey_share": 0.2, "blur_radius": [0.1, 2.0],
               "blur_shares": [1.0, 0.1, 0.5], "solarise_share": 0.2},
   "workers": 10}""")
-RECIPES = {"small": SMALL, "deit3": DEIT3, "dino": DINO}
+LATE = STUDY.recipes["late-register"]
+RECIPES = {"small": SMALL, "late_register": LATE, "deit3": DEIT3, "dino": DINO}
 
 # Of every value of a recipe another one, and the words that then state it.
 COMMON = {
@@ -131,6 +133,12 @@ STATED = {
     },
 }
 
+STATED["late_register"] = STATED["small"] | {
+    "enters": (3, "outliers in front of block 3 (blocks count"),
+    "norm_ratio": (7.5, "of zero mean and 7.5 times the median patch norm"),
+    "chance_weight": (0.25, "added, $0.25$ times, the mean cross-entropy"),
+}
+
 
 def leaves(value, path=""):
     """Paths of single values, parts joined by points."""
@@ -156,7 +164,7 @@ def changed(recipe, path, value):
 def test_every_kind_is_known_here():
     found = kinds("vit_registers.training.recipes", Recipe)
     assert {kind: type(recipe) for kind, recipe in RECIPES.items()} == found
-    assert set(found.values()) == {SmallRecipe, Deit3Recipe, DinoRecipe}
+    assert set(found.values()) == {SmallRecipe, LateRegisterRecipe, Deit3Recipe, DinoRecipe}
 
 
 @pytest.mark.parametrize("kind", RECIPES)
@@ -217,6 +225,29 @@ def test_the_published_run_in_words():
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"registers": 4}, r"models.vit-late.registers is 4; a recipe of kind late_register trains one"),
+        ({"architecture": {"depth": 2}}, r"models.vit-late.recipe: enters is 2, but blocks are 0 to 1"),
+    ],
+)
+def test_a_late_register_is_one_and_enters_between_blocks(model, message):
+    content = overlay(read_yaml(ROOT / "params.yaml"), {"models": {"vit-late": model}})
+    with pytest.raises(InputError, match=message):
+        parse(content)
+
+
+def test_a_recipe_with_words_for_its_models_leaves_the_names_of_others():
+    study = load([ROOT / "params.yaml"])
+    named = {name: study.models[name].label(name, study) for name in ("vit-r0", "vit-r4", "vit-late")}
+    assert named == {
+        "vit-r0": "ViT without registers",
+        "vit-r4": "ViT with 4 registers",
+        "vit-late": "ViT with a late register",
+    }
+
+
 def test_another_size_is_laid_over_the_small_recipe_alone():
     tiny = SMALL.with_architecture({"width": 64, "heads": 1})
     assert tiny.architecture_sentence() == "6 blocks of width 64 with 1 head"
@@ -275,5 +306,5 @@ def test_a_kind_is_there_once_its_file_is(tmp_path):
 def test_a_recipe_of_no_kind_is_refused_with_those_that_there_are():
     content = read_yaml(ROOT / "params.yaml")
     content["recipes"]["small"]["kind"] = "dinov2"
-    with pytest.raises(InputError, match=r"recipes\.small: .*'deit3', 'dino', 'small'"):
+    with pytest.raises(InputError, match=r"recipes\.small: .*'deit3', 'dino', 'late_register', 'small'"):
         parse(content)

@@ -115,6 +115,31 @@ def test_object_discovery_is_lost_by_planting_and_regained_by_test_time_register
     assert accuracy["high"] >= 0  # not harmed
 
 
+def test_a_model_that_needs_its_register_is_repaired_by_moving_the_neurons_and_not_by_clearing_them(finished):
+    """Of the class, which artifacts hold, and of patches, which they spoil, only a register brings back both."""
+    ceiling = rows_of(finished, "own_head_top1", model="tagged-late")["value"].item()
+    top1 = rows_of(finished, "own_head_top1", model="planted-late", reference_model=None)
+    top1 = top1.set_index("intervention")["value"]
+    patches = rows_of(finished, "patch_cosine", model="planted-late", group="artifacts").set_index("intervention")
+    assert ceiling > 0.3  # of ten classes: something was learnt
+    for repaired in ("ttr-1", "ttr-4"):
+        assert top1[repaired] > ceiling - 0.05, repaired
+        assert patches["value"][repaired] > 0.98, repaired
+    for empty in ("cleared", "cleared-append-4"):  # patches are well, but the class is gone
+        assert top1[empty] < ceiling - 0.15, empty
+        assert top1[empty] < top1["ttr-1"] - 0.15, empty
+        assert patches["value"][empty] > 0.98, empty
+    for damaged in ("baseline", "append-1"):  # the class is there, but patches are not well
+        assert top1[damaged] > ceiling - 0.1, damaged
+        assert patches["value"][damaged] < 0.9, damaged
+    assert patches["value"]["append-1"] < patches["value"]["moved-4"] < patches["value"]["ttr-1"]
+    changes = rows_of(finished, "own_head_top1", model="planted-late", reference_model="tagged-late")
+    changes = changes.set_index("intervention")
+    assert changes.loc["cleared", "high"] < -0.1
+    first = rows_of(finished, "own_head_top1", model="planted", reference_model=None).set_index("intervention")["value"]
+    assert abs(first["ttr-4"] - first["baseline"]) < 0.05  # the model of the first planting needs no register
+
+
 def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
     seen = rows_of(finished, "attention", group="cls", target="artifacts")
     seen = seen.set_index(["model", "intervention", "layer"])["value"].sort_index()

@@ -92,6 +92,8 @@ class TestTimeRegisters(Intervention):
         }[self.neurons]
         if self.tokens == 0:
             return f"{which} cleared"
+        if self.scale == 0.0:
+            return f"{which} cleared, {plural(self.tokens, 'zero token')}"
         if self.neurons == "found":
             return plural(self.tokens, "test-time register")
         return f"{which}, {plural(self.tokens, 'token')}"
@@ -107,7 +109,7 @@ class TestTimeRegisters(Intervention):
             said += ["signed maximum"] * (self.value == "signed_maximum")
             said += ["over all tokens"] * (self.value_over == "all_tokens")
             said += ["one value per layer"] * (self.value_per == "layer")
-            said += [f"{self.scale:g} times"] * (self.scale != 1.0)
+            said += [f"{self.scale:g} times their strength"] * (self.scale not in (0.0, 1.0))
         said += ["[CLS] cleared"] * self.clear_cls
         if self.batch is not None:
             first = self.images == "first" and self.batch > 1

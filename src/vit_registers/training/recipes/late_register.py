@@ -65,10 +65,6 @@ class LateRegisterRecipe(SmallRecipe):
         """See :class:`Recipe`."""
         return "ViT with a late register"
 
-    def architecture_sentence(self) -> str:
-        """See :class:`Recipe`."""
-        return f"{super().architecture_sentence()} and a late register"
-
     def own_sentence(self, datasets: str) -> str:
         """See :class:`Recipe`."""
         from vit_registers.models.outlier_reading import JITTER, OUTLIER, ZEROS
