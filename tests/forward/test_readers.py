@@ -1,5 +1,6 @@
 """What readers keep against one image at a time by hand; and the token layout they all slice by."""
 
+import copy
 import json
 import re
 
@@ -15,6 +16,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.forward import readers as documentation
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
+from vit_registers.forward.readers.head import OwnHead, has_head
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
@@ -33,6 +35,7 @@ CLASSES = {
     "patches by layer": lambda backbone, layout: PatchesByLayer(backbone, layout, [1]),
     "neighbours": NeighbourCosines,
     "maps": AttentionMaps,
+    "own head": lambda backbone, layout: OwnHead(backbone, layout) if has_head(backbone) else Reader(),
 }
 
 # Every family with appended tokens, which are the harder case, and one of each sequence without.
@@ -129,13 +132,14 @@ def documented():
 
 
 def test_the_documented_arrays_are_those_that_readers_make(make):
-    backbone = make("dinov2_reg4")
+    backbone = copy.deepcopy(make("dinov2_reg4"))
+    backbone.module.reset_classifier(5)
     layout, table, found = backbone.layout.with_appended(2), documented(), {}
     for of in CLASSES.values():
         reader = of(backbone, layout)
         for name, spec in reader.specs().items():
             found[re.sub(r"_\d\d$", "_NN", name)] = type(reader).__name__, spec.shape, spec.dtype, spec.rows
-    size = {"d": 32, "p": 24, "r": 4, "a": 2, "t": 31, "s": 7, "L": 3, "n": 2, "H": 2, "3": 3}
+    size = {"d": 32, "p": 24, "r": 4, "a": 2, "t": 31, "s": 7, "L": 3, "n": 2, "H": 2, "c": 5, "3": 3}
     sized = {
         name: (reader, tuple(size[axis] for axis in re.findall(r"\w", shape)), dtype, rows)
         for name, (reader, shape, dtype, rows) in table.items()

@@ -138,7 +138,7 @@ PROBE = "experiments: {classification: {probe: {%s}}}"
             "recipes.small.architecture.layer_scale",
             "greater than 0",
         ),
-        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'deit3', 'dino', 'small'"),
+        ("recipes: {small: {kind: dinov2}}", "recipes.small", "'deit3', 'dino', 'late_register', 'small'"),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
         ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
         ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),
@@ -173,7 +173,7 @@ def test_the_search_changes_one_thing_at_a_time():
             assert len([key for key in theirs if ours[key] != theirs[key]]) == 1, variant
     wanted = {"vit-s", *study.study.trainings}
     assert set(study.models_used()) == wanted
-    assert {study.models[name].recipe for name in wanted} == {name for name in recipes if name != "small"}
+    assert {study.models[name].recipe for name in wanted} == recipes.keys() - {"small", "late-register"}
     sized = [m for m in wanted if study.models[m].architecture.given]
     assert {study.models[m].recipe for m in sized} == {"supervised"}
     assert {m for m in wanted if study.models[m].registers} == {"vit-s-r4", "dino-s-r4"}

@@ -87,6 +87,8 @@ OTHERS = {
     "confidence": 0.9,
 }
 EMBEDDED = load("embedded", {"extraction": {"frozen_only": []}}).model_dump(mode="json")  # else no split is free
+for each in EMBEDDED["study"]["runs"]:
+    each["frozen_only"] = False
 STATED = [
     path
     for section in ("extraction", "detection", "statistics", "seed")

@@ -5,20 +5,18 @@ things are asked: whether the class of the image is still where the head reads i
 held without artifacts. Both need no fitting.
 """
 
-import logging
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.files import read_json
-from vit_registers.core.stats import bootstrap
+from vit_registers.core.stats import Bootstrap, bootstrap
+from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.needed_registers.params import Config
 from vit_registers.extraction.store import Features
 from vit_registers.params.study import BASELINE
-
-log = logging.getLogger(__name__)
 
 NO_HEAD = "the model has no head of its own"
 NO_BASE = "the model that this one was made from is not measured"
@@ -41,9 +39,22 @@ def artifact_places(baseline: Features, planted: dict[str, Any]) -> Places:
 
 def cosines(cached: Features, base: Features) -> NDArray[np.float64]:
     """Cosine of every patch (n, p) to the same patch of the base."""
-    a, b = (np.asarray(each.array("patches"), dtype=np.float64) for each in (cached, base))
-    found: NDArray[np.float64] = (a * b).sum(2) / (np.linalg.norm(a, axis=2) * np.linalg.norm(b, axis=2))
-    return found
+    a, b = (np.asarray(each.array("patches"), dtype=np.float32) for each in (cached, base))
+    product, squares = np.einsum("npd,npd->np", a, b), [np.einsum("npd,npd->np", x, x) for x in (a, b)]
+    return np.asarray(product / np.sqrt(squares[0] * squares[1]), dtype=np.float64)
+
+
+class Resamples(dict[int, Bootstrap]):
+    """Resamples of so many images, drawn once."""
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    def __missing__(self, images: int) -> Bootstrap:
+        """Drawn when they are first asked for."""
+        self[images] = bootstrap(self.cfg.seed, self.cfg.statistics, self.cfg.dataset, images)
+        return self[images]
 
 
 def run(cfg: Config, job: Job) -> None:
@@ -52,43 +63,36 @@ def run(cfg: Config, job: Job) -> None:
     planted = read_json(job.model / "model.json").get("planted")
     places = artifact_places(conditions[BASELINE], planted) if planted else None
     base = dict(job.conditions(cfg.dataset, cfg.base, [BASELINE]))[BASELINE] if cfg.base else None
-    if places is not None:
-        _artifacts(cfg, job, places)
+    resamples, manifest = Resamples(cfg), job.manifest()
+    if places is not None:  # how many artifacts there are in the model as it is
+        of_image, affected = np.asarray(places.sum(axis=1)), np.asarray(places.any(axis=1))
+        job.rows.mean("artifact_patches", of_image, resamples[len(places)], intervention=BASELINE)
+        job.rows.mean("affected_images", affected, resamples[len(places)], intervention=BASELINE)
     for name, cached in conditions.items():
         if cached.status != "complete":
             job.rows.absent(["own_head_top1", "patch_cosine"], cached.reason, intervention=name)
             continue
-        _own_head(cfg, job, name, cached)
+        _own_head(job, manifest, name, cached, resamples)
         if base is None:
             job.rows.absent(["patch_cosine"], NO_BASE, intervention=name)
         else:
-            _patches(cfg, job, name, cosines(cached, base), places)
+            _patches(job, name, cosines(cached, base), places, resamples)
 
 
-def _artifacts(cfg: Config, job: Job, places: Places) -> None:
-    """How many artifacts there are in the model as it is."""
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(places))
-    job.rows.mean("artifact_patches", np.asarray(places.sum(axis=1)), resampled, intervention=BASELINE)
-    job.rows.mean("affected_images", np.asarray(places.any(axis=1)), resampled, intervention=BASELINE)
-
-
-def _own_head(cfg: Config, job: Job, condition: str, cached: Features) -> None:
+def _own_head(job: Job, manifest: Manifest, condition: str, cached: Features, resamples: Resamples) -> None:
     """Top-1 on the test images."""
     if "logits" not in cached.index["arrays"]:
         job.rows.absent(["own_head_top1"], NO_HEAD, intervention=condition)
         return
-    manifest = job.manifest()
     rows = manifest.rows("test")
     found = right(cached, rows, manifest.table["label"].to_numpy())
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(rows))
-    job.rows.mean("own_head_top1", found, resampled, intervention=condition, head="own")
+    job.rows.mean("own_head_top1", found, resamples[len(rows)], intervention=condition, head="own")
     job.by_image("own_head_top1", manifest.table["image_id"].to_numpy()[rows], found, condition, head="own")
 
 
-def _patches(cfg: Config, job: Job, condition: str, found: NDArray[np.float64], places: Places | None) -> None:
+def _patches(job: Job, condition: str, found: NDArray[np.float64], places: Places | None, resamples: Resamples) -> None:
     """Cosines of all patches, and of those where artifacts are, of images that have one."""
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(found))
-    job.rows.mean("patch_cosine", found.mean(axis=1), resampled, intervention=condition, group="patches")
+    job.rows.mean("patch_cosine", found.mean(axis=1), resamples[len(found)], intervention=condition, group="patches")
     if places is None:
         return
     affected = places.any(axis=1)
@@ -96,5 +100,4 @@ def _patches(cfg: Config, job: Job, condition: str, found: NDArray[np.float64], 
         job.rows.absent(["patch_cosine"], NO_ARTIFACTS, intervention=condition, group="artifacts")
         return
     of_image = np.where(places, found, 0.0).sum(axis=1)[affected] / places.sum(axis=1)[affected]
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, int(affected.sum()))
-    job.rows.mean("patch_cosine", of_image, resampled, intervention=condition, group="artifacts")
+    job.rows.mean("patch_cosine", of_image, resamples[len(of_image)], intervention=condition, group="artifacts")

@@ -2,7 +2,7 @@
 
 All arrays, and the readers that make them. Shapes are of one image: d channels; p patches, row-major; r registers; a
 appended tokens; t tokens of the sequence ([CLS], registers, patches, appended tokens), s of them special (all but
-patches); L blocks, n of them the last ones; H heads. NN is the number of a block, from 00.
+patches); L blocks, n of them the last ones; H heads; c classes. NN is the number of a block, from 00.
 Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept.
 Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as they are,
 ``train_patches`` and ``train_norms`` are ``patches`` and ``norms`` of the ``train`` rows of
@@ -15,7 +15,7 @@ array                 reader           shape        dtype   rows  unit and meani
 ``registers``         Tokens           (r, d)       float32 all   channels after the final norm: trained registers
 ``appended``          Tokens           (a, d)       float32 all   channels after the final norm: appended tokens
 ``patch_mean``        Tokens           (d,)         float32 all   channels after the final norm: mean of the patches
-``logits``            OwnHead          (classes,)   float32 all   logits of the model's own head
+``logits``            OwnHead          (c,)         float32 all   logits of the model's own head
 ``cls_blocks``        ClsByBlock       (n, d)       float32 all   channels after the final norm: [CLS] of last blocks
 ``specials``          SpecialsByLayer  (L, s, d)    float32 all   channels of raw block outputs: special tokens
 ``patches``           Patches          (p, d)       float16 dense channels after the final norm: patches
