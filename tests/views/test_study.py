@@ -31,6 +31,10 @@ def measured(params: Params) -> Measured:
     return made
 
 
+PLANTED = [
+    *("planted", "planted-cls", "planted-cls-raw"),
+    *("planted-late", "planted-late-half", "planted-late-quarter"),
+]
 PROBE = {"feature": "cls", "head": "refitted"}
 
 
@@ -53,8 +57,8 @@ def of(study: Study, conditions: list[Condition]) -> list[str]:
 
 
 def test_models_in_which_there_were_neurons_to_move_have_artifacts(study: Study) -> None:
-    assert of(study, study.with_artifacts) == ["planted", "planted-cls", "planted-cls-raw"]
-    rest = {*of(study, study.baselines)} - {"planted", "planted-cls", "planted-cls-raw"}
+    assert of(study, study.with_artifacts) == PLANTED
+    rest = {*of(study, study.baselines)} - {*PLANTED}
     assert set(of(study, study.without_artifacts)) == rest
 
 
@@ -66,7 +70,7 @@ def test_a_resized_model_is_of_the_kind_of_its_base(study: Study) -> None:
 
 
 def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_another_size(study: Study) -> None:
-    planted = ["planted", "planted-cls", "planted-cls-raw", "planted-48", "planted-48-plain"]
+    planted = [*PLANTED, "planted-48", "planted-48-plain"]
     assert of(study, study.placed) == planted
 
     def without(study: Study, model: str) -> Study:
@@ -77,7 +81,7 @@ def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_anoth
     assert not small.found(at("planted-48"))
     assert of(small, small.placed) == planted  # to be set beside the one that kept them
     neither = without(small, "planted")
-    assert of(neither, neither.placed) == ["planted-cls", "planted-cls-raw", "planted-48-plain"]
+    assert of(neither, neither.placed) == [*PLANTED[1:], "planted-48-plain"]
 
 
 def test_models_of_another_size_are_not_counted_by_registers(study: Study) -> None:

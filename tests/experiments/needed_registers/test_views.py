@@ -104,7 +104,7 @@ def test_results_name_the_ceiling_what_clearing_loses_and_what_registers_restore
     text = latex(folder / "results.tex.j2", study=study)
     assert r"The own head of ViT base names the class of $91.0$\,\%" in text
     assert r"and $80.0$\,\% [$79.0$, $81.0$] once it is ViT planted" in text
-    assert r"cleared: $20.0$\,\%" in text
+    assert r"cleared': $20.0$\,\%" in text
     assert "-71.0" in text
-    assert r"ttr-4: $90.0$\,\%" in text  # the most tokens, as no comparison names another number
+    assert r"ttr-4': $90.0$\,\%" in text  # the most tokens, as no comparison names another number
     assert "random" not in text

@@ -15,16 +15,17 @@ ROWS = ((OWN_HEAD, "own head, top-1"), (AT_ARTIFACTS, "cosine of patches at arti
 
 
 def dose_response(study: Study, arrays: Arrays) -> Figure:
-    """A row for the model's own head and one for patches, a column for each thing that is varied, a line a model."""
+    """A row for the model's own head and one for patches, a column for all that is varied, a line a model."""
     shown = {before: curves(study, before) for before in planted(study)}
     shown = {before: doses for before, doses in shown.items() if doses}
     if not shown:
         return style.message("no planted model of this study was measured at more than one dose")
+    varied = [name for name in VARIED if any(name in doses for doses in shown.values())]
     figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots(len(ROWS), len(VARIED), sharey="row", sharex="col", squeeze=False)
+    axes = figure.subplots(len(ROWS), len(varied), sharey="row", sharex="col", squeeze=False)
     colors = dict(zip(shown, style.categories(len(shown)), strict=True))
     for (column, label), panels in zip(ROWS, axes, strict=True):
-        for name, panel in zip(VARIED, panels, strict=True):
+        for name, panel in zip(varied, panels, strict=True):
             amounts = sorted({dose.amount for doses in shown.values() for dose in doses.get(name, [])})
             for before, doses in shown.items():
                 _line(study, panel, column, amounts, doses.get(name, []), colors[before])
@@ -33,7 +34,7 @@ def dose_response(study: Study, arrays: Arrays) -> Figure:
             panel.set_xticklabels(["all" if amount == ALL else f"{amount:g}" for amount in amounts])
             panel.grid(axis="x", visible=False)
         panels[0].set_ylabel(label)
-    for name, panel in zip(VARIED, axes[-1], strict=True):
+    for name, panel in zip(varied, axes[-1], strict=True):
         panel.set_xlabel(name)
     handles = [axes[0][0].plot([], [], "o-", color=colors[c], markersize=3)[0] for c in shown]
     figure.legend(handles, [study.model_label(c) for c in shown], loc="outside upper center", ncols=len(shown))
