@@ -319,7 +319,10 @@ def test_a_block_without_an_mlp_is_refused_by_name(make):
             {"tokens": 4, "value_over": "all_tokens", "value_per": "layer"},
             "4 test-time registers, over all tokens, one value per layer",
         ),
-        ({"tokens": 1, "value": "signed_maximum", "scale": 0.5}, "1 test-time register, signed maximum, 0.5 times"),
+        (
+            {"tokens": 1, "value": "signed_maximum", "scale": 0.5},
+            "1 test-time register, signed maximum, 0.5 times their strength",
+        ),
         ({"tokens": 0, "value": "signed_maximum", "patches": "mean"}, "neurons cleared, patches at mean"),
     ],
 )

@@ -64,6 +64,6 @@ def test_every_condition_that_draws_neurons_has_its_ratios_and_no_other(conditio
 def test_it_runs_on_models_of_which_random_neurons_are_moved():
     params = load("embedded")
     jobs = steps()["random_neurons"].jobs(params)
-    assert jobs == [{"dataset": "shapes", "model": "planted"}]
+    assert jobs == [{"dataset": "shapes", "model": model} for model in ("planted", "planted-late")]
     assert Chain(of=[TestTimeRegisters(tokens=1, neurons="random"), TestTimeRegisters(tokens=0)]).draws_neurons
     assert not Chain(of=[TestTimeRegisters(tokens=1), TestTimeRegisters(tokens=0)]).draws_neurons

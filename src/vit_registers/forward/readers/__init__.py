@@ -4,9 +4,9 @@ All arrays, and the readers that make them. Shapes are of one image: d channels;
 appended tokens; t tokens of the sequence ([CLS], registers, patches, appended tokens), s of them special (all but
 patches); L blocks, n of them the last ones; H heads; c classes. NN is the number of a block, from 00.
 Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept.
-Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as they are,
-``train_patches`` and ``train_norms`` are ``patches`` and ``norms`` of the ``train`` rows of
-``extraction.train_dense_images``.
+Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as they are, the
+arrays ``train_patches`` and ``train_norms`` are ``patches`` and ``norms`` of the ``train`` rows, of which there are as
+many as ``extraction.train_dense_images``.
 
 ===================== ================ ============ ======= ===== =====================================================
 array                 reader           shape        dtype   rows  unit and meaning
