@@ -647,6 +647,19 @@ def test_without_training_images_what_is_passed_is_what_it_is_with_them(workshop
                 np.testing.assert_array_equal(few[array], values)
 
 
+def test_a_model_to_which_no_head_is_fitted_passes_no_training_image(workshop):
+    step = workshop.step("vit", train_dense_images=3)
+    step = step.model_copy(update={"extraction": step.extraction.model_copy(update={"frozen_only": ["baseline"]})})
+    extract.run(step, workshop.data, workshop.root / "models/vit", workshop.features, None)
+    alone = store.Features.open(workshop.folder())
+    rows, kept = np.array(alone.rows), np.array(alone.array("cls"))
+    assert "train_patches" not in alone.index["arrays"]
+    assert set(Manifest.load(workshop.data).table["split"].iloc[rows]) == {"test"}
+    workshop.run("vit")
+    whole = store.Features.open(workshop.folder())
+    np.testing.assert_allclose(kept, whole.array("cls")[whole.places(rows)], rtol=1e-5, atol=1e-6)
+
+
 def test_manifest_rows_are_found_in_the_arrays_of_every_condition_and_those_not_passed_are_refused(workshop):
     workshop.run("vit-r2")
     workshop.run("vit-r2", {name: FROZEN[name] for name in ("append", "zero")}, frozen_only=["zero"])

@@ -88,7 +88,7 @@ OTHERS = {
 }
 EMBEDDED = load("embedded", {"extraction": {"frozen_only": []}}).model_dump(mode="json")  # else no split is free
 for each in EMBEDDED["study"]["runs"]:
-    each["frozen_only"] = False
+    each["heads"] = "refitted"
 STATED = [
     path
     for section in ("extraction", "detection", "statistics", "seed")

@@ -247,9 +247,9 @@ class Plan:
         """Manifest rows of training images whose patches are kept, ascending.
 
         They are spread evenly over the split, as folders come class by class. None under an intervention: probes are
-        trained on models as they are.
+        trained on models as they are. None where no training images pass.
         """
-        if self.intervention is not None or not self.extraction.train_dense_images:
+        if self.intervention is not None or self.frozen_only or not self.extraction.train_dense_images:
             return np.arange(0)
         rows = np.flatnonzero((self.manifest.table["split"] == TRAIN).to_numpy())
         count = min(self.extraction.train_dense_images, len(rows))

@@ -19,15 +19,16 @@ BASELINE = "baseline"  # the model as it is: the name of the empty intervention
 class Run(Strict):
     """Models on a data set, each as it is and under every named intervention.
 
-    ``experiments``: which are run on them; null for all that params have settings of. ``frozen_only``: no head is
-    refitted under any of the interventions, so that the images of split ``train`` are passed for the baseline alone.
+    ``experiments``: which are run on them; null for all that params have settings of. ``heads``: what they are fitted
+    to, and so where the images of split ``train`` pass: to every condition (``refitted``), to the baseline alone
+    (``frozen``), or nowhere, as no experiment of the run fits any (``none``).
     """
 
     dataset: Name
     models: Annotated[list[Name], Field(min_length=1)]
     interventions: list[Name]
     experiments: list[Name] | None = None
-    frozen_only: bool = False
+    heads: Literal["refitted", "frozen", "none"] = "refitted"
 
 
 class Further(Strict):
@@ -146,10 +147,10 @@ class Params(Strict):
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
-            if run.frozen_only and self.extraction.dense_split == TRAIN:
+            if run.heads != "refitted" and self.extraction.dense_split == TRAIN:
                 raise ValueError(
-                    f"study.runs[{i}].frozen_only: images of split {TRAIN} are not passed, but extraction.dense_split "
-                    f"is {TRAIN}; change one"
+                    f"study.runs[{i}].heads: '{run.heads}' leaves out images of split {TRAIN}, but "
+                    f"extraction.dense_split is {TRAIN}; change one"
                 )
             for model in run.models:
                 known(f"study.runs[{i}].models", model, self.models, "model")

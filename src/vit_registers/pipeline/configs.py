@@ -157,15 +157,19 @@ def resize(params: Params, model: str) -> ResizeConfig:
 
 def extract(params: Params, dataset: str, model: str) -> ExtractConfig:
     """Config of ``extract``: the model as it is."""
-    return _extract(params, dataset, model, [BASELINE])
+    config = _extract(params, dataset, model, [BASELINE])
+    return _without_training(config) if params.run_of(dataset, model).heads == "none" else config
 
 
 def ablate(params: Params, dataset: str, model: str) -> ExtractConfig:
     """Config of ``ablate``: every named intervention of the pair."""
-    run, config = params.run_of(dataset, model), _extract(params, dataset, model, params.conditions(dataset, model)[1:])
-    if not run.frozen_only:
-        return config
-    extraction = config.extraction.model_copy(update={"frozen_only": sorted(run.interventions)})
+    config = _extract(params, dataset, model, params.conditions(dataset, model)[1:])
+    return config if params.run_of(dataset, model).heads == "refitted" else _without_training(config)
+
+
+def _without_training(config: ExtractConfig) -> ExtractConfig:
+    """No training images pass under any condition of the config."""
+    extraction = config.extraction.model_copy(update={"frozen_only": sorted(config.interventions)})
     return config.model_copy(update={"extraction": extraction})
 
 

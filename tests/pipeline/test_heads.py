@@ -1,0 +1,43 @@
+"""What heads a run fits decides under which conditions training images pass."""
+
+import pytest
+
+from helpers.studies import load
+from vit_registers.core.errors import InputError
+from vit_registers.pipeline import configs
+
+RUN = {"dataset": "shapes", "models": ["vit-r0"], "interventions": ["append-4", "ttr-4"]}
+
+
+def study(heads, **changes):
+    runs = [{**RUN, "heads": heads}]
+    return load("embedded", {"study": {"runs": runs, "detections": [], "comparisons": []}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("heads", "of_baseline", "of_interventions"),
+    [("refitted", False, [False, False]), ("frozen", False, [True, True]), ("none", True, [True, True])],
+)
+def test_training_images_pass_where_heads_are_fitted(heads, of_baseline, of_interventions):
+    params = study(heads)
+    left_out = configs.extract(params, dataset="shapes", model="vit-r0").extraction.frozen_only
+    assert ("baseline" in left_out) == of_baseline
+    left_out = configs.ablate(params, dataset="shapes", model="vit-r0").extraction.frozen_only
+    assert [name in left_out for name in RUN["interventions"]] == of_interventions
+
+
+def test_what_one_run_leaves_out_is_no_matter_of_another():
+    params = load("embedded")
+    heads = {model: run.heads for run in params.study.runs for model in run.models}
+    assert set(heads.values()) == {"refitted", "frozen", "none"}
+    for model, of_run in heads.items():
+        left_out = configs.extract(params, dataset="shapes", model=model).extraction.frozen_only
+        assert ("baseline" in left_out) == (of_run == "none"), model
+
+
+@pytest.mark.parametrize("heads", ["frozen", "none"])
+def test_dense_images_of_the_training_split_have_to_pass(heads):
+    split = {"extraction": {"dense_split": "train", "train_dense_images": 0, "frozen_only": []}}
+    off = {"experiments": {"single_tokens": None}}
+    with pytest.raises(InputError, match=rf"study\.runs\[0\]\.heads: '{heads}' leaves out images of split train"):
+        study(heads, **split, **off)
