@@ -48,7 +48,7 @@ EXPERIMENT = Experiment(
             "}} {{ margin }}{{ '; ' if not loop.last }}{% endfor %}), both adjusted; open: neither. Repaired: share of "
             "the damage, none where there may be no damage. Where one training is compared with another there is no "
             "p: the interval knows nothing of the luck of a training.",
-            size="footnotesize",
+            size="scriptsize",
             long=True,
             when="compared",
         ),

@@ -179,9 +179,9 @@ def _fill(cfg: Config, job: Job, differences: list[Difference]) -> None:
         if margin is None or p is None or small_adjusted is None:
             continue
         verdict = {
-            (True, True): "differs, by less than the margin",
+            (True, True): "differs, within margin",
             (True, False): "differs",
-            (False, True): "the same within the margin",
+            (False, True): "the same",
             (False, False): "open",
         }[p < alpha, small_adjusted < alpha]
         job.rows.add(

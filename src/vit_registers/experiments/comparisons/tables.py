@@ -15,11 +15,12 @@ Way = tuple[str, str | None, str | None]  # metric, feature, head
 USUAL: dict[tuple[str, str | None], dict[str | None, str]] = {
     ("corloc", None): {"lost": "CorLoc (points)"},
     ("top1", "cls"): {
-        "frozen": "Top-1 of [CLS] (points), frozen head",
-        "refitted": "Top-1 of [CLS] (points), refitted head",
+        "frozen": "Top-1 of [CLS] (points), frozen",
+        "refitted": "Top-1 of [CLS] (points), refitted",
     },
-    ("miou", None): {"frozen": "mIoU (points), frozen head", "refitted": "mIoU (points), refitted head"},
-    ("rmse", None): {"frozen": "RMSE of depth, frozen head", "refitted": "RMSE of depth, refitted head"},
+    ("own_head_top1", None): {"own": "Top-1 of the model's own head (points)"},
+    ("miou", None): {"frozen": "mIoU (points), frozen", "refitted": "mIoU (points), refitted"},
+    ("rmse", None): {"frozen": "RMSE of depth, frozen", "refitted": "RMSE of depth, refitted"},
 }
 KEYS = ("dataset", "question", "family", "a", "b", "metric", "feature", "head")
 OWN = ("equivalent", "repaired_share")
@@ -40,7 +41,7 @@ def _table(study: Study, headlines: bool) -> Table:
         Column("asked", "Question"),
         Column("outcome", "Measured"),
         Column("difference", "Difference", signed=True, p=True),
-        Column("verdict", "Verdict", alignment=r">{\raggedright\arraybackslash}p{2.6cm}"),
+        Column("verdict", "Verdict", alignment=r">{\raggedright\arraybackslash}p{1.9cm}"),
         Column("repaired", "Repaired (%)"),
     ]
     table = Table(columns, KEYS, empty="this study compares nothing", heading="asked")
