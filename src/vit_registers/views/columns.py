@@ -49,6 +49,11 @@ def by_condition(study: Study, table: Table) -> Table:
     for condition in study.planned:
         first = condition.name == BASELINE
         row = row_of(study, condition, table.columns, first)
-        if any(isinstance(cell, Estimate) and (cell.value is not None or cell.note) for cell in row.values()):
+        if tells(row):
             table.add(row, rule=first)
     return table
+
+
+def tells(row: Mapping[str, Cell]) -> bool:
+    """Whether a row has a number, or says why it has none: an experiment need not run on every model."""
+    return any(isinstance(cell, Estimate) and (cell.value is not None or cell.note) for cell in row.values())

@@ -1,6 +1,6 @@
 """Tables of test-time registers: every condition, the number of registers, and classification as kukade2025 has it."""
 
-from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, TOP1_CLS, difference, row_of, shown
+from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, TOP1_CLS, difference, row_of, shown, tells
 from vit_registers.views.study import NONE_FOUND, Condition, Study
 from vit_registers.views.table import Column, Table
 
@@ -153,6 +153,7 @@ def test_time_classification(study: Study) -> Table:
             row["moved"] = study.estimate(moved, "top1", feature="cls", head="refitted")
             row["change"] = difference(study, moved, control, TOP1)
             row["frozen"] = study.estimate(moved, "top1", feature="cls", head="frozen")
-            table.add(row, rule=first)
-            first = False
+            if tells(row):
+                table.add(row, rule=first)
+                first = False
     return table

@@ -35,12 +35,12 @@ def sections(study: Study) -> list[list[Condition]]:
     A model that only serves as a control is shown as one.
     """
     moved: list[Condition] = []
-    for before in study.with_artifacts:
+    for before in measured(study, study.with_artifacts):
         after = study.after(before)
         control = study.control(after) if after else None
         moved += [c for c in (control, before, after) if c is not None and c not in moved]
     controls = {(c.dataset, c.model) for c in moved}
-    others = [c for c in study.without_artifacts if (c.dataset, c.model) not in controls]
+    others = [c for c in measured(study, study.without_artifacts) if (c.dataset, c.model) not in controls]
     return [section for section in (others, moved) if section]
 
 
@@ -69,7 +69,7 @@ def _norm_panels(study: Study) -> list[tuple[str, list[Line]]]:
         colors = style.ordered(len(conditions))
         lines = [(c, color, study.model_label(c)) for c, color in zip(conditions, colors, strict=True)]
         panels += [(heading, lines)] if lines else []
-    for before in study.with_artifacts:
+    for before in measured(study, study.with_artifacts):
         after = study.after(before)
         control = study.control(after) if after else None
         lines = [(before, style.BEFORE, f"before: {study.conditions[before.name]}")]

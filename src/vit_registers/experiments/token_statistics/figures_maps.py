@@ -67,8 +67,8 @@ def attention_maps(study: Study, arrays: Arrays) -> Figure:
 
     A study without such a model shows the attention of [CLS] in every model beside the picture.
     """
-    if study.with_artifacts:
-        found = [(study.model_label(c), _map_columns(study, arrays, c)) for c in study.with_artifacts]
+    if treated := measured(study, study.with_artifacts):
+        found = [(study.model_label(c), _map_columns(study, arrays, c)) for c in treated]
     else:
         found = _of_every_model(study, arrays)
     found = [(title, columns) for title, columns in found if columns]
@@ -98,8 +98,8 @@ def attention_by_block(study: Study, arrays: Arrays) -> Figure:
 
     Of the first model with artifacts; a study without one shows its first model as it is.
     """
-    if study.with_artifacts:
-        found = _sides(study, arrays, study.with_artifacts[0])
+    if treated := measured(study, study.with_artifacts):
+        found = _sides(study, arrays, treated[0])
     else:
         found = [("", arrays.of(c)) for c in measured(study, study.baselines)[:1]]
     found = [(side, maps) for side, maps in found if "cls" in maps]
