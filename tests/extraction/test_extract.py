@@ -734,7 +734,6 @@ def test_half_a_folder_with_training_images_is_not_completed_without_them(worksh
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frozen_only": ["baseline"]}, "frozen_only: of the baseline every image is needed; take it out"),
         ({"frozen_only": ["zero"], "dense_split": "train"}, "of split train are not passed, but dense_split is train"),
     ],
 )

@@ -41,3 +41,8 @@ def test_dense_images_of_the_training_split_have_to_pass(heads):
     off = {"experiments": {"single_tokens": None}}
     with pytest.raises(InputError, match=rf"study\.runs\[0\]\.heads: '{heads}' leaves out images of split train"):
         study(heads, **split, **off)
+
+
+def test_the_baseline_is_left_out_by_run_alone():
+    with pytest.raises(InputError, match=r"extraction\.frozen_only: heads are fitted to baseline; take it out"):
+        load("embedded", {"extraction": {"frozen_only": ["baseline"]}})

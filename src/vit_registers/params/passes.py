@@ -41,8 +41,6 @@ class Extraction(Strict):
 
     @model_validator(mode="after")
     def _what_is_needed_is_passed(self) -> Self:
-        if "baseline" in self.frozen_only:
-            raise ValueError("frozen_only: of the baseline every image is needed; take it out")
         if self.frozen_only and self.dense_split == TRAIN:
             raise ValueError(
                 f"frozen_only: images of split {TRAIN} are not passed, but dense_split is {TRAIN}; change one"

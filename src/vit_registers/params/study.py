@@ -126,6 +126,11 @@ class Params(Strict):
             raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
         for name, model in self.models.items():
             model.check(name, self)
+        if BASELINE in self.extraction.frozen_only:
+            raise ValueError(
+                f"extraction.frozen_only: heads are fitted to {BASELINE}; take it out, or say heads: none in a run "
+                "whose experiments fit none"
+            )
         for name in self.extraction.frozen_only:
             known("extraction.frozen_only", name, self.interventions, "intervention")
         self._check_runs()
