@@ -11,16 +11,16 @@ study: setup
 	    || $(BIN)/snakemake --quiet all --report $(RESULTS)/report.html
 	@workflow/scripts/made.sh $(RESULTS)
 
-# The embedded study with all register counts, sizes and conditions: under an hour on two cores.
+# The embedded study with all register counts, sizes and conditions, and repeated trainings; not timed yet.
 extended: setup
 	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
 	@workflow/scripts/made.sh results/extended
 
-# A few minutes: style, types, and the tests that need no pipeline and little time.
+# Style, types, and the tests that need no pipeline and little time: about four minutes on two cores.
 quick: setup checks
 	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
 
-# About twenty minutes on two cores; most of it whole pipelines.
+# About a quarter of an hour on two cores; most of it whole pipelines.
 test: setup checks
 	@$(MAKE) --no-print-directory units
 	@$(MAKE) --no-print-directory pipelines
