@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm, t
 from statsmodels.stats.multitest import multipletests
 
-from vit_registers.core.stats import Floats
+from vit_registers.core.stats import Floats, percentiles
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -75,15 +75,14 @@ def repaired(before: Sample, after: Sample, control: Sample, confidence: float) 
     With the percentile interval of paired resamples. Where the interval of the denominator holds zero there is no
     damage to repair: a share of it would be a ratio of noise, and there is none.
     """
-    tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
     damage = control.resampled - before.resampled
-    low, high = (float(edge) for edge in np.quantile(damage, tails))
+    low, high = percentiles(damage, confidence)
     if low <= 0.0 <= high:
         return Share(None, reason=f"no share: the damage, {control.value - before.value:.3g} [{low:.3g}, {high:.3g}], "
                                   "may be none")  # fmt: skip
     # An interval that is free of zero leaves a few resamples beside it, which np.quantile orders all the same.
     shares = np.divide(after.resampled - before.resampled, damage, out=np.full_like(damage, np.nan), where=damage != 0)
-    low, high = (float(edge) for edge in np.nanquantile(shares, tails))
+    low, high = percentiles(shares[~np.isnan(shares)], confidence)
     return Share((after.value - before.value) / (control.value - before.value), low, high)
 
 

@@ -36,13 +36,19 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def percentiles(values: Floats, confidence: float) -> tuple[float, float]:
+    """Percentile interval of a number by its ``values`` (k,): in resamples, or in draws of what it is of."""
+    low, high = np.quantile(values, ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0))
+    return float(low), float(high)
+
+
 class Bootstrap:
     """Resamples of ``n`` images, drawn once for every number over them: cheap, and differences stay paired."""
 
     def __init__(self, n: int, resamples: int, confidence: float, rng: np.random.Generator) -> None:
         """``rng`` should be named by the data set and ``n`` alone, so that all models see the same resamples."""
         self.counts = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(float)  # (resamples, n)
-        self.tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
+        self.confidence, self.tails = confidence, ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
 
     def means(self, values: Floats) -> Floats:
         """Means (resamples, ...) of ``values`` (n, ...) in each resample."""
@@ -51,8 +57,7 @@ class Bootstrap:
 
     def percentiles(self, resampled: Floats) -> tuple[float, float]:
         """Percentile interval of a number that each resample gave, ``resampled`` (resamples,)."""
-        low, high = np.quantile(resampled, self.tails)
-        return float(low), float(high)
+        return percentiles(resampled, self.confidence)
 
     def interval(self, values: Floats) -> tuple[float, float]:
         """Percentile interval of the mean of ``values`` (n,) over images."""
@@ -154,3 +159,16 @@ def _drawn(differences: Floats, flips: int, rng: np.random.Generator) -> float:
 def bootstrap(seed: int, statistics: "Settings", dataset: str, n: int) -> Bootstrap:
     """The resamples of ``n`` images of a data set: the same for every model, condition and measure of a study."""
     return Bootstrap(n, statistics.resamples, statistics.confidence, generator(seed, "bootstrap", dataset, n))
+
+
+class Resamples(dict[int, Bootstrap]):
+    """The resamples of so many images of a data set, by their number: drawn when first asked for, and once."""
+
+    def __init__(self, seed: int, statistics: "Settings", dataset: str) -> None:
+        super().__init__()
+        self.drawn_by = seed, statistics, dataset
+
+    def __missing__(self, images: int) -> Bootstrap:
+        """Draw them."""
+        self[images] = bootstrap(*self.drawn_by, images)
+        return self[images]

@@ -104,7 +104,8 @@ class Features:
         if len(missing):
             raise InputError(
                 f"{self.folder}: {len(missing)} of {len(rows)} images were not passed, the first in manifest row "
-                f"{missing[0]}; take the condition out of extraction.frozen_only to refit heads on it"
+                f"{missing[0]}; to fit heads on it take the condition out of extraction.frozen_only, and let its "
+                "run say heads: refitted"
             )
         return np.searchsorted(self.rows, rows)
 

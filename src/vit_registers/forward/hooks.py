@@ -72,6 +72,16 @@ def layer_scale(backbone: Backbone, layer: int) -> Tensor | None:
     return gain if isinstance(gain, Tensor) else None
 
 
+def output_columns(backbone: Backbone, layer: int) -> Tensor:
+    """What one unit of each neuron's activation adds to the residual stream: (d, h) float64 on the CPU.
+
+    A column of the MLP's second linear layer, times LayerScale where the block has it.
+    """
+    columns = second_linear(backbone, layer).weight.detach().double().cpu()
+    gain = layer_scale(backbone, layer)
+    return columns if gain is None else columns * gain.detach().double().cpu()[:, None]
+
+
 def after_blocks(backbone: Backbone) -> nn.Module:
     """The norm behind the last block; the identity where a model norms after pooling."""
     return backbone.module.norm  # type: ignore[return-value]

@@ -14,7 +14,7 @@ import torch
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import digest
 from vit_registers.core.seeds import derive, generator
-from vit_registers.forward.hooks import layer_scale, second_linear
+from vit_registers.forward.hooks import output_columns, second_linear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +28,6 @@ Quantity = Literal["activation", "output_norm"]
 OPPOSITE = -0.95  # cosine of two output columns below which neurons are a pair that cancels
 COMPARED = 100  # sets whose likeness to the neurons found is recorded, where every image has its own
 NEAREST = 32  # neurons not taken yet, the best matches of one found, among which its match is drawn
-
-
-def output_columns(backbone: Backbone, layer: int) -> Tensor:
-    """What one unit of each neuron's activation adds to the residual stream: (d, h) float32 on the CPU."""
-    columns = second_linear(backbone, layer).weight.detach().float().cpu()
-    scale = layer_scale(backbone, layer)
-    return columns if scale is None else columns * scale.detach().float().cpu()[:, None]
 
 
 def pairs_together(backbone: Backbone, ranked: Neurons) -> list[Neurons]:
@@ -159,7 +152,7 @@ def _coordinates(
 
 def quantities(backbone: Backbone, layer: int, statistics: ActivationStatistics | None) -> dict[Quantity, Tensor]:
     """What is known of every neuron of a layer, (h,) float64 each; activations only where there are ``statistics``."""
-    known: dict[Quantity, Tensor] = {"output_norm": output_columns(backbone, layer).double().norm(dim=0)}
+    known: dict[Quantity, Tensor] = {"output_norm": output_columns(backbone, layer).norm(dim=0)}
     if statistics is not None:
         known["activation"] = statistics.neuron_activity[layer].double()
     return known

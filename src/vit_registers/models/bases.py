@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
-from vit_registers.core.prose import key
+from vit_registers.core.prose import key, plural
 from vit_registers.models.resampling import PositionResampling
 from vit_registers.params.base import Name
 from vit_registers.params.bases import ModelSource, known
@@ -15,6 +15,29 @@ from vit_registers.params.bases import ModelSource, known
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
     from vit_registers.params.study import Params
+
+
+def plain_vit(
+    size: int, patch: int, width: int, depth: int, heads: int, registers: int, classes: int
+) -> dict[str, Any]:
+    """Arguments of timm's ``VisionTransformer`` for small models made here; registers have no position (darcet2024)."""
+    return {
+        "img_size": size,
+        "patch_size": patch,
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": heads,
+        "num_classes": classes,
+        "reg_tokens": registers,
+        "class_token": True,
+        "no_embed_class": True,
+        "weight_init": "jax",
+    }
+
+
+def sizes_sentence(width: int, depth: int, heads: int) -> str:
+    """Blocks, width and heads, as LaTeX."""
+    return f"{plural(depth, 'block')} of width {width} with {plural(heads, 'head')}"
 
 
 class SizedModel(ModelSource):

@@ -103,7 +103,7 @@ def look(planting: SpreadPlanting, backbone: Backbone, pixels: Tensor, where: st
             activity[i] = activity[i] + batch[f"a {i}"].double().abs().sum((0, 1))
     idle = {}
     for i in blocks:
-        writes = activity[i] * hooks.second_linear(backbone, i).weight.double().norm(dim=0)
+        writes = activity[i] * hooks.output_columns(backbone, i).norm(dim=0)
         idle[i] = [int(neuron) for neuron in writes.argsort(stable=True)]
     tagged = torch.zeros(layout.length, dtype=torch.bool)
     tagged[[layout.prefix + p for p in backbone.metadata["tag"]["positions"]]] = True

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import replacing, write_json
 from vit_registers.core.seeds import generator
-from vit_registers.core.stats import Bootstrap
+from vit_registers.core.stats import Bootstrap, percentiles
 from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.images import Images
@@ -220,10 +220,9 @@ def _ranked(
     frequency = {neuron: float(np.mean([neuron in top for top in tops])) for neuron in order[:LISTED]}
     result["neurons"] = [[layer, index, float(scores[layer, index])] for layer, index in order[: 4 * k]]
     result["stability"] = float(np.mean([len(top & set(order[:k])) / k for top in tops]))
-    alpha = 100.0 * (1.0 - cfg.statistics.confidence) / 2.0
 
     def interval(values: list[float]) -> list[float]:
-        return [float(side) for side in np.percentile(values, [alpha, 100.0 - alpha])]
+        return list(percentiles(np.asarray(values), cfg.statistics.confidence))
 
     if firing > k:
         result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.forward.hooks import layer_scale, second_linear
+from vit_registers.forward.hooks import output_columns, second_linear
 from vit_registers.forward.readers.base import Reader
 from vit_registers.models.backbone import Backbone
 
@@ -104,17 +104,8 @@ class NeuronScores(Reader):
 
 
 def output_norms(backbone: Backbone, layers: int) -> NDArray[np.float64]:
-    """Norm of what every neuron of the first ``layers`` blocks writes for an activation of 1: (layers, h).
-
-    A column of the second linear layer, scaled by the block's LayerScale where it has one.
-    """
-    norms = []
-    for layer in range(layers):
-        weight = second_linear(backbone, layer).weight.detach().double().cpu()
-        gain = layer_scale(backbone, layer)
-        scaled = weight if gain is None else weight * gain.detach().double().cpu()[:, None]
-        norms.append(scaled.norm(dim=0).numpy())
-    return np.stack(norms)
+    """Norm of what every neuron of the first ``layers`` blocks writes for an activation of 1: (layers, h)."""
+    return np.stack([output_columns(backbone, layer).norm(dim=0).numpy() for layer in range(layers)])
 
 
 def scored(scores: NDArray[np.float64], by: str, backbone: Backbone) -> NDArray[np.float64]:

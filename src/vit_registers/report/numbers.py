@@ -59,9 +59,14 @@ def _repairs(study: Study) -> list[dict[str, Any]]:
                 "control": None if control is None else escape(study.label(control)),
                 "corloc": corloc,
                 "cleared": [
-                    {"done": escape(study.conditions[c.name]), "corloc": study.estimate(c, "corloc", head="lost")}
+                    {
+                        "done": escape(study.conditions[c.name]),
+                        "corloc": study.estimate(c, "corloc", head="lost"),
+                        "own_head": study.estimate(c, "own_head_top1", head="own"),
+                    }
                     for c in cleared
                 ],
+                "own_head": _repair(study, before, after, "own_head_top1", {"head": "own"}),
                 "top1": _repair(study, before, after, "top1", PROBE),
             }
         )

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from vit_registers.core.prose import architecture, plural
+from vit_registers.core.prose import architecture
+from vit_registers.models.bases import plain_vit, sizes_sentence
 from vit_registers.params.base import Share, Strict
 
 
@@ -25,25 +26,14 @@ class Architecture(Strict):
     drop_path: Share = 0.0
 
     def arguments(self, registers: int, classes: int) -> dict[str, Any]:
-        """Arguments of ``VisionTransformer``; registers carry no position embedding (darcet2024)."""
+        """Arguments of ``VisionTransformer``."""
         scaled = {} if self.layer_scale is None else {"init_values": self.layer_scale}
-        return {
-            "img_size": self.image_size,
-            "patch_size": self.patch_size,
-            "embed_dim": self.width,
-            "depth": self.depth,
-            "num_heads": self.heads,
-            "num_classes": classes,
-            "reg_tokens": registers,
-            "class_token": True,
-            "no_embed_class": True,
-            "weight_init": "jax",
-            **scaled,
-        }
+        sizes = (self.image_size, self.patch_size, self.width, self.depth, self.heads)
+        return plain_vit(*sizes, registers, classes) | scaled
 
     def sentence(self) -> str:
         """Blocks, width and heads, as LaTeX."""
-        return f"{plural(self.depth, 'block')} of width {self.width} with {plural(self.heads, 'head')}"
+        return sizes_sentence(self.width, self.depth, self.heads)
 
 
 class NamedArchitecture(Strict):

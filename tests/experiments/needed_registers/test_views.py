@@ -80,7 +80,7 @@ def test_each_curve_varies_one_thing(study):
         doses.TOKENS: [(1, "ttr-1"), (4, "ttr-4")],
         doses.FACTOR: [(0.5, "half"), (1, "ttr-1")],
     }
-    assert doses.cleared(study, BEFORE) == Condition("shapes", "planted", "cleared")
+    assert study.cleared(BEFORE) == Condition("shapes", "planted", "cleared")
 
 
 def test_the_figure_draws_what_was_measured(study):

@@ -15,15 +15,15 @@ EXPERIMENT = Experiment(
             config=Config,
             reads=("images",),
             per=("dataset",),
-            axes={"family": "string", "of": "string"},
-            # Differences are rows of the metrics compared; of which metric these are says the axis ``of``.
+            axes={"family": "string", "of": "string", "verdict": "string"},
+            # Differences are rows of the metrics compared; of which metric these are says the axis ``of``, and what the
+            # tests of difference and of equivalence say together the axis ``verdict``.
             metrics=(
                 Metric("difference", "", "stands for all metrics where conditions could not be compared"),
                 Metric(
                     "equivalent",
                     "yes: 1, no: 0",
-                    "whether a difference is shown to be within the margin of its metric (TOST); the note says what "
-                    "both tests say together",
+                    "whether a difference is shown to be within the margin of its metric (TOST), which the note says",
                     format="whole",
                 ),
                 Metric(
@@ -40,11 +40,12 @@ EXPERIMENT = Experiment(
             name="comparisons",
             draw="tables:comparisons",
             differences=True,
-            caption="Paired differences over the same test images. Brackets hold the {{ interval }}; p is adjusted by "
-            "Holm's method for all tests of the family of questions, those of other metrics, features and heads "
-            "in all_comparisons.csv included. Frozen heads were fitted to the model as it is and meet the condition "
-            "unprepared; refitted ones were fitted to it. Verdict: differs, or the same: shown to be within a margin "
-            "that was stated beforehand ({% for name, margin in settings.margins.items() %}{{ name | replace('_', ' ') "
+            caption="Paired differences over the same test images, of shares in points. Brackets hold the "
+            "{{ interval }}; p is adjusted by Holm's method for all tests of the family of questions, those of other "
+            "metrics, features and heads in all_comparisons.csv included. Frozen heads were fitted to the model as it "
+            "is and meet the condition unprepared; refitted ones were fitted to it. Verdict: differs, or the same: "
+            "shown to be within a margin that was stated beforehand "
+            "({% for name, margin in settings.margins.items() %}{{ name | replace('_', ' ') "
             "}} {{ margin }}{{ '; ' if not loop.last }}{% endfor %}), both adjusted; open: neither. Repaired: share of "
             "the damage, none where there may be no damage. Where one training is compared with another there is no "
             "p: the interval knows nothing of the luck of a training.",

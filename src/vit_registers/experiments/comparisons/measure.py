@@ -14,7 +14,7 @@ import numpy as np
 from vit_registers.core.errors import InputError
 from vit_registers.core.inference import equivalence, error, holm, over_trainings, repaired, wald
 from vit_registers.core.seeds import generator
-from vit_registers.core.stats import mcnemar_exact, sign_flip
+from vit_registers.core.stats import mcnemar_exact, percentiles, sign_flip
 from vit_registers.experiments.comparisons.outcomes import Measured, Outcome, Outcomes
 from vit_registers.experiments.comparisons.params import Condition, Config, Pair
 from vit_registers.experiments.job import Job
@@ -109,8 +109,7 @@ def _over_images(cfg: Config, pair: Pair, measured: Measured, a: Outcome, b: Out
     """The difference of two conditions on the same images."""
     resampled = a.sample.resampled - b.sample.resampled
     value = float(np.round(a.sample.value - b.sample.value, 12)) + 0.0  # sums of opposite signs leave -1e-19
-    tails = ((1.0 - cfg.statistics.confidence) / 2.0, (1.0 + cfg.statistics.confidence) / 2.0)
-    low, high = (float(edge) for edge in np.quantile(resampled, tails))
+    low, high = percentiles(resampled, cfg.statistics.confidence)
     deviation = error(resampled)
     p, note = _test(cfg, pair, measured, a, b, value, deviation) if pair.one_training else (None, ONE_EACH)
     return Difference(pair, measured, value, low, high, a.n, p, note, deviation)
@@ -190,9 +189,10 @@ def _fill(cfg: Config, job: Job, differences: list[Difference]) -> None:
             each.n,
             p=small,
             p_adjusted=small_adjusted,
-            note=f"{verdict}: margin {margin:g}",
+            note=f"margin {margin:g}",
             **each.axes,
             of=each.measured.metric,
+            verdict=verdict,
         )
 
 

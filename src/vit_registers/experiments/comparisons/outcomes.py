@@ -8,7 +8,7 @@ import pandas as pd
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.inference import Sample
-from vit_registers.core.stats import Bootstrap, bootstrap
+from vit_registers.core.stats import Resamples
 from vit_registers.experiments.comparisons.params import Condition, Config
 from vit_registers.experiments.job import of_images
 
@@ -55,7 +55,7 @@ class Outcomes:
         models = sorted({model for pair in cfg.pairs for model in pair.models})
         self.images = {model: self._read(model, "images") for model in models}
         self.pooled = {model: self._read(model, "pooled") for model in models}
-        self.resamples: dict[int, Bootstrap] = {}
+        self.resamples = Resamples(cfg.seed, cfg.statistics, cfg.dataset)
         self.found: dict[str, dict[Measured, Outcome]] = {}
 
     def of(self, condition: Condition) -> dict[Measured, Outcome]:
@@ -91,8 +91,6 @@ class Outcomes:
             seeds = group.assign(seed=group["seed"].fillna(-1))
             values = seeds.pivot_table(index="image_id", columns="seed", values="value")
             means, n = values.mean(axis=1).to_numpy(), len(values)
-            if n not in self.resamples:
-                self.resamples[n] = bootstrap(self.cfg.seed, self.cfg.statistics, self.cfg.dataset, n)
             sample = Sample(float(means.mean()), self.resamples[n].means(means))
             found[_measured(key)] = Outcome(sample, n, of_images(values.index), values)
         return found

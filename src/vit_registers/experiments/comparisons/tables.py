@@ -13,13 +13,13 @@ from vit_registers.views.table import Cell, Column, Table
 Way = tuple[str, str | None, str | None]  # metric, feature, head
 # Of metrics that are measured in several ways, those that are printed, and what they are called.
 USUAL: dict[tuple[str, str | None], dict[str | None, str]] = {
-    ("corloc", None): {"lost": "CorLoc (points)"},
+    ("corloc", None): {"lost": "CorLoc"},
     ("top1", "cls"): {
-        "frozen": "Top-1 of [CLS] (points), frozen",
-        "refitted": "Top-1 of [CLS] (points), refitted",
+        "frozen": "Top-1 of [CLS], frozen",
+        "refitted": "Top-1 of [CLS], refitted",
     },
-    ("own_head_top1", None): {"own": "Top-1 of the model's own head (points)"},
-    ("miou", None): {"frozen": "mIoU (points), frozen", "refitted": "mIoU (points), refitted"},
+    ("own_head_top1", None): {"own": "Top-1 of the own head"},
+    ("miou", None): {"frozen": "mIoU, frozen", "refitted": "mIoU, refitted"},
     ("rmse", None): {"frozen": "RMSE of depth, frozen", "refitted": "RMSE of depth, refitted"},
 }
 KEYS = ("dataset", "question", "family", "a", "b", "metric", "feature", "head")
@@ -80,7 +80,7 @@ def _outcomes(study: Study, a: Condition, b: Condition, trainings: bool, headlin
         row: dict[str, Cell] = {"metric": metric, "feature": feature, "head": head, "outcome": _name(way)}
         row["difference"] = estimate(found[way])
         if ("equivalent", way) in follow:
-            row["verdict"] = str(follow["equivalent", way]["note"]).split(":")[0]
+            row["verdict"] = str(follow["equivalent", way]["verdict"])
         if ("repaired_share", way) in follow:
             share = estimate(follow["repaired_share", way])
             row["repaired"] = "no damage shown" if share.value is None else replace(share, n=None)

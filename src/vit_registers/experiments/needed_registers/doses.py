@@ -51,10 +51,3 @@ def _amounts(study: Study, condition: Condition) -> dict[str, float]:
     if what.top_k is None and what.tokens == 1:
         amounts[FACTOR] = what.scale
     return amounts
-
-
-def cleared(study: Study, before: Condition) -> Condition | None:
-    """The condition of a model in which the neurons found are cleared and nothing is appended."""
-    plain = TestTimeRegisters(tokens=0)
-    of_model = study.of(before.dataset, before.model)
-    return next((c for c in of_model if study.plan.interventions.get(c.name) == plain), None)

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vit_registers.experiments.needed_registers.doses import ALL, FACTOR, NEURONS, TOKENS, Dose, cleared, curves
+from vit_registers.experiments.needed_registers.doses import ALL, FACTOR, NEURONS, TOKENS, Dose, curves
 from vit_registers.experiments.needed_registers.tables import AT_ARTIFACTS, OWN_HEAD, base, planted
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
@@ -58,7 +58,7 @@ def _line(study: Study, panel: Axes, column: Column, amounts: list[float], doses
 
 def _references(study: Study, panel: Axes, column: Column, before: Condition, color: str) -> None:
     """Levels of the model that was planted into, and of the cleared model."""
-    for condition, dashes in ((base(study, before), "--"), (cleared(study, before), ":")):
+    for condition, dashes in ((base(study, before), "--"), (study.cleared(before), ":")):
         value = None if condition is None else _estimate(study, condition, column).value
         if value is not None:
             panel.axhline(value, linestyle=dashes, color=color, linewidth=0.8)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.files import read_json
-from vit_registers.core.stats import Bootstrap, bootstrap
+from vit_registers.core.stats import Resamples
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.needed_registers.params import Config
@@ -44,26 +44,13 @@ def cosines(cached: Features, base: Features) -> NDArray[np.float64]:
     return np.asarray(product / np.sqrt(squares[0] * squares[1]), dtype=np.float64)
 
 
-class Resamples(dict[int, Bootstrap]):
-    """Resamples of so many images, drawn once."""
-
-    def __init__(self, cfg: Config) -> None:
-        super().__init__()
-        self.cfg = cfg
-
-    def __missing__(self, images: int) -> Bootstrap:
-        """Drawn when they are first asked for."""
-        self[images] = bootstrap(self.cfg.seed, self.cfg.statistics, self.cfg.dataset, images)
-        return self[images]
-
-
 def run(cfg: Config, job: Job) -> None:
     """Fill the rows of every condition, and values by image."""
     conditions = dict(job.conditions(cfg.dataset, cfg.model, cfg.conditions))
     planted = read_json(job.model / "model.json").get("planted")
     places = artifact_places(conditions[BASELINE], planted) if planted else None
     base = dict(job.conditions(cfg.dataset, cfg.base, [BASELINE]))[BASELINE] if cfg.base else None
-    resamples, manifest = Resamples(cfg), job.manifest()
+    resamples, manifest = Resamples(cfg.seed, cfg.statistics, cfg.dataset), job.manifest()
     if places is not None:  # how many artifacts there are in the model as it is
         of_image, affected = np.asarray(places.sum(axis=1)), np.asarray(places.any(axis=1))
         job.rows.mean("artifact_patches", of_image, resamples[len(places)], intervention=BASELINE)

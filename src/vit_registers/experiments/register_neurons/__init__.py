@@ -15,6 +15,7 @@ FOUND = (
 )
 CERTAIN = "a fact of the model or of the settings: nothing is estimated"
 RULE = "what the rule gives on all images; how sure it is says the interval of the share above it"
+RANKING = "how sure the ranking is say neuron_stability and neuron_frequency"
 # Random neurons would be a null that every model beats: active neurons are active on any picture.
 OVERLAP = "of one model's neurons: no interval, and no p, since the same few neurons lead on any two sets of pictures"
 NEURONS = ("neuron_rank", "neuron_score", "neuron_frequency", "neuron_planted")
@@ -76,7 +77,7 @@ EXPERIMENT = Experiment(
                     "neuron_next_ratio",
                     "ratio",
                     "score of the last neuron taken over that of the next",
-                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
+                    exact=RANKING,
                 ),
                 Metric(
                     "neuron_precision",
@@ -85,7 +86,6 @@ EXPERIMENT = Experiment(
                     "higher",
                     "percent",
                     headline=True,
-                    exact="of the neurons of one model, all of which are known",
                 ),
                 Metric(
                     "neuron_recall",
@@ -94,20 +94,19 @@ EXPERIMENT = Experiment(
                     "higher",
                     "percent",
                     headline=True,
-                    exact="of the neurons of one model, all of which are known",
                 ),
                 Metric(
                     "neuron_rank",
                     "rank",
                     "rank of a neuron on the data set, from 1, of those that are first on found_on",
                     format="whole",
-                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
+                    exact=RANKING,
                 ),
                 Metric(
                     "neuron_score",
                     "score",
                     "what neurons are ranked by, as detection.score says",
-                    exact="how sure the ranking is say neuron_stability and neuron_frequency",
+                    exact=RANKING,
                 ),
                 Metric(
                     "neuron_frequency",

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_registers.core.stats import percentiles
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.test_time_registers.params import Config
 
@@ -12,12 +13,11 @@ METRICS = {"activation": "drawn_activation", "output_norm": "drawn_output_norm"}
 
 def run(cfg: Config, job: Job) -> None:
     """Fill the rows of every condition that moves random neurons, from what extraction recorded of it."""
-    tails = (1.0 - cfg.statistics.confidence) / 2.0
     for condition, cached in job.conditions(cfg.dataset, cfg.model, cfg.conditions):
         if cached.status != "complete":
             continue
         for name, ratios in _likeness(cached.index["intervention"]).items():
-            low, high = (float(np.quantile(ratios, side)) for side in (tails, 1.0 - tails))
+            low, high = percentiles(np.asarray(ratios), cfg.statistics.confidence)
             given: dict[str, Any] = {"low": low, "high": high} if len(ratios) > 1 else {"note": "one set was drawn"}
             job.rows.add(METRICS[name], float(np.mean(ratios)), len(ratios), intervention=condition, **given)
 

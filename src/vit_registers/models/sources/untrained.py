@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from vit_registers.core.prose import plural
-from vit_registers.models.bases import UnlearnedModel
+from vit_registers.models.bases import UnlearnedModel, plain_vit, sizes_sentence
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
@@ -37,18 +37,8 @@ class UntrainedModel(UnlearnedModel):
         from vit_registers.models import backbone
         from vit_registers.models.loaded import Loaded
 
-        architecture = {
-            "img_size": self.image_size,
-            "patch_size": self.patch_size,
-            "embed_dim": self.width,
-            "depth": self.depth,
-            "num_heads": self.heads,
-            "num_classes": 0,
-            "reg_tokens": self.registers,
-            "class_token": True,
-            "no_embed_class": True,
-            "weight_init": "jax",
-        }
+        sizes = (self.image_size, self.patch_size, self.width, self.depth, self.heads)
+        architecture = plain_vit(*sizes, self.registers, classes=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = backbone.build(architecture)
@@ -56,6 +46,6 @@ class UntrainedModel(UnlearnedModel):
 
     def origin(self) -> list[str]:
         """Sizes, and that nothing was trained."""
-        sizes = f"{plural(self.depth, 'block')} of width {self.width} with {plural(self.heads, 'head')}"
+        sizes = sizes_sentence(self.width, self.depth, self.heads)
         patches = f"patches of ${self.patch_size} \\times {self.patch_size}$ pixels"
         return [f"a ViT with random weights, {sizes}, {plural(self.registers, 'register')}", patches]
