@@ -674,7 +674,9 @@ def test_manifest_rows_are_found_in_the_arrays_of_every_condition_and_those_not_
     assert few.rows[few.places(rows)].tolist() == rows.tolist()
     assert few.array("cls").shape[0] == len(TEST) == 12
     assert few.dense_rows.tolist() == TEST[:5]
-    with pytest.raises(InputError, match=r"2 of 3 images were not passed, the first in manifest row 0; to fit heads on it"):
+    with pytest.raises(
+        InputError, match=r"2 of 3 images were not passed, the first in manifest row 0; to fit heads on it"
+    ):
         few.places(np.array([3, 0, 1]))
 
 

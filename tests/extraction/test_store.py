@@ -106,7 +106,9 @@ def test_rows_of_images_that_did_not_all_pass_are_named(tmp_path):
     features = Features.open(tmp_path / "a")
     assert features.rows.tolist() == [2, 5, 9]
     assert features.places(np.array([9, 2])).tolist() == [2, 0]
-    with pytest.raises(InputError, match="1 of 2 images were not passed, the first in manifest row 3; to fit heads on it"):
+    with pytest.raises(
+        InputError, match="1 of 2 images were not passed, the first in manifest row 3; to fit heads on it"
+    ):
         features.places(np.array([2, 3]))
 
 
