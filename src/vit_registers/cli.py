@@ -8,7 +8,10 @@ import inspect
 import json
 import logging
 import os
+import resource
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +33,7 @@ ParamsFiles = Annotated[
     list[Path] | None,
     typer.Option("--params", help="Params file; give more for overlays, in order. [default: params.yaml]"),
 ]
+log = logging.getLogger(__name__)
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
     "model": Annotated[str, typer.Option(help="Name under `models` in params.")],
@@ -41,12 +45,20 @@ def _load(files: list[Path] | None) -> tuple[Params, Paths]:
     return params, Paths(params.study.name)
 
 
+def _execute(step: Step, study: Params, at: Paths, axes: dict[str, str]) -> None:
+    """Run a job of a step, and log what it took."""
+    begun = time.perf_counter()
+    step.execute(step.config(study, **axes), at)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    log.info("%s: %.1f s, at most %.1f GB of memory", step.name, time.perf_counter() - begun, peak)
+
+
 def _command(step: Step) -> Callable[..., None]:
     """The command of a step: an option for each of its axes."""
 
     def command(params: list[Path] | None = None, **axes: str) -> None:
         study, at = _load(params)
-        step.execute(step.config(study, **axes), at)
+        _execute(step, study, at, axes)
 
     options = [inspect.Parameter(axis, inspect.Parameter.KEYWORD_ONLY, annotation=AXES[axis]) for axis in step.axes]
     files = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ParamsFiles)
@@ -63,9 +75,9 @@ def _train(
     processes = study.processes  # that share the training
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        os.execv(sys.executable, [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]])
-    step = steps()["train"]
-    step.execute(step.config(study, model=model), at)
+        command = [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]]
+        sys.exit(subprocess.run(command, check=False).returncode)
+    _execute(steps()["train"], study, at, {"model": model})
 
 
 def _add_steps() -> None:
@@ -148,12 +160,27 @@ def schema(
         write_text(out, text)
 
 
+def modules(arguments: list[str]) -> list[str]:
+    """Modules that a command imports when it runs."""
+    name, *rest = arguments
+    views: dict[str, dict[str, Any]] = {"table": experiment.tables(), "figure": experiment.figures()}
+    if name in views and rest:
+        found, view = views[name][rest[0]]
+        functions = [found.function(view.draw), "vit_registers.views.engine:"]
+    elif name.replace("-", "_") in steps():
+        step = steps()[name.replace("-", "_")]
+        functions = [step.run, *(["vit_registers.experiments.job:"] if step.phase == "measures" else [])]
+    else:
+        functions = ["vit_registers.report.text:"] if name == "report-text" else []
+    return [function.partition(":")[0] for function in functions]
+
+
 def main() -> None:
     """Entry point: an :class:`InputError` becomes one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # which tells of every glyph that a PDF takes in
     try:
-        app()
+        app(prog_name="vit-registers")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -17,6 +17,7 @@ os.environ.update(
 )
 
 try:
+    from vit_registers import warm
     from vit_registers.core.errors import InputError
     from vit_registers.core.files import canonical, write_text
     from vit_registers.params import reading
@@ -84,6 +85,7 @@ def clear_stale_locks():
 
 
 HELD = []  # the lock of this run
+WARM = []  # the process that jobs of this run are forked from
 
 
 def hold_study():
@@ -104,6 +106,8 @@ def hold_study():
             lock.flush()
             write_text(AT.params, canonical(STUDY.model_dump(mode="json")) + "\n")
             HELD.append(lock)
+            if workflow.local_exec:  # others start jobs on machines of their own
+                WARM.append(warm.start())
             return
         time.sleep(0.1)
     refuse(f"another run (process {process}) of '{AT.study}' is at work in {os.getcwd()}; wait for it or stop it")
@@ -169,10 +173,6 @@ def jobs_of(step):
 
 def log_of(name, *axes):
     return str(Path("logs", AT.study, name, *axes)) + ".log"
-
-
-def benchmark_of(name, *axes):
-    return str(Path("logs", AT.study, "benchmarks", name, *axes)) + ".tsv"
 
 
 def command_of(step):

@@ -12,8 +12,6 @@ rule report_text:
         [str(AT.report / f"{name}.tex") for name in ("numbers", "methods", "results", "versions")],
     log:
         log_of("report_text"),
-    benchmark:
-        benchmark_of("report_text")
     conda:
         "../envs/study.yaml"
     threads: 1
@@ -45,8 +43,6 @@ rule report:
         report(str(AT.report / "report.pdf"), caption="../report/report.rst", category="Report"),
     log:
         log_of("report"),
-    benchmark:
-        benchmark_of("report")
     conda:
         "../envs/study.yaml"
     threads: 1

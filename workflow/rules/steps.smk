@@ -13,8 +13,6 @@ for step in steps.steps().values():
             *outputs_of(step),
         log:
             log_of(step.name, *wildcards_of(step.axes).values()),
-        benchmark:
-            benchmark_of(step.name, *wildcards_of(step.axes).values())
         wildcard_constraints:
             **constraints_of(step),
         priority: step.priority

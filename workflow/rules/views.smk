@@ -14,8 +14,6 @@ rule collect:
         str(AT.rows("{measure}")),
     log:
         log_of("collect", "{measure}"),
-    benchmark:
-        benchmark_of("collect", "{measure}")
     wildcard_constraints:
         measure=one_of(MEASURES),
     conda:
@@ -37,8 +35,6 @@ rule summarise:
         summary=str(AT.summary),
     log:
         log_of("summarise"),
-    benchmark:
-        benchmark_of("summarise")
     conda:
         "../envs/study.yaml"
     threads: 1
@@ -63,8 +59,6 @@ rule table:
         tex=str(AT.tables / "{table}.tex"),
     log:
         log_of("table", "{table}"),
-    benchmark:
-        benchmark_of("table", "{table}")
     wildcard_constraints:
         table=one_of(TABLES),
     conda:
@@ -93,8 +87,6 @@ rule figure:
         pdf=str(AT.figures / "{figure}.pdf"),
     log:
         log_of("figure", "{figure}"),
-    benchmark:
-        benchmark_of("figure", "{figure}")
     wildcard_constraints:
         figure=one_of(FIGURES),
     conda:
