@@ -24,13 +24,15 @@ from typing import Any, NoReturn
 NAME = "VIT_REGISTERS_WARM"  # of the environment: where the process listens
 LARGEST = 1 << 20  # bytes of a request: arguments and environment
 STREAMS = (0, 1, 2)
-THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "GOTO")]  # as Snakemake has it
+# Read by libraries when they are imported; sums over several threads differ in the last bit (core/threads.py).
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "GOTO")}
 ELSEWHERE = b"elsewhere"  # the answer to a caller of another environment
 KILLED = 128 + signal.SIGKILL  # what a shell says of a process that was killed
 
 
 def main() -> None:
-    """Entry point of ``vit-registers``."""
+    """Entry point of ``vit-registers``: the same bytes by hand as in a run, whose jobs Snakemake gives one thread."""
+    os.environ.update(ONE_THREAD)
     name = os.environ.get(NAME)
     status = _handed_over(name) if name else None
     if status is not None:
@@ -81,10 +83,8 @@ def start() -> subprocess.Popen[bytes] | None:
         listener.bind(_address(name))
         listener.listen(socket.SOMAXCONN)  # callers wait from now on
         command = [sys.executable, "-m", "vit_registers.warm", str(listener.fileno())]
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}  # read by libraries when they are imported
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listener.fileno()]
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+        process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, pass_fds=[listener.fileno()], **pipes)
     os.environ[NAME] = name
     return process
 

@@ -102,6 +102,11 @@ def test_a_job_has_the_environment_of_its_caller_and_nothing_of_the_job_before(d
     assert result(call(doing, "import os; print(os.environ.get('LEFT'))")) == (0, "None\n", "")
 
 
+def test_libraries_compute_on_one_thread_whatever_the_caller_has(doing):
+    asked = {"OMP_NUM_THREADS": "7"}
+    assert result(call(doing, "print(os.environ['OMP_NUM_THREADS'])", env=asked)) == (0, "1\n", "")
+
+
 def test_every_way_to_end_reaches_the_caller(doing):
     assert result(call(doing, "sys.exit(3)"))[0] == 3
     assert result(call(doing, "sys.exit('why')")) == (1, "", "why\n")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.seeds import generator
-from vit_registers.core.stats import Bootstrap, Floats, bootstrap, sign_flip
+from vit_registers.core.stats import Bootstrap, Floats, Resamples, sign_flip
 from vit_registers.core.table import Rows
 from vit_registers.experiments.single_tokens.params import Config
 from vit_registers.params.study import BASELINE
@@ -21,16 +21,17 @@ CONTRASTS = (("outlier", "normal"), ("outlier", "matched"))
 
 @dataclass(frozen=True)
 class Estimates:
-    """Where rows go, and resamples of the test images (m)."""
+    """Where rows go, and resamples of images of the data set; ``images`` (m) are tested."""
 
     cfg: Config
     rows: Rows
-    resampled: Bootstrap
+    resamples: Resamples
+    images: int
 
-    @classmethod
-    def over(cls, cfg: Config, rows: Rows, count: int) -> "Estimates":
-        """With the resamples of ``count`` images."""
-        return cls(cfg, rows, bootstrap(cfg.seed, cfg.statistics, cfg.dataset, count))
+    @property
+    def resampled(self) -> Bootstrap:
+        """Resamples of all images that are tested."""
+        return self.resamples[self.images]
 
     def by_group(self, metric: str, values: Groups, where: Groups, **axes: Any) -> None:
         """Mean over the patches of each group, and differences within images that have both.
@@ -89,7 +90,7 @@ class Estimates:
     def difference(self, metric: str, differences: Floats, group: str, against: str, **axes: Any) -> None:
         """Mean of paired differences, one per image, with interval and sign-flip p."""
         cfg, n = self.cfg, len(differences)
-        low, high = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, n).interval(differences)
+        low, high = self.resamples[n].interval(differences)
         named = [str(value) for value in axes.values()]
         signs = generator(cfg.seed, "sign flips", cfg.dataset, cfg.model, metric, group, against, *named)
         p = sign_flip(differences, cfg.statistics.sign_flips, signs)

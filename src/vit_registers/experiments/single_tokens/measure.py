@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vit_registers.core.seeds import derive, generator
-from vit_registers.core.stats import Floats, bootstrap
+from vit_registers.core.stats import Floats, Resamples
 from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.single_tokens import probes
@@ -44,10 +44,9 @@ def run(cfg: Config, job: Job) -> None:
         return
     probed = load(cfg, cached, job.manifest(), job.found(cfg.dataset, cfg.model))
     test, count = probed.test, len(probed.test.rows)
-    resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, count)
-    job.rows.mean("outlier_patch_share", test.outlier.mean(axis=1), resampled, intervention=BASELINE)
+    estimates = Estimates(cfg, job.rows, Resamples(cfg.seed, cfg.statistics, cfg.dataset), count)
+    job.rows.mean("outlier_patch_share", test.outlier.mean(axis=1), estimates.resampled, intervention=BASELINE)
     job.rows.add("outliers_are_artifacts", float(probed.artifacts), count, intervention=BASELINE)
-    estimates = Estimates.over(cfg, job.rows, count)
     where = {"outlier": test.outlier, "normal": ~test.outlier, "matched": test.outlier}
     if probed.cosines is not None:
         of_groups = {group: probed.cosines for group in ("outlier", "normal")}
@@ -56,7 +55,7 @@ def run(cfg: Config, job: Job) -> None:
     if cfg.reference is not None:
         ((_, reference),) = job.conditions(cfg.dataset, cfg.reference, [BASELINE])
     _local(cfg, estimates, probed, reference, where)
-    _classes(cfg, job, probed)
+    _classes(cfg, job, estimates, probed)
     log.info("%s: %d images, %.2f%% of the patches are outliers", cfg.model, count, 100 * test.outlier.mean())
 
 
@@ -161,7 +160,7 @@ def _rows(to: Estimates, found: dict[str, Local], probed: Probed, where: Groups,
 # The class of the image.
 
 
-def _classes(cfg: Config, job: Job, probed: Probed) -> None:
+def _classes(cfg: Config, job: Job, to: Estimates, probed: Probed) -> None:
     """Class of the image from one token of it, by kind of token and draw.
 
     [CLS], a register, the patch of the largest norm and another one are there in every image. Images without an outlier
@@ -177,8 +176,7 @@ def _classes(cfg: Config, job: Job, probed: Probed) -> None:
         predicted = probes.classes(given[of_train], train.labels[of_train], tested[of_test])
         hit = (predicted == test.labels[of_test]).astype(float)
         right.setdefault(group, []).append(hit)
-        resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(hit))
-        job.rows.mean("token_class_top1", hit, resampled, intervention=BASELINE, group=group, seed=seed)
+        job.rows.mean("token_class_top1", hit, to.resamples[len(hit)], intervention=BASELINE, group=group, seed=seed)
 
     apart = len(both["train"]) >= 2 and len(both["test"]) >= 2 and len(set(train.labels[both["train"]])) >= 2
     if not apart:
@@ -201,12 +199,10 @@ def _classes(cfg: Config, job: Job, probed: Probed) -> None:
                 score(group, of_train[group], of_test[group], both, seed)
     means = {group: np.mean(of_seeds, axis=0) for group, of_seeds in right.items()}
     for group, mean in means.items():
-        resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(mean))
-        job.rows.mean("token_class_top1", mean, resampled, intervention=BASELINE, group=group)
+        job.rows.mean("token_class_top1", mean, to.resamples[len(mean)], intervention=BASELINE, group=group)
         if len(right[group]) > 1:  # of draws, as bach2025 reports it
             deviation = float(np.std([hits.mean() for hits in right[group]]))
             job.rows.add("token_class_top1_sd", deviation, len(mean), intervention=BASELINE, group=group)
-    to = Estimates.over(cfg, job.rows, len(test.rows))
     for group, against in (("outlier", "normal"), ("highest", "other")):
         if group in means and against in means:
             to.difference("token_class_top1", means[group] - means[against], group, against)
