@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from vit_registers.data.shapes import draw
 
@@ -121,3 +122,51 @@ def test_classes_by_shape_are_the_shapes_that_are_drawn():
     assert square == pytest.approx(2 / np.pi, abs=0.06)
     assert triangle == pytest.approx(3 * 3**0.5 / (4 * np.pi), abs=0.06)
     assert triangle < star < cross < square
+
+
+def test_classes_of_the_whole_image_change_no_picture():
+    by_shape, *others = (draw.generate(np.random.default_rng([0, 0]), 50, 64, c) for c in ("shape", "count", "place"))
+    for images in others:
+        assert np.array_equal(images.rgb, by_shape.rgb)
+        assert np.array_equal(images.depth, by_shape.depth)
+
+
+def test_the_count_is_that_of_the_regions_at_the_depth_of_distractors():
+    """Those that touch are one region here, of which a rest that shows is one more; a few pixels are none."""
+    images = draw.generate(np.random.default_rng([0, 0]), 500, 64, "count")
+    regions = [np.bincount(ndimage.label(depth == 0.7)[0].ravel())[1:] for depth in images.depth]
+    differ = np.asarray([(sizes >= 6).sum() for sizes in regions]) - images.label
+    assert np.abs(differ).max() <= 1
+    assert np.mean(differ == 0) > 0.85
+    assert set(images.label) == set(range(len(draw.COUNTS)))
+
+
+def test_distractors_count_when_half_of_their_pixels_show():
+    """One disk over half of another, one over more than half of a third, and one that is not there."""
+    pixels = np.zeros((4, 1, 1, 8), dtype=bool)
+    pixels[0, 0, 0, :4] = pixels[1, 0, 0, 2:5] = True  # two of its four pixels are below the next
+    objects = np.zeros((1, 1, 8), dtype=bool)
+    objects[0, 0, 3:5] = True  # and two of three of that one are below the object
+    pixels[2, 0, 0, 6:] = True
+    shown = draw.Distractors(pixels, np.zeros((4, 1, 2))).visible(objects)
+    assert shown[:, 0].tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("centres", "between"),
+    [
+        ([(10, 32), (50, 32)], True),
+        ([(10, 32), (10, 40)], False),
+        ([(32, 10), (32, 60), (40, 10)], True),
+        ([(10, 32)], False),
+        ([], False),
+    ],
+)
+def test_an_object_is_between_two_that_it_sees_at_more_than_a_right_angle(centres, between):
+    pixels, at = np.zeros((4, 1, 64, 64), dtype=bool), np.zeros((4, 1, 2))
+    for i, (x, y) in enumerate(centres):
+        pixels[i, 0, y - 2 : y + 2, x - 2 : x + 2] = True
+        at[i, 0] = x, y
+    objects = np.zeros((1, 64, 64), dtype=bool)
+    found = draw._of_distractors("place", draw.Distractors(pixels, at), objects, np.array([[32.0, 32.0]]))
+    assert found.tolist() == [int(between)]

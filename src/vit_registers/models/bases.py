@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def plain_vit(
-    size: int, patch: int, width: int, depth: int, heads: int, registers: int, classes: int
+    size: int, patch: int, width: int, depth: int, heads: int, registers: int, classes: int, cls: bool = True
 ) -> dict[str, Any]:
-    """Arguments of timm's ``VisionTransformer`` for small models made here; registers have no position (darcet2024)."""
+    """Arguments of timm's ``VisionTransformer`` for small models made here; registers have no position (darcet2024).
+
+    Without ``cls`` there is no [CLS], and the head reads the mean patch.
+    """
+    pooled = {} if cls else {"global_pool": "avg"}
     return {
         "img_size": size,
         "patch_size": patch,
@@ -29,9 +33,10 @@ def plain_vit(
         "num_heads": heads,
         "num_classes": classes,
         "reg_tokens": registers,
-        "class_token": True,
+        "class_token": cls,
         "no_embed_class": True,
         "weight_init": "jax",
+        **pooled,
     }
 
 

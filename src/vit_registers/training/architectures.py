@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -12,9 +12,10 @@ from vit_registers.params.base import Share, Strict
 
 
 class Architecture(Strict):
-    """Sizes of timm's ``VisionTransformer``; [CLS] and learned positions always.
+    """Sizes of timm's ``VisionTransformer``; learned positions always.
 
-    ``layer_scale``: what LayerScale begins with, null for none. ``drop_path``: stochastic depth of the last block.
+    ``reads``: what the head does, [CLS], or the mean patch of a model without [CLS]. ``layer_scale``: what LayerScale
+    begins with, null for none. ``drop_path``: stochastic depth of the last block.
     """
 
     image_size: PositiveInt
@@ -22,6 +23,7 @@ class Architecture(Strict):
     width: PositiveInt
     depth: PositiveInt
     heads: PositiveInt
+    reads: Literal["cls", "mean_patch"] = "cls"
     layer_scale: PositiveFloat | None = None
     drop_path: Share = 0.0
 
@@ -29,7 +31,7 @@ class Architecture(Strict):
         """Arguments of ``VisionTransformer``."""
         scaled = {} if self.layer_scale is None else {"init_values": self.layer_scale}
         sizes = (self.image_size, self.patch_size, self.width, self.depth, self.heads)
-        return plain_vit(*sizes, registers, classes) | scaled
+        return plain_vit(*sizes, registers, classes, cls=self.reads == "cls") | scaled
 
     def sentence(self) -> str:
         """Blocks, width and heads, as LaTeX."""

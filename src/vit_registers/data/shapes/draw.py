@@ -2,9 +2,10 @@
 
 Sky gradient with low-frequency shade; in most images a noise-textured ground below a wavy horizon; plain distractors;
 one object. By colour, its class is told by hue and brightness, with shape and texture that agree most of the time; by
-shape, its class is its shape, of which colour and texture say nothing. A larger object, and one that stands lower in
-the image, is nearer. Everything is vectorised over chunks of images, and every chunk draws from a generator of its own,
-so that the bytes of an image depend on its place alone.
+shape, its class is its shape, of which colour and texture say nothing. By count or by place, the class is one of the
+whole image, which no patch holds: how many distractors are visible, or whether the object is between two. A larger
+object, and one that stands lower in the image, is nearer. Everything is vectorised over chunks of images, and every
+chunk draws from a generator of its own, so that the bytes of an image depend on its place alone.
 """
 
 from dataclasses import dataclass
@@ -23,8 +24,15 @@ VALUES = (0.42, 0.82)
 VALUE_NAMES = ("dark", "bright")
 CLASSES = [f"{value} {hue}" for hue in HUE_NAMES for value in VALUE_NAMES]
 SHAPES = ("disk", "square", "triangle", "star", "cross")
-Classes = Literal["colour", "shape"]  # what tells the class of an image
-CLASSES_BY: dict[Classes, list[str]] = {"colour": CLASSES, "shape": list(SHAPES)}
+COUNTS = ("none", "one", "two", "three", "four")
+PLACES = ("beside", "between")
+Classes = Literal["colour", "shape", "count", "place"]  # what tells the class of an image
+CLASSES_BY: dict[Classes, list[str]] = {
+    "colour": CLASSES,
+    "shape": list(SHAPES),
+    "count": list(COUNTS),
+    "place": list(PLACES),
+}
 
 RADII = (10.0, 17.0)  # of the object, in pixels of an image of 64
 NEAR, FAR = 0.1, 0.5  # depth of the largest object at the bottom, and of the smallest at the top
@@ -92,10 +100,28 @@ def _background(rng: np.random.Generator, n: int, size: int) -> tuple[Floats, Fl
     return rgb, np.where(ground, 0.9 - 0.5 * near, 1.0)
 
 
-def _distractors(rng: np.random.Generator, rgb: Floats, depth: Floats) -> None:
+@dataclass(frozen=True)
+class Distractors:
+    """Four small disks per image, of which some are there: pixels (4, n, s, s) and centres (4, n, 2), x and y."""
+
+    pixels: NDArray[np.bool_]
+    centres: Floats
+
+    def visible(self, objects: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which (4, n) show half of their pixels or more, below those painted later and ``objects`` (n, s, s)."""
+        seen, above = np.zeros(self.pixels.shape[:2], dtype=bool), objects.copy()
+        for i in reversed(range(len(self.pixels))):
+            there = self.pixels[i].sum(axis=(1, 2))
+            seen[i] = (there > 0) & (2 * (self.pixels[i] & ~above).sum(axis=(1, 2)) >= there)
+            above |= self.pixels[i]
+        return seen
+
+
+def _distractors(rng: np.random.Generator, rgb: Floats, depth: Floats) -> Distractors:
     """Up to four plain small disks of any colour, painted in place."""
     n, size = rgb.shape[:2]
     y, x = np.mgrid[:size, :size]
+    pixels, centres = [], []
     for _ in range(4):
         present = np.less(rng.random(n), 0.6)
         centre = rng.uniform(0, size, (2, n, 1, 1))
@@ -104,6 +130,9 @@ def _distractors(rng: np.random.Generator, rgb: Floats, depth: Floats) -> None:
         colour = rng.uniform(0.1, 0.95, (n, 1, 1, 3))
         rgb[:] = np.where(inside[..., None], colour, rgb)
         depth[:] = np.where(inside, 0.7, depth)
+        pixels.append(inside)
+        centres.append(centre[:, :, 0, 0].T)
+    return Distractors(np.stack(pixels), np.stack(centres))
 
 
 def object_depth(radius: Floats, height: Floats) -> Floats:
@@ -121,14 +150,13 @@ def generate(rng: np.random.Generator, n: int, size: int, classes: Classes = "co
     label = rng.integers(len(CLASSES), size=n)
     hue_index, value_index = label // 2, label % 2
     rgb, depth = _background(rng, n, size)
-    _distractors(rng, rgb, depth)
+    distractors = _distractors(rng, rgb, depth)
 
     radius = rng.uniform(*RADII, n) * scale
     centre = rng.uniform(radius, size - radius, (2, n))
     angle = rng.uniform(0.0, 2 * np.pi, n)
     agrees = rng.random(n) < (0.8 if classes == "colour" else 0.0)
     shape = np.where(agrees, hue_index, rng.integers(len(SHAPES), size=n))
-    label = label if classes == "colour" else shape
     y, x = np.mgrid[:size, :size] + 0.5
     dx = (x[None] - centre[0][:, None, None]) / radius[:, None, None]
     dy = (y[None] - centre[1][:, None, None]) / radius[:, None, None]
@@ -149,9 +177,28 @@ def generate(rng: np.random.Generator, n: int, size: int, classes: Classes = "co
     depth = np.where(mask, known[:, None, None] + unknown, depth)
 
     rgb = rgb + rng.uniform(0.01, 0.05, (n, 1, 1, 1)) * rng.normal(size=rgb.shape)
+    if classes == "shape":
+        label = shape
+    elif classes != "colour":
+        label = _of_distractors(classes, distractors, mask, centre.T)
     return Images(
         (np.clip(rgb, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), label, mask, tight(mask).astype(np.int64), depth
     )
+
+
+def _of_distractors(
+    classes: Classes, distractors: Distractors, objects: NDArray[np.bool_], centres: Floats
+) -> NDArray[np.int64]:
+    """Classes (n,) by count or by place; ``centres`` (n, 2) of the ``objects`` (n, s, s).
+
+    An object is between two visible distractors that it sees at more than a right angle: so it is in a mirror as well.
+    """
+    seen = distractors.visible(objects)
+    if classes == "count":
+        return np.asarray(seen.sum(axis=0))
+    towards = np.where(seen[..., None], distractors.centres - centres, 0.0)
+    products = np.einsum("inc,jnc->ijn", towards, towards)
+    return (products < 0.0).any(axis=(0, 1)).astype(np.int64)
 
 
 def grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

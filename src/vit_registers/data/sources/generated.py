@@ -15,8 +15,9 @@ class Generated(DatasetSource):
     """One shape on a textured ground per image; class, box, mask and depth are known.
 
     ``classes``: what tells the class. ``colour``: hue and brightness of the object, ten classes that its mean colour
-    tells; ``shape``: its shape, five classes of which colour says nothing. ``grey`` takes the colour away, and with it
-    what tells most classes by colour apart: the same pictures, another data set.
+    tells; ``shape``: its shape, five classes of which colour says nothing; ``count``: how many of the small disks are
+    visible; ``place``: whether the object is between two of them. ``grey`` takes the colour away, and with it what
+    tells most classes by colour apart: the same pictures, another data set.
     """
 
     generated: ClassVar[bool] = True
@@ -41,6 +42,8 @@ class Generated(DatasetSource):
             "colour": "Hue and brightness of the object make the class, with which shape and texture agree most of the "
             "time.",
             "shape": "The shape of the object is the class, of which neither its colour nor its texture says anything.",
+            "count": "The class is how many distractors are visible, half of each at least: of the whole image.",
+            "place": "The class is whether the object is between two visible distractors: of the whole image.",
         }
         grey = " The pictures are without colour, which tells most classes apart." if self.grey else ""
         return (

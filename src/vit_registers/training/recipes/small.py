@@ -101,12 +101,13 @@ class SmallRecipe(Recipe):
         """See :class:`Recipe`."""
         shape = self.architecture
         scaled = f", LayerScale from {setting(shape.layer_scale)}" if shape.layer_scale else ""
+        read = "a [CLS] token" if shape.reads == "cls" else "no [CLS], a head that reads the mean patch,"
         dropped = f", stochastic depth {setting(shape.drop_path)}" if shape.drop_path else ""
         return (
             f"Unless said otherwise they have {shape.sentence()}; all have patches of "
             f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
-            f"${shape.image_size} \\times {shape.image_size}$, a [CLS] token and learned position embeddings, none of "
-            f"them for registers{scaled}{dropped}. Training on {datasets}: AdamW, learning rate {setting(self.lr)} "
+            f"${shape.image_size} \\times {shape.image_size}$, {read} and learned position embeddings, none of them "
+            f"for registers{scaled}{dropped}. Training on {datasets}: AdamW, learning rate {setting(self.lr)} "
             f"after a linear warm-up over {percent(self.warmup_share)} of the steps, then a cosine to zero; "
             f"$\\beta = ({self.betas[0]:g}, {self.betas[1]:g})$; weight decay {setting(self.weight_decay)} on "
             f"matrices only; cross-entropy with label smoothing {setting(self.label_smoothing)}; gradients clipped at "
