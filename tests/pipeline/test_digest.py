@@ -63,6 +63,24 @@ def changed(copy: Copy, before: dict[str, str]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
+def test_digests_that_are_kept_are_good_until_a_source_changes(copy, before, tmp_path):
+    kept = tmp_path / "code.json"
+    keeping = f"from pathlib import Path; from vit_registers.pipeline import digest; digest.keep(Path({str(kept)!r}))"
+
+    def run():
+        return json.loads(copy.run(f"{keeping}\n{SCRIPT}", LOST, PREPARE))
+
+    expected = {name: before[name] for name in (LOST, PREPARE)}
+    assert run() == expected
+    content = json.loads(kept.read_text())
+    assert len(content["digests"]) == 2
+    content["digests"] = dict.fromkeys(content["digests"], "kept")
+    kept.write_text(json.dumps(content))
+    assert set(run().values()) == {"kept"}  # it is taken, and nothing parsed
+    copy.edit("core/table.py", '"""', '"""Said otherwise. ')
+    assert run() == expected
+
+
 def test_comments_docstrings_annotations_and_layout_redo_nothing(copy, before):
     copy.edit("experiments/object_discovery/lost.py", '"""', '"""Said otherwise. ')
     copy.edit("experiments/object_discovery/lost.py", "def similarity(", "# a comment\n\n\ndef similarity(")

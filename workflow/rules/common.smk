@@ -113,6 +113,7 @@ def hold_study():
     refuse(f"another run (process {process}) of '{AT.study}' is at work in {os.getcwd()}; wait for it or stop it")
 
 
+digest.keep(Path(".snakemake/code.json"))
 if workflow.is_main_process:
     clear_stale_locks()
     provenance.restore(AT)

@@ -12,8 +12,10 @@ numbers count where they are used.
 """
 
 import ast
+import atexit
 import functools
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vit_registers.core.files import digest
+from vit_registers.core.files import digest, read_json, sha256, write_json
 
 PACKAGE = "vit_registers"
 ROOT = Path(__file__).parents[1]
@@ -358,11 +360,46 @@ def _reached(function: str, classes: tuple[tuple[str, str], ...]) -> _Walk:
     return walk
 
 
+def _packages() -> dict[str, str]:
+    """Versions of the libraries that decide numbers, by the name that they are imported as."""
+    return {name: version(distribution) for name, distribution in DISTRIBUTIONS.items()}
+
+
 @functools.cache
 def _digest(function: str, classes: tuple[tuple[str, str], ...]) -> str:
     walk = _reached(function, classes)
-    used = {name: version(DISTRIBUTIONS[name]) for name in sorted(walk.libraries & DISTRIBUTIONS.keys())}
+    used = {name: of_one for name, of_one in sorted(_packages().items()) if name in walk.libraries}
     return digest([sorted(walk.said), used])[:16]
+
+
+class _Kept:
+    """Digests in a file, for as long as neither the sources nor the libraries change."""
+
+    def __init__(self, path: Path) -> None:
+        sources = {str(file.relative_to(ROOT)): sha256(file) for file in sorted(ROOT.rglob("*.py"))}
+        self.path, self.valid = path, digest([sources, _packages(), sys.version])
+        content = read_json(path) if path.is_file() else {}
+        self.digests: dict[str, str] = content["digests"] if content.get("valid") == self.valid else {}
+        self.known = len(self.digests)
+
+    def get(self, function: str, classes: tuple[tuple[str, str], ...]) -> str:
+        key = f"{function} {' '.join(f'{module}:{name}' for module, name in classes)}"
+        if key not in self.digests:
+            self.digests[key] = _digest(function, classes)
+        return self.digests[key]
+
+    def save(self) -> None:
+        if len(self.digests) > self.known:
+            write_json(self.path, {"valid": self.valid, "digests": self.digests})
+
+
+_KEPT: list[_Kept] = []
+
+
+def keep(path: Path) -> None:
+    """Keep the digests of this process in a file, and take what another has left there: parsing takes two seconds."""
+    _KEPT[:] = [_Kept(path)]
+    atexit.register(_KEPT[0].save)
 
 
 def code(function: str, config: Any = None) -> str:
@@ -370,4 +407,5 @@ def code(function: str, config: Any = None) -> str:
 
     ``config``: the step's part of params; the classes of the objects in it count as named by the function.
     """
-    return _digest(function, _classes(config))
+    classes = _classes(config)
+    return _KEPT[0].get(function, classes) if _KEPT else _digest(function, classes)

@@ -1,11 +1,14 @@
 """SIGKILL at the worst moments, and two runs at once: nothing is lost, and the tables come out the same."""
 
+import fcntl
 import os
 import signal
 import tempfile
 import time
 
 import pytest
+
+from helpers.projects import held
 
 pytestmark = pytest.mark.pipeline
 PRODUCED = (
@@ -50,13 +53,19 @@ def test_killed_in_training_extraction_and_tables_then_finished_gives_the_same_b
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def test_a_second_run_of_the_same_study_is_refused(few):
-    first = few.start("snakemake", "--cores", "1", "--forcerun", "collect", "--", "results/smoke/table.csv")
+def test_a_run_holds_its_study_and_a_second_one_is_refused(few):
+    target = ("--forcerun", "collect", "--", "results/smoke/table.csv")
     lock = few.path / ".snakemake/smoke.run.lock"
-    while not lock.exists() or lock.read_text() != str(first.pid):
+    first = few.start("snakemake", "--cores", "1", *target)
+    while lock.read_text() != str(first.pid):
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.01)
-    output = few.snakemake("--cores", "1", "--forcerun", "collect", "--", "results/smoke/table.csv", status=None)
-    assert f"error: another run (process {first.pid}) of 'smoke' is at work" in output
+    with lock.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert first.wait() == 0, first.communicate()[0]
+    with held(few.path) as process:
+        before = few.contents(*PRODUCED)
+        output = few.snakemake("--cores", "1", *target, status=2)
+        assert f"error: another run (process {process}) of 'smoke' is at work" in output
+        assert few.contents(*PRODUCED) == before
     assert few.planned() == []

@@ -18,6 +18,13 @@ from vit_registers.views.study import Study
 pytestmark = pytest.mark.pipeline
 
 
+@pytest.fixture(scope="module")
+def whole(finished):
+    """The finished study with all its rows."""
+    params = reading.load([finished.path / "params.yaml"])
+    return Study.read(plan(params), [finished.path / Paths("smoke").table])
+
+
 @pytest.fixture
 def smoke(finished, monkeypatch):
     """Params of the finished study, and where its files are."""
@@ -30,30 +37,23 @@ def drawn(found, view, *given):
     return getattr(importlib.import_module(module), function)(*given)
 
 
-def test_a_table_is_the_same_from_the_rows_that_it_declares_and_from_all(smoke, tmp_path):
-    study, at = smoke
+def test_a_table_is_the_same_from_the_rows_that_it_declares_and_from_all(smoke, whole, tmp_path):
+    _, at = smoke
     for name, (found, view) in experiment.tables().items():
-        engine.table(found, view, study, [at.table], tmp_path)
+        made = drawn(found, view, whole)
+        made.long = view.long
+        made.write(tmp_path, name)
         for kind in ("csv", "tex"):
             assert (tmp_path / f"{name}.{kind}").read_bytes() == (at.tables / f"{name}.{kind}").read_bytes(), name
 
 
-def test_a_figure_is_the_same_from_the_rows_that_it_declares_and_from_all(smoke, tmp_path):
-    study, at = smoke
+def test_a_figure_is_the_same_from_all_rows_and_legible_at_the_width_of_the_page(smoke, whole, tmp_path):
+    _, at = smoke
     for name, (found, view) in experiment.figures().items():
         with style.styled():
-            figure = drawn(found, view, Study.read(plan(study), [at.table]), Arrays(at, view.arrays))
+            figure = drawn(found, view, whole, Arrays(at, view.arrays))
             style.save(figure, tmp_path, name)
         assert (tmp_path / f"{name}.pdf").read_bytes() == (at.figures / f"{name}.pdf").read_bytes(), name
-
-
-def test_figures_are_legible_at_the_width_of_the_page(smoke):
-    study, at = smoke
-    for name, (found, view) in experiment.figures().items():
-        rows = steps.row_files(study, at, view)
-        with style.styled():
-            figure = drawn(found, view, Study.read(plan(study), rows), Arrays(at, view.arrays))
-            figure.draw_without_rendering()
         width, height = figure.get_size_inches()
         assert width <= style.WIDTH + 1e-9, name
         assert height <= 8.0, name
