@@ -65,6 +65,7 @@ STATED = {
         "architecture.width": (320, "6 blocks of width 320 with 2 heads"),
         "architecture.depth": (9, "9 blocks of width 128 with 2 heads"),
         "architecture.heads": (1, "6 blocks of width 128 with 1 head;"),
+        "architecture.reads": ("mean_patch", "no [CLS], a head that reads the mean patch"),
         "architecture.layer_scale": (1e-5, r"for registers, LayerScale from $1 \times 10^{-5}$. Training on"),
         "architecture.drop_path": (0.1, "for registers, stochastic depth $0.1$. Training on"),
         "augmentation": ("mirror", "; every image mirrored with probability one half."),
@@ -226,15 +227,19 @@ def test_the_published_run_in_words():
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("change", "message"),
     [
-        ({"registers": 4}, r"models.vit-late.registers is 4; a recipe of kind late_register trains one"),
-        ({"architecture": {"depth": 2}}, r"models.vit-late.recipe: enters is 2, but blocks are 0 to 1"),
+        ({"models": {"vit-late": {"registers": 4}}}, "registers is 4; a recipe of kind late_register trains one"),
+        ({"models": {"vit-late": {"architecture": {"depth": 2}}}}, "recipe: enters is 2, but blocks are 0 to 1"),
+        (
+            {"recipes": {"late-register": {"architecture": {"reads": "mean_patch"}}}},
+            "recipe: reads is mean_patch, but its head reads outlier tokens; drop it",
+        ),
     ],
 )
-def test_a_late_register_is_one_and_enters_between_blocks(model, message):
-    content = overlay(read_yaml(ROOT / "params.yaml"), {"models": {"vit-late": model}})
-    with pytest.raises(InputError, match=message):
+def test_a_late_register_is_one_and_enters_between_blocks(change, message):
+    content = overlay(read_yaml(ROOT / "params.yaml"), change)
+    with pytest.raises(InputError, match=f"models.vit-late.{message}"):
         parse(content)
 
 

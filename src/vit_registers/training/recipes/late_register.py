@@ -32,6 +32,8 @@ class LateRegisterRecipe(SmallRecipe):
         """See :class:`Recipe`."""
         if registers != 1:
             raise ValueError(f"registers is {registers}; a recipe of kind late_register trains one")
+        if self.architecture.reads != "cls":
+            raise ValueError(f"recipe: reads is {self.architecture.reads}, but its head reads outlier tokens; drop it")
         if self.enters >= self.architecture.depth:
             raise ValueError(f"recipe: enters is {self.enters}, but blocks are 0 to {self.architecture.depth - 1}")
 
