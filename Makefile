@@ -1,6 +1,6 @@
 # make study: everything, from nothing to results/embedded/report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study extended quick test checks units pipelines pipelines-few pipelines-finished setup lock schema
+.PHONY: study extended quick test checks units units-quick pipelines pipelines-few pipelines-finished setup lock schema
 
 BIN := .venv/bin
 RESULTS := results/embedded
@@ -16,13 +16,13 @@ extended: setup
 	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
 	@workflow/scripts/made.sh results/extended
 
-# Style, types, and the tests that need no pipeline and little time: about four minutes on two cores.
-quick: setup checks
-	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
+# Style, types, and the tests that need no pipeline and little time: about two minutes on two cores.
+quick: setup
+	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units-quick
 
-# About a quarter of an hour on two cores; most of it whole pipelines.
-test: setup checks
-	@$(MAKE) --no-print-directory units
+# About ten minutes on two cores; half of it whole pipelines.
+test: setup
+	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units
 	@$(MAKE) --no-print-directory pipelines
 
 checks:
@@ -35,6 +35,9 @@ checks:
 
 units:
 	$(BIN)/pytest -n 2 -m "not pipeline"
+
+units-quick:
+	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
 
 # Two at once, each with its own finished study (tests/workflow/conftest.py).
 pipelines:

@@ -56,6 +56,7 @@ def test_canonical_forgets_the_order_of_keys_and_nothing_else():
     assert json.loads(files.canonical({"é": 1.5})) == {"é": 1.5}
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_folder_and_a_killed_one_frees_it(tmp_path):
     code = (
         "import sys, time; from vit_registers.core.files import exclusive\n"

@@ -86,6 +86,7 @@ def test_sign_flips_of_few_differences_are_the_share_of_all_assignments():
     assert _drawn(differences, 20_000, np.random.default_rng(0)) == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[1.0], [1 / 3, 2 / 3, 1.0], [2 / 3, 1.0], [0.5, 0.75]])
 def test_sign_flips_of_few_sizes_are_exact_however_many_images_differ(sizes):
     rng = np.random.default_rng(1)

@@ -95,6 +95,7 @@ def by_nearest_colour(images):
     return right / len(colours)
 
 
+@pytest.mark.slow
 def test_classes_by_shape_cannot_be_told_by_colour():
     by_colour = draw.generate(np.random.default_rng([0, 0]), 1000, 64)
     by_shape = draw.generate(np.random.default_rng([0, 0]), 1000, 64, "shape")
@@ -103,6 +104,7 @@ def test_classes_by_shape_cannot_be_told_by_colour():
     assert by_nearest_colour(by_shape) < 0.25  # chance: 0.2
 
 
+@pytest.mark.slow
 def test_classes_by_shape_are_the_shapes_that_are_drawn():
     """Turned at random, they are told by the share that they fill of the circle around their centre of mass.
 

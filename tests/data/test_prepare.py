@@ -19,6 +19,7 @@ def paint(path, grey=0):
     Image.fromarray(np.full((8, 8, 3), grey, np.uint8)).save(path)
 
 
+@pytest.mark.slow
 def test_a_smaller_generated_data_set_is_the_beginning_of_a_larger_one(tmp_path):
     prepare.run(step(kind="generated", train=100, test=6), tmp_path / "small")
     prepare.run(step(kind="generated", train=260, test=8), tmp_path / "large")
@@ -30,6 +31,7 @@ def test_a_smaller_generated_data_set_is_the_beginning_of_a_larger_one(tmp_path)
                 assert small.file(a, column).read_bytes() == large.file(b, column).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_grey_data_set_is_the_same_without_colour(tmp_path):
     prepare.run(step(kind="generated", train=100, test=4), tmp_path / "colour")
     prepare.run(step(kind="generated", train=100, test=4, grey=True), tmp_path / "grey")
@@ -90,6 +92,7 @@ def test_a_csv_keeps_its_split_its_nested_paths_and_its_boxes(tmp_path):
     assert read.rows("test").tolist() == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

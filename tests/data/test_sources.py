@@ -141,6 +141,7 @@ class Plain(DatasetSource):
 '''
 
 
+@pytest.mark.slow
 def test_a_kind_dropped_into_the_package_is_found(tmp_path):
     package = tmp_path / "src"
     shutil.copytree(

@@ -304,6 +304,7 @@ def test_a_second_run_does_nothing(workshop, monkeypatch):
     assert after.keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(workshop):
     workshop.run("vit-r2")
     workshop.run("vit-r2", CONDITIONS)

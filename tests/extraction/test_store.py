@@ -219,6 +219,7 @@ def test_killed_while_it_is_finished_leaves_nothing_half(whole, step, tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "resumed"}
 
 
+@pytest.mark.slow
 def test_killed_before_any_line_and_resumed_gives_the_same_bytes(whole, killed_before_line, tmp_path):
     """A real SIGKILL, at every fifth line of all that is run, over a folder of an older study."""
 

@@ -93,6 +93,7 @@ def test_the_kinds_are_those_that_are_there_and_params_tell_them_by_their_name()
         any_kind.validate_json('{"kind": "replace", "tokens": "cls"}')
 
 
+@pytest.mark.slow
 def test_kinds_are_declared_without_torch():
     for module in ("ablate", "append", "chain", "restrict_cls_attention", "test_time_registers"):
         code = f"import sys, {KINDS}.{module}; print('torch' in sys.modules, 'timm' in sys.modules)"

@@ -179,6 +179,7 @@ def test_openclips_towers_compute_the_same_in_timm(name):
     same_as_timm(model.visual, torch.randn(2, 3, 224, 224))
 
 
+@pytest.mark.slow
 def test_the_huge_openclip_tower_has_a_place_in_timm_for_every_weight():
     """H/14 on torch's meta device: 32 blocks of 1280 channels would take minutes to compute."""
     with torch.device("meta"):
@@ -197,6 +198,7 @@ def test_a_tower_that_computes_otherwise_is_refused():
         openclip_towers.to_timm(tower, "odd")
 
 
+@pytest.mark.slow
 def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
     """OpenAI's weights were trained with QuickGELU and are also had under the plain name."""
     plain, openai = (
@@ -206,6 +208,7 @@ def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
     assert openclip_towers.architecture_of(openai.visual, "m")["quick_gelu"]
 
 
+@pytest.mark.slow
 def test_quick_gelu_is_forced_on_weights_that_were_trained_without_where_that_is_asked_for():
     """As jiang2025's code does: the same weights, another activation, other features."""
     source = {"kind": "openclip", "name": "ViT-S-16", "pretrained": None}
@@ -222,6 +225,7 @@ def test_quick_gelu_is_forced_on_weights_that_were_trained_without_where_that_is
     assert "QuickGELU" not in plain.sentence("m", None)
 
 
+@pytest.mark.slow
 def test_untrained_openclip_weights_are_drawn_from_the_models_own_seed(tmp_path):
     source = {"kind": "openclip", "name": "ViT-S-16", "pretrained": None, "image_size": (64, 96)}
     first = fetched(tmp_path / "a", **source)

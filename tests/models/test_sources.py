@@ -167,6 +167,7 @@ print(params.models["mine"].sentence("mine", params))
 """
 
 
+@pytest.mark.slow
 def test_a_kind_is_there_once_its_file_is(tmp_path):
     shutil.copytree(ROOT / "src/vit_registers", tmp_path / "vit_registers")
     (tmp_path / "vit_registers/models/sources/toy.py").write_text(TOY)

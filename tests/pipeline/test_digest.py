@@ -111,6 +111,7 @@ def test_a_changed_helper_redoes_who_uses_it_and_nobody_else(copy, before):
     assert changed(copy, before) == {LOST}
 
 
+@pytest.mark.slow
 def test_a_changed_method_counts_where_it_is_mentioned(copy, before):
     copy.edit("extraction/store.py", "def dense_rows(self)", "def dense_rows(self, again=1)")
     assert changed(copy, before) == {LOST}
@@ -118,6 +119,7 @@ def test_a_changed_method_counts_where_it_is_mentioned(copy, before):
     assert {LOST, TRAIN} <= changed(copy, before)
 
 
+@pytest.mark.slow
 def test_a_method_that_torch_calls_counts_although_nobody_mentions_it(copy, before):
     copy.edit(
         "training/supervised.py",
@@ -200,6 +202,7 @@ def test_versions_of_packages_that_decide_numbers_are_in_the_digest(monkeypatch)
     digest._digest.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_without_torch():
     code = (
         "import sys, vit_registers.cli\nprint(sorted({'torch', 'timm', 'open_clip', 'matplotlib'} & set(sys.modules)))"

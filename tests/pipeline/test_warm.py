@@ -83,6 +83,7 @@ def doing():
     process.communicate()
 
 
+@pytest.mark.slow
 def test_commands_say_and_end_as_they_do_by_themselves(run, tmp_path):
     _, name, _ = run
     for arguments in (["--help"], ["table", "nope"], ["fetch"], ["schema", "schema.json"]):
@@ -102,11 +103,13 @@ def test_a_job_has_the_environment_of_its_caller_and_nothing_of_the_job_before(d
     assert result(call(doing, "import os; print(os.environ.get('LEFT'))")) == (0, "None\n", "")
 
 
+@pytest.mark.slow
 def test_libraries_compute_on_one_thread_whatever_the_caller_has(doing):
     asked = {"OMP_NUM_THREADS": "7"}
     assert result(call(doing, "print(os.environ['OMP_NUM_THREADS'])", env=asked)) == (0, "1\n", "")
 
 
+@pytest.mark.slow
 def test_every_way_to_end_reaches_the_caller(doing):
     assert result(call(doing, "sys.exit(3)"))[0] == 3
     assert result(call(doing, "sys.exit('why')")) == (1, "", "why\n")
@@ -130,6 +133,7 @@ def test_a_job_and_what_it_started_end_when_the_caller_is_killed(doing):
         assert all(gone(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_the_run_that_started_it(run):
     process, name, pid = run
     process.kill()
@@ -149,6 +153,7 @@ def test_a_caller_of_another_environment_is_sent_away(run):
         assert connection.recv(100) == warm.ELSEWHERE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["table", "detection"], ["collect", "overview"]])
 def test_what_needs_no_torch_is_not_kept_waiting_for_it(command):
     modules = cli.modules(command)

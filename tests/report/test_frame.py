@@ -66,6 +66,7 @@ def test_the_report_is_typeset_without_an_open_reference(
     assert not re.findall(r"Overfull \\hbox \((?:[1-9]\d{2,})", log)  # nothing runs out of the page
 
 
+@pytest.mark.slow
 @TEX
 def test_a_table_that_a_study_leaves_out_is_named_where_it_is_referred_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,7 @@ def test_macros_and_conditions(tmp_path: Path) -> None:
     assert "\\newif\\ifreleased\\releasedfalse\n" in written
 
 
+@pytest.mark.slow
 def test_the_same_text_every_time_for_every_study(params: Params, tmp_path: Path) -> None:
     at = results(params, tmp_path)
     names = ("numbers", "methods", "results", "versions")

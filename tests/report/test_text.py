@@ -17,6 +17,7 @@ FRAME = (ROOT / "report" / "report.tex").read_text() + (ROOT / "report" / "errat
 VIEWS = {"tab": experiment.tables(), "fig": experiment.figures()}
 
 
+@pytest.mark.slow
 def test_methods_and_results_of_every_study(params: Params) -> None:
     """Nothing is undefined, every paper is known, and every reference is to something that this report has."""
     study = study_of(params)

@@ -82,6 +82,7 @@ def whole(data, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_finished_model_is_the_module_that_was_trained(whole, manifest):
     loaded = backbone.load(whole)
     assert (loaded.layout.cls, loaded.layout.registers, loaded.layout.grid) == (1, 4, (4, 4))

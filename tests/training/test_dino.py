@@ -316,6 +316,7 @@ def test_workers_and_where_an_epoch_is_begun_change_no_batch(manifest):
         assert torch.equal(ours[1][2], local_crops)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_what_is_saved_and_it_has_no_head(whole, data, manifest):
     by_hand, source = training(), batches.batches(step(), manifest)
     rate = step().recipe.learning_rate(PER_EPOCH)
@@ -338,6 +339,7 @@ def test_the_teacher_is_what_is_saved_and_it_has_no_head(whole, data, manifest):
     assert all(torch.equal(kept[name], saved[name]) for name in saved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [3, 5])
 def test_stopped_after_any_step_and_resumed_gives_the_same_bytes(whole, data, tmp_path, resumed, last, produced):
     resumed(step(), data, tmp_path / "model", last)

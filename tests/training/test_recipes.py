@@ -298,6 +298,7 @@ print(params.recipes["mine"].sentence("data"))
 """
 
 
+@pytest.mark.slow
 def test_a_kind_is_there_once_its_file_is(tmp_path):
     shutil.copytree(ROOT / "src/vit_registers", tmp_path / "vit_registers")
     (tmp_path / "vit_registers/training/recipes/toy.py").write_text(TOY)

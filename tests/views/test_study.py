@@ -69,6 +69,7 @@ def test_a_resized_model_is_of_the_kind_of_its_base(study: Study) -> None:
     assert [study.is_natural(model) for model in ("planted-48", "tagged", "vit-r0")] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_artifacts_are_placed_in_the_models_that_have_some_and_in_those_at_another_size(study: Study) -> None:
     planted = [*PLANTED, "planted-48", "planted-48-plain"]
     assert of(study, study.placed) == planted

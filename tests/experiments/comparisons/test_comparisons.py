@@ -184,6 +184,7 @@ def test_draws_of_sign_flips_are_named_by_what_is_compared(root):
     assert {Measured("any", *way).test: way for way in names.values()} == names
 
 
+@pytest.mark.slow
 def test_a_measure_that_only_some_models_have_is_compared_among_these(root):
     pair = ("planted/baseline", "tagged/baseline")
     assert "zero_shot_top1" not in run(root, pair).index
@@ -203,6 +204,7 @@ def test_the_interval_is_that_of_paired_differences(root, hits):
     assert row["low"] < row["value"] < row["high"]
 
 
+@pytest.mark.slow
 def test_sides_swapped_change_the_sign_and_not_p(root):
     there = run(root, ("planted/baseline", "tagged/baseline")).loc["corloc"]
     back = run(root, ("tagged/baseline", "planted/baseline")).loc["corloc"]
@@ -299,6 +301,7 @@ def test_trainings_of_the_same_draws_are_paired_and_others_left_out():
 # What follows from differences.
 
 
+@pytest.mark.slow
 def test_all_p_of_a_family_are_adjusted_together(root, hits):
     pairs = [("planted/baseline", "tagged/baseline"), ("planted/ttr-4", "tagged/baseline")]
     alone = run(root, pair_of(*pairs[0], family="one"), pair_of(*pairs[1], family="two"))
@@ -338,6 +341,7 @@ def test_equivalence_is_tested_within_the_margin_of_the_metric(root, hits):
     assert tuple(equivalent.loc["corloc", ["verdict", "note"]]) == ("differs", "margin 0.3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "shift", "verdict"),
     [
@@ -376,6 +380,7 @@ def test_without_damage_there_is_no_repaired_share_but_the_reason(root):
     assert rows["note"].str.startswith("no share: the damage, 0 [0, 0], may be none").all()
 
 
+@pytest.mark.slow
 def test_frozen_heads_of_models_as_they_are_are_not_compared_twice(root):
     for model in MODELS:
         parts = [("top1", draw(i, 0.5), "baseline", {"feature": "cls", "head": head}) for i, head in
@@ -429,6 +434,7 @@ def table_rows(root):
     return asked, rows.reset_index()
 
 
+@pytest.mark.slow
 def test_the_table_has_the_headlines_of_every_question_frozen_heads_first(root):
     asked, rows = table_rows(root)
     study = study_of([rows], MODELS, interventions=["ttr-4"], comparisons=asked)
@@ -452,6 +458,7 @@ def test_the_table_has_the_headlines_of_every_question_frozen_heads_first(root):
     assert "no damage shown" in tex or frame["repaired"].notna().any()
 
 
+@pytest.mark.slow
 def test_the_other_table_has_everything(root):
     asked, rows = table_rows(root)
     study = study_of([rows], MODELS, interventions=["ttr-4"], comparisons=asked)

@@ -99,6 +99,7 @@ def test_a_model_without_two_registers_has_no_row_about_pairs_of_them(tmp_path):
     assert "training_register_cosine" not in set(run(tmp_path)["metric"])
 
 
+@pytest.mark.slow
 def test_most_patches_above_three_medians_are_found_wherever_they_stood(tmp_path):
     """Against a walk over all epochs and blocks, ties included: the first epoch and block count."""
     rng = np.random.default_rng(1)
@@ -155,6 +156,7 @@ def test_only_trained_models_have_a_job():
     assert [name for name in models if where(SimpleNamespace(models=models), name)] == ["a"]
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_what_token_statistics_measure_of_the_finished_model(tmp_path):
     """On the same images, through another pass, another tap and half precision."""
     measured = ("token_statistics", "emergence")

@@ -109,6 +109,7 @@ def test_a_study_that_trains_nothing_has_figures(name):
     assert "no model of this study was trained" in texts(figure)[0].get_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_figures_are_legible_at_the_width_of_the_page(name, made, tmp_path):
     figure = draw(name, made)
@@ -121,6 +122,7 @@ def test_figures_are_legible_at_the_width_of_the_page(name, made, tmp_path):
     assert (tmp_path / "first" / f"{name}.pdf").read_bytes() == (tmp_path / "second" / f"{name}.pdf").read_bytes()
 
 
+@pytest.mark.slow
 def test_many_trainings_fit_on_a_page_and_each_shows_its_epochs(tmp_path):
     registers = {f"t{i}": 2 for i in range(23)}
     rows, at = measured(tmp_path, registers)
@@ -142,6 +144,7 @@ def test_norms_by_epoch_are_those_of_the_last_block(made):
         np.testing.assert_allclose(line.get_ydata(), [factor * epoch * BLOCKS for epoch in range(1, EPOCHS + 1)])
 
 
+@pytest.mark.slow
 def test_attention_by_epoch_has_every_epoch_of_a_token_on_one_scale(made):
     figure = draw("attention_by_epoch", made)
     assert [text.get_text() for text in figure.texts] == ["ViT r0", "ViT r4"] * 2

@@ -56,6 +56,7 @@ def study():
     return Study(made.plan.model_copy(update={"interventions": DONE}), made.rows)
 
 
+@pytest.mark.slow
 def test_the_table_begins_with_the_ceiling_and_has_every_condition(study):
     frame = tables.needed_registers(study).frame()
     assert list(zip(frame["model"], frame["condition"], strict=True)) == [

@@ -70,6 +70,7 @@ def whole(rng, n, p, d, most):
     return (rng.integers(-most, most + 1, size=(n, p, d)) / 4).astype(np.float16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "k", "centre", "bias"),
     [((6, 6), 4, False, 0.0), ((4, 8), 6, True, 0.0), ((5, 7), 100, False, 0.0), ((8, 4), 6, False, -0.25)],
@@ -162,6 +163,7 @@ def test_patches_that_are_all_zero_can_be_normalised():
     assert np.isfinite(lost.similarity(np.zeros((1, 4, 3), dtype=np.float16), True, True)).all()
 
 
+@pytest.mark.slow
 def test_lost_and_the_steps_around_it_need_no_torch():
     """Of the experiment only the sweep passes images through a model; the others read features and rows."""
     names = {module.name for module in pkgutil.iter_modules(object_discovery.__path__)} - {"sweep"}

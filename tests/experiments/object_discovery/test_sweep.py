@@ -113,6 +113,7 @@ def hits_one_by_one(study, model, size):
 AXES = ["feature", "layer", "centred", "normalised", "bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["model", "native"])
 def test_every_setting_hits_what_it_hits_alone(study, model, run, size):
     table = run(step(size))

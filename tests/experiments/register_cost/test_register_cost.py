@@ -25,6 +25,7 @@ def run(root, registers, **architectures):
     return written(job, "register_cost")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "width", "depth", "patch", "side"),
     [

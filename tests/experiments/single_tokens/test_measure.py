@@ -137,6 +137,7 @@ def differences(table, against="normal", probe=None):
     return mine.set_index("metric")
 
 
+@pytest.mark.slow
 def test_one_probe_for_all_tokens_misses_what_outliers_hold_and_their_own_finds_it(table):
     """The known answer of the whole measure: outliers hold position and pixels as well as normal tokens do."""
     pooled, own = of_groups(table, "pooled")["value"], of_groups(table, "own")["value"]
@@ -197,6 +198,7 @@ def test_every_image_has_one_patch_of_the_largest_norm(made, table):
     assert len(differences(table, "other")) == 1
 
 
+@pytest.mark.slow
 def test_explained_variance_and_norms_are_those_of_a_loop_over_patches(made, monkeypatch):
     """With a probe that says zero everywhere, errors are the pixels themselves."""
     zeros = lambda train, targets, test, *_: 0 * test[..., :1].expand(*test.shape[:-1], targets.shape[-1])  # noqa: E731
@@ -222,6 +224,7 @@ def test_explained_variance_and_norms_are_those_of_a_loop_over_patches(made, mon
         assert explained == pytest.approx(1 - error / variance, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_own_probes_are_trained_on_equally_many_tokens(made, monkeypatch):
     seen = []
     original = measure.probes.linear_pixels
@@ -253,6 +256,7 @@ def test_means_and_differences_are_those_of_a_loop_over_patches(made, table):
     assert rows.loc[("neighbour_cosine", "outlier"), "n"] == outlier.any(axis=1).sum()
 
 
+@pytest.mark.slow
 def test_without_artifacts_the_highest_norms_stand_in(made):
     value = run(made, "none").set_index("metric")["value"]
     assert value["outliers_are_artifacts"] == 0
@@ -260,6 +264,7 @@ def test_without_artifacts_the_highest_norms_stand_in(made):
     assert value["outlier_patch_share"] == pytest.approx((made[2][TEST, -1, 3:] > limit).mean())
 
 
+@pytest.mark.slow
 def test_a_model_made_from_none_has_no_matched_patches(made):
     table = run(made, config=CONFIG.model_copy(update={"reference": None}))
     assert "matched" not in {*table["group"].dropna(), *table["reference_group"].dropna()}
@@ -332,6 +337,7 @@ def test_planted_models_are_matched_with_what_they_were_made_from():
     assert params.reference("shapes", "planted-48-plain") is None  # another grid
 
 
+@pytest.mark.slow
 def test_the_same_params_write_the_same_bytes(made):
     run(made, out="one")
     run(made, out="two")

@@ -67,6 +67,7 @@ def test_linear_pixels_are_least_squares():
     np.testing.assert_allclose(pixels, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_mlp_reconstructs_what_no_linear_map_can():
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(2000, 3, generator=draw) * 4 - 2

@@ -59,6 +59,7 @@ def made():
     return study_of([measured.frame()], ["planted", "vit-r0"])
 
 
+@pytest.mark.slow
 def test_outlier_stand_beside_normal_patches_with_their_differences(made):
     table = tables.local_information(made)
     frame, count = table.frame(), len(tables.LOCAL)

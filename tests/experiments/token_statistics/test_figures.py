@@ -38,6 +38,7 @@ def texts(figure):
     return found.replace("\n", " ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_it_can_be_drawn_and_fits_the_page(views, name, tmp_path):
     figure = draw(name, views())
@@ -54,6 +55,7 @@ def test_a_study_without_artifacts_has_it_too(views, name):
     assert not re.search("before|after|Planted", texts(draw(name, views(NATURAL))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["norms_by_layer", "norms_by_size", "cls_attention_by_layer", "norm_distributions", "attention_distributions"],
@@ -230,6 +232,7 @@ def test_the_winner_of_a_patch_has_the_colour_of_its_frame(views):
     assert next(axes, None) is None
 
 
+@pytest.mark.slow
 def test_models_whose_tokens_were_not_measured_are_left_out(views):
     """An experiment need not run on every model of a study: there is no file of arrays to miss."""
     made = views()

@@ -44,6 +44,7 @@ def test_positions_stand_with_intervals_for_models_with_artifacts_and_such_at_an
     assert "$3.40$ [$3.06$, $3.74$]" in table.latex()
 
 
+@pytest.mark.slow
 def test_attention_stands_beside_the_uniform_share(views):
     study = views(("vit-r0", "vit-r2", "planted")).study
     frame = tables.attention_shares(study).frame()
