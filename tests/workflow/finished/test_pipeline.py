@@ -148,7 +148,7 @@ def test_artifacts_that_attract_cls_have_rows_of_their_own(finished):
     clean = clean.set_index(["model", "layer"])["value"].sort_index()
     for model in ("planted", "planted-cls-raw"):  # with registers the same patches are looked at as in the clean model
         assert abs(seen[model, "ttr-4"].iloc[-1] / clean[model].iloc[-1] - 1) < 0.15, model
-    assert plain < 0.5 * clean["planted"].iloc[-1]
+        assert abs(seen[model, "baseline"].iloc[-1] / clean[model].iloc[-1] - 1) > 0.15, model
     shown = pd.read_csv(finished.results / "tables/test_time_registers.csv")
     assert {"planted", "planted-cls-raw"} <= set(shown["model"])
 
