@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -53,12 +54,12 @@ def _address(name: str) -> str:
 def _handed_over(name: str) -> int | None:
     """Exit status of this command in a process forked elsewhere; None where nobody would run it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        request = {"prefix": sys.prefix, "arguments": sys.argv, "folder": os.getcwd(), "environment": {**os.environ}}
         try:
             connection.connect(_address(name))
+            socket.send_fds(connection, [json.dumps(request).encode()], STREAMS)
         except OSError:
             return None
-        request = {"prefix": sys.prefix, "arguments": sys.argv, "folder": os.getcwd(), "environment": {**os.environ}}
-        socket.send_fds(connection, [json.dumps(request).encode()], STREAMS)
         answer = connection.recv(LARGEST)
     if answer == ELSEWHERE:
         return None
@@ -78,7 +79,7 @@ def start() -> subprocess.Popen[bytes] | None:
     """
     if sys.platform != "linux":  # elsewhere libraries of the system do not survive a fork, or sockets lack names
         return None
-    name = f"vit-registers-{os.getpid()}"
+    name = f"vit-registers-{secrets.token_hex(8)}"  # that nobody else takes once the process is gone
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(_address(name))
         listener.listen(socket.SOMAXCONN)  # callers wait from now on
@@ -92,6 +93,7 @@ def start() -> subprocess.Popen[bytes] | None:
 def serve(listener: socket.socket) -> NoReturn:
     """Fork a job for every caller, until whoever started this process ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the run, which ends this process when it ends
     lifeline = sys.stdin.fileno()
     while True:
         ready, _, _ = select.select([listener, lifeline], [], [])
@@ -145,6 +147,7 @@ def _job(connection: socket.socket, request: dict[str, Any], streams: list[int])
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setpgid(0, 0)  # one group with what it starts itself
         for stream, own in zip(streams, STREAMS, strict=True):
             os.dup2(stream, own)

@@ -144,6 +144,14 @@ def test_the_process_ends_with_the_run_that_started_it(run):
     assert "detect" in output
 
 
+def test_an_interrupt_is_for_the_run_and_not_for_the_process(run):
+    _, name, pid = run
+    assert result(call(name, "--help"))[0] == 0
+    os.kill(pid, signal.SIGINT)
+    assert result(call(name, "--help"))[0] == 0
+    os.kill(pid, 0)
+
+
 def test_a_caller_of_another_environment_is_sent_away(run):
     _, name, _ = run
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
