@@ -80,6 +80,22 @@ def test_the_first_error_of_a_log() -> None:
     assert build.first_error("all\nis well") == ""
 
 
+def test_tables_that_do_not_fit_are_named():
+    log = r"""
+(./results/x/tables/near.tex) (./results/x/tables/wide.tex
+Overfull \hbox (41.2pt too wide) in alignment at lines 1--7
+) fitted small: 700.0pt of 469.7pt
+fitted right: 500.0pt of 469.7pt
+(./results/x/tables/fine.tex
+Overfull \hbox (1.4pt too wide) in alignment at lines 1--7
+Overfull \hbox (90.0pt too wide) in paragraph at lines 1--7
+"""
+    assert build.too_wide(log) == [
+        "table wide reaches 41 pt into the margin",
+        "table small is shrunk to 0.67 of its size",
+    ]
+
+
 def test_typeset_by_the_tex_that_is_here_or_refused(tmp_path: Path) -> None:
     """Where there is TeX: the same bytes from two folders, and its error. Where there is none, the refusal."""
     first, second, bad = (_folder(tmp_path / name, text) for name, text in (("a", GOOD), ("b", GOOD), ("c", BAD)))

@@ -152,11 +152,11 @@ def test_a_long_table_repeats_its_head_and_names_each_group_once_above_it() -> N
     assert lines.count(r"Condition & A \\") == 2
     body = lines[lines.index(r"\endfoot") + 1 :]
     assert body == [
-        r"\multicolumn{2}{@{}l}{\textbf{M\_1}} \\*",
+        r"\multicolumn{2}{@{}l}{\rlap{\parbox[t]{\linewidth}{\raggedright\textbf{M\_1}}}} \\*",
         r"\quad as it is & $1.00$ \\",
         r"\quad changed & $2.00$ \\",
         r"\addlinespace",
-        r"\multicolumn{2}{@{}l}{\textbf{K}} \\*",
+        r"\multicolumn{2}{@{}l}{\rlap{\parbox[t]{\linewidth}{\raggedright\textbf{K}}}} \\*",
         r"\quad as it is & $3.00$ \\",
         r"\end{longtable}",
     ]
@@ -167,6 +167,21 @@ def test_a_long_table_repeats_its_head_and_names_each_group_once_above_it() -> N
     assert again[1] == r"\multicolumn{2}{@{}l}{\emph{continued}} \\"
     assert again[2:] == head[2:]
     assert lines[lines.index(r"\endhead") + 1] == r"\bottomrule"
+
+
+def test_a_stacked_table_has_intervals_below_numbers_and_breaks_what_is_long() -> None:
+    columns = [Column("model", "Model"), Column("name", "Condition"), Column("a", "Share of all images (%)")]
+    table = Table(columns, stacked=True, heading="model")
+    a, b = (
+        Estimate(v, v - 0.1, v + 0.1, n, of=Metric("a", "share", "a", None, "percent")) for v, n in ((0.5, 9), (0.6, 8))
+    )
+    table.add({"model": "M", "name": "every token of all images", "a": a})
+    table.add({"model": "", "name": "none", "a": b})
+    lines = table.latex().splitlines()
+    assert lines[0] == r"\begin{tabular}{@{}>{\raggedright\leftskip=1em\arraybackslash}p{9em}l@{}}"
+    assert lines[2] == r"Condition & \shortstack[l]{Share of all \\ images (\%)} \\"
+    assert lines[6] == r"every token of all images & \stacked{$50.0$ (9)}{[$40.0$, $60.0$]} \\"
+    assert lines[7] == r"none & \stacked{$60.0$ (8)}{[$50.0$, $70.0$]} \\"
 
 
 def test_a_long_table_without_rows_keeps_its_caption() -> None:

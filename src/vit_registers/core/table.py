@@ -18,7 +18,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import replacing
 
 Better = Literal["higher", "lower"]
-Format = Literal["percent", "whole", "number"]
+Format = Literal["percent", "whole", "fine", "number"]  # fine: with four decimals
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Metric:
     """One kind of number.
 
     ``unit``: of its values ("share" of a whole that is 1, "L2 norm", "patches" ...). ``better``: the direction in which
-    it improves, None where neither is better. ``format``: how it is printed, shares as ``percent``, counts ``whole``.
-    ``headline``: whether ``dvc metrics`` shows it. ``exact``: why its numbers have no interval, where they are none of
-    estimates; it is the note of rows that have neither an interval nor a note.
+    it improves, None where neither is better. ``format``: how it is printed, shares as ``percent``, counts ``whole``,
+    small errors ``fine``. ``headline``: whether ``dvc metrics`` shows it. ``exact``: why its numbers have no interval,
+    where they are none of estimates; it is the note of rows that have neither an interval nor a note.
     """
 
     name: str

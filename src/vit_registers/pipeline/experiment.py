@@ -73,8 +73,8 @@ class View:
     ``draw``: ``module:function`` below the experiment's package. ``shows``: names of the metrics whose rows it reads
     (of any experiment), ``differences`` whether their paired differences too, ``arrays`` names of measures whose arrays
     it draws. ``caption``: one text for LaTeX and HTML, in plain words, a Jinja2 template over :mod:`report.facts`.
-    ``size``: of the type in LaTeX; a ``long`` table goes on over pages; ``when``: a fact without which the report
-    leaves it out.
+    ``size``: of the type in LaTeX; a ``long`` table goes on over pages; a ``stacked`` one has intervals below their
+    numbers; ``when``: a fact without which the report leaves it out.
     """
 
     name: str
@@ -85,6 +85,7 @@ class View:
     arrays: tuple[str, ...] = ()
     size: str = "small"
     long: bool = False
+    stacked: bool = False
     when: str | None = None
     printed: bool = True
 

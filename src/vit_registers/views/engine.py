@@ -21,7 +21,7 @@ def table(found: Found, view: View, params: Params, rows: Iterable[Path], out: P
     """Write ``<name>.csv`` and ``<name>.tex`` to the folder ``out`` from the tables at ``rows``."""
     study = Study.read(plan(params), rows)
     made = _drawn(found, view)(study)
-    made.long = view.long
+    made.long, made.stacked = view.long, view.stacked
     made.write(out, view.name)
 
 

@@ -1,5 +1,6 @@
 """A table as CSV with raw numbers and, for LaTeX, set by booktabs with rounded ones."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from vit_registers.core.prose import count, escape
 from vit_registers.views.latex_text import ABSENT, estimate, number, probability
 from vit_registers.views.study import Estimate
 
+HEADING, TEXT = 12, 18  # characters of a line of a stacked table, in headings and in cells
 Cell = str | int | float | Estimate | None
 
 
@@ -45,7 +47,8 @@ class Table:
     """Rows of cells under columns; ``rules`` are the rows before which a thin rule stands.
 
     ``keys`` are columns of the CSV only: the keys of params that a row is about. ``empty`` is what the table says
-    where it has no row; ``spaced`` sets rows apart, where they have several lines. A ``long`` one goes on over pages.
+    where it has no row; ``spaced`` sets rows apart, where they have several lines. A ``long`` one goes on over pages; a
+    ``stacked`` one has intervals on a line below their numbers, and breaks its headings.
     The text of the column ``heading``, where a row has one, stands on a line of its own over that row and those below.
     """
 
@@ -56,6 +59,7 @@ class Table:
     empty: str = "nothing was measured"
     spaced: bool = False
     long: bool = False
+    stacked: bool = False
     heading: str | None = None
 
     def add(self, row: Mapping[str, Cell], rule: bool = False) -> None:
@@ -122,9 +126,8 @@ class Table:
     def _cell(self, column: Column, row: Mapping[str, Cell]) -> list[str]:
         cell = row.get(column.key)
         if isinstance(cell, Estimate):
-            text = estimate(cell, column.signed, column.decimals)
-            if cell.value is not None and cell.n is not None and self._n(column) is None:
-                text += f" ({count(cell.n)})"
+            n = f"({count(cell.n)})" if cell.n is not None and self._n(column) is None else ""
+            text = estimate(cell, column.signed, column.decimals, n, self.stacked)
             return [text, ABSENT if cell.p_shown is None else probability(cell.p_shown)] if column.p else [text]
         if cell is None:
             return [ABSENT] * (2 if column.p else 1)
@@ -147,6 +150,26 @@ class Table:
                 break
             cells += self._cell(column, row)
         return " & ".join(cells) + r" \\"
+
+    def _title(self, column: Column) -> str:
+        """The heading of a column, of a stacked table in lines that are no wider than an interval."""
+        if not self.stacked:
+            return escape(column.title)
+        lines = textwrap.wrap(column.title, HEADING, break_long_words=False)
+        stacked = r" \\ ".join(map(escape, lines))
+        return rf"\shortstack[l]{{{stacked}}}" if len(lines) > 1 else stacked
+
+    def _alignment(self, column: Column) -> str:
+        """The column type; long texts of a stacked table, whose rows have two lines anyway, are broken."""
+        longest = max((len(cell) for row in self.rows if isinstance(cell := row.get(column.key), str)), default=0)
+        if not self.stacked or longest <= TEXT:
+            return column.alignment
+        indent = r"\leftskip=1em" if self._indented(column) else ""
+        return rf">{{\raggedright{indent}\arraybackslash}}p{{{TEXT / 2:g}em}}"
+
+    def _indented(self, column: Column) -> bool:
+        """Whether a column stands below the headings of its rows."""
+        return self.heading is not None and column is self._printed[0]
 
     def _direction(self, column: Column) -> str:
         """An arrow to where a column improves, if its estimates have a better side."""
@@ -171,7 +194,7 @@ class Table:
             lines += [" & ".join(cells) + r" \\", "".join(rules)]
         titles, ns = [], []
         for column in columns:
-            titles.append(escape(column.title) + self._direction(column))
+            titles.append(self._title(column) + self._direction(column))
             ns.append(self._n_heading(column))
             if column.p:
                 titles.append("$p$")
@@ -190,8 +213,11 @@ class Table:
             elif i in self.rules and not self.heading:
                 lines.append(r"\midrule")
             if heads:
-                lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{\textbf{{{escape(str(heads))}}}}} \\*")
-            lines.append((r"\quad " if self.heading else "") + self._line(row))
+                # (of no width, so that the columns below do not have to fill it)
+                text = rf"\rlap{{\parbox[t]{{\linewidth}}{{\raggedright\textbf{{{escape(str(heads))}}}}}}}"
+                lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{{text}}} \\*")
+            broken = self._alignment(self._printed[0]).startswith(">")  # and indented in all lines
+            lines.append((r"\quad " if self.heading and not broken else "") + self._line(row))
         return lines
 
     def latex(self) -> str:
@@ -201,7 +227,7 @@ class Table:
         if not self.rows:
             lines = [r"\begin{longtable}{@{}l@{}}", r"\resultcaption \\", rf"\emph{{{escape(self.empty)}}} \\"]
             return "\n".join([*lines, r"\end{longtable}", ""])
-        alignment = "".join(column.alignment + ("r" if column.p else "") for column in self._printed)
+        alignment = "".join(self._alignment(column) + ("r" if column.p else "") for column in self._printed)
         head = [r"\toprule", *self._head(), r"\midrule"]
         if not self.long:
             lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", *head, *self._body(), r"\bottomrule"]

@@ -62,22 +62,25 @@ def made():
 @pytest.mark.slow
 def test_outlier_stand_beside_normal_patches_with_their_differences(made):
     table = tables.local_information(made)
-    frame, count = table.frame(), len(tables.LOCAL)
-    assert frame["model"].tolist() == ["planted"] * count + ["vit-r0"] * (count - 1)  # neighbours were not kept
-    assert frame["measure"].tolist()[:count] == list(tables.LOCAL.values())
-    assert frame["outliers"].tolist() == ["artifacts"] * count + ["top norms"] * (count - 1)
-    planted = frame[frame["model"] == "planted"].reset_index(drop=True)
-    assert planted["pooled_outlier"].tolist() == pytest.approx([0.2 + i for i in range(count)])
-    assert planted["pooled_normal"].tolist() == pytest.approx([0.5 + i for i in range(count)])
-    assert planted["own_outlier"].tolist()[1:] == pytest.approx([10.2 + i for i in range(1, count)])
-    assert planted["own_matched"].tolist()[1:] == pytest.approx([10.1 + i for i in range(1, count)])
-    assert planted["difference"].tolist() == [-0.3] * count
-    assert planted["own_difference"].tolist()[1:] == [-1.3] * (count - 1)
-    assert planted["matched_difference"].tolist()[1:] == [1.1] * (count - 1)
-    assert planted["matched_difference_n"].tolist()[1:] == [80] * (count - 1)
-    assert planted.loc[0, ["own_outlier", "matched_difference"]].isna().all()  # no probe reads the neighbours
-    assert frame[frame["model"] == "vit-r0"][["pooled_matched", "matched_difference"]].isna().all(axis=None)
-    assert r"position, top-1 (\%) & artifacts & $150.0$" in table.latex()
+    frame, probed = table.frame(), len(tables.LOCAL) - 1
+    assert frame["model"].tolist() == ["planted"] * (2 * probed + 1) + ["vit-r0"] * 2 * probed  # no neighbours kept
+    assert frame["outliers"].tolist() == ["artifacts"] * (2 * probed + 1) + ["top norms"] * 2 * probed
+    planted = frame[frame["model"] == "planted"]
+    assert planted["measure"].tolist()[::2][1:] == list(tables.LOCAL.values())[1:]
+    by_probe = dict(iter(planted.groupby("probe")))
+    assert by_probe["pooled"]["outlier"].tolist() == pytest.approx([0.2 + i for i in range(1, probed + 1)])
+    assert by_probe["pooled"]["normal"].tolist() == pytest.approx([0.5 + i for i in range(1, probed + 1)])
+    assert by_probe["own"]["outlier"].tolist() == pytest.approx([10.2 + i for i in range(1, probed + 1)])
+    assert by_probe["own"]["matched"].tolist() == pytest.approx([10.1 + i for i in range(1, probed + 1)])
+    assert by_probe["pooled"]["difference"].tolist() == [-0.3] * probed
+    assert by_probe["own"]["difference"].tolist() == [-1.3] * probed
+    assert by_probe["own"]["matched_difference"].tolist() == [1.1] * probed
+    assert by_probe["own"]["matched_difference_n"].tolist() == [80] * probed
+    neighbours = planted.iloc[0]  # no probe reads them
+    assert neighbours[["outlier", "normal", "difference"]].tolist() == [0.2, 0.5, -0.3]
+    assert neighbours[["probe", "matched", "matched_difference"]].isna().all()
+    assert frame[frame["model"] == "vit-r0"][["matched", "matched_difference"]].isna().all(axis=None)
+    assert r"position, top-1 (\%) & pooled & artifacts & $150.0$" in table.latex()
 
 
 def test_the_class_is_told_from_one_token_of_each_kind(made):

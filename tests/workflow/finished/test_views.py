@@ -1,6 +1,7 @@
 """Every table and figure of the finished study: what it shows is what it declares, and people can read it."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_table_is_the_same_from_the_rows_that_it_declares_and_from_all(smoke, 
     _, at = smoke
     for name, (found, view) in experiment.tables().items():
         made = drawn(found, view, whole)
-        made.long = view.long
+        made.long, made.stacked = view.long, view.stacked
         made.write(tmp_path, name)
         for kind in ("csv", "tex"):
             assert (tmp_path / f"{name}.{kind}").read_bytes() == (at.tables / f"{name}.{kind}").read_bytes(), name
@@ -64,6 +65,11 @@ def test_a_figure_is_the_same_from_all_rows_and_legible_at_the_width_of_the_page
         for legend in legends:
             for axes in figure.axes:
                 assert not legend.get_window_extent().overlaps(axes.get_window_extent()), name
+
+
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs TeX")
+def test_tables_fit_the_page_in_type_that_can_be_read(finished):
+    assert "table " not in (finished.path / "logs/smoke/report.log").read_text()
 
 
 def test_a_missing_file_is_named(smoke, tmp_path):

@@ -30,6 +30,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="probe",
+            stacked=True,
             draw="tables:probe",
             shows=("top1", "top3", "macro_f1", "macro_precision", "macro_recall", "auc"),
             caption="Linear probe (average over {{ settings.probe.seeds | length }} "

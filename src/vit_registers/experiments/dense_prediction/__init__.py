@@ -31,6 +31,7 @@ EXPERIMENT = Experiment(
                     "depth",
                     "root mean squared error over the pixels of all test images; 1 is the largest depth of a map",
                     "lower",
+                    "fine",
                     headline=True,
                 ),
             ),
@@ -39,6 +40,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="dense_prediction",
+            stacked=True,
             draw="tables:dense_prediction",
             shows=("miou", "pixel_accuracy", "rmse"),
             caption="Segmentation and depth by linear heads on patch tokens under every condition, on the test part "

@@ -39,6 +39,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="needed_registers",
+            stacked=True,
             draw="tables:needed_registers",
             shows=SHOWN,
             differences=True,

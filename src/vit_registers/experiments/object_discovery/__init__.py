@@ -55,6 +55,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="lost_sweep",
+            stacked=True,
             draw="tables:lost_sweep",
             shows=("corloc_of_choice",),
             caption="LOST under the setting chosen for each model: block, projection, what is done to similarities, "

@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="register_count",
+            stacked=True,
             draw="tables:register_count",
             shows=("top1", "corloc", "register_cosine", "cls_register_cosine"),
             caption="Models by number of trained registers, as they are; a row is one training, and no evidence about "
@@ -29,6 +30,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="downstream_registers",
+            stacked=True,
             draw="tables:downstream_registers",
             shows=("top1", "miou", "rmse", "zero_shot_top1"),
             differences=True,

@@ -136,6 +136,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="detection",
+            stacked=True,
             draw="tables:detection",
             shows=(
                 *FOUND,
@@ -177,6 +178,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="natural_models",
+            stacked=True,
             draw="tables:natural_models",
             shows=("norm_median", "norm_p99", "norm_max", *FOUND),
             caption="Patch norms at the output of the last block of the models that nothing was planted in, as they "

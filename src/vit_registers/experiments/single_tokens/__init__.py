@@ -35,10 +35,13 @@ EXPERIMENT = Experiment(
                     metric
                     for name, how in (("reconstruction_linear", LINEAR), ("reconstruction_mlp", MLP))
                     for metric in (
-                        Metric(name, "mean squared error", f"error of {PIXELS}, {how}"),
+                        Metric(name, "mean squared error", f"error of {PIXELS}, {how}", format="fine"),
                         Metric(f"{name}_l2", "L2 norm", f"norm of the errors of a patch in {PIXELS}, {how}"),
                         Metric(
-                            f"{name}_r2", "share", f"variance explained in {PIXELS}, {how}, about the mean of the group"
+                            f"{name}_r2",
+                            "share",
+                            f"variance explained in {PIXELS}, {how}, about the mean of the group",
+                            format="percent",
                         ),
                     )
                 ),
@@ -59,20 +62,21 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="local_information",
+            stacked=True,
             draw="tables:local_information",
             shows=(
                 "outliers_are_artifacts",
                 "neighbour_cosine",
                 "position_top1",
                 "position_l2",
-                "reconstruction_linear",
                 "reconstruction_linear_l2",
                 "reconstruction_linear_r2",
-                "reconstruction_mlp",
+                "reconstruction_mlp_l2",
                 "reconstruction_mlp_r2",
             ),
-            caption="Outlier against normal patches of every model as it is, on {{ dense_images }}. Pooled: one probe "
-            "for all tokens, as published; own: a probe for outlier tokens, and one for as many normal ones. Matched: "
+            caption="Outlier patches (artifacts, or the largest norms where there are none) against normal ones, of "
+            "every model as it is, on {{ dense_images }}. Pooled: one probe for all tokens, as published; own: a probe "
+            "for outlier tokens, and one for as many normal ones; cosines need none. Matched: "
             "the same patches in the model that this one was made from, by its probes. Distances are between the "
             "position predicted and the true one on the grid; errors are in normalised pixels, and the variance "
             "explained is that about the mean of the group. Differences are within images that have both kinds; their "
@@ -82,6 +86,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="token_classification",
+            stacked=True,
             draw="tables:token_classification",
             shows=("outliers_are_artifacts", "token_class_top1", "token_class_top1_sd"),
             caption="Class of the image from one token of it: [CLS], one register, the patch of the largest norm and "

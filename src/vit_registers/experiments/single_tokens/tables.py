@@ -12,14 +12,13 @@ LOCAL = {
     "neighbour_cosine": "cosine to neighbours",
     "position_top1": "position, top-1 (%)",
     "position_l2": "position, distance",
-    "reconstruction_linear": "pixels, linear, error",
     "reconstruction_linear_l2": "pixels, linear, L2 norm",
-    "reconstruction_linear_r2": "pixels, linear, R2",
-    "reconstruction_mlp": "pixels, MLP, error",
-    "reconstruction_mlp_r2": "pixels, MLP, R2",
+    "reconstruction_linear_r2": "pixels, linear, R2 (%)",
+    "reconstruction_mlp_l2": "pixels, MLP, L2 norm",
+    "reconstruction_mlp_r2": "pixels, MLP, R2 (%)",
 }
 GROUPS = {"normal": "Normal", "outlier": "Outlier", "matched": "Matched"}
-PROBES = {"pooled": "Pooled probe", "own": "Own probes"}
+PROBES = (None, "pooled", "own")
 # By kind of token: its column, and whether all images have one.
 KINDS = {"cls": "[CLS]", "registers": "Register", "highest": "Highest norm", "other": "Another"}
 APART = {"outlier": "Outlier", "normal": "Normal"}
@@ -36,40 +35,33 @@ def _outliers(study: Study, condition: Condition) -> str:
 
 
 def local_information(study: Study) -> Table:
-    """Neighbours, position and pixels of outlier and of normal patches of every model as it is."""
+    """Neighbours, position and pixels of outlier and of normal patches of every model as it is, by probe."""
     columns = [
         MODEL,
         Column("measure", "Of a patch"),
-        OUTLIERS,
-        *(
-            Column(f"{probe}_{group}", title, group=heading)
-            for probe, heading in PROBES.items()
-            for group, title in GROUPS.items()
-        ),
-        Column("difference", "Pooled: outlier less normal", signed=True, p=True),
-        Column("own_difference", "Own: outlier less normal", signed=True, p=True, printed=False),
-        Column("matched_difference", "Own: outlier less matched", signed=True, p=True),
+        Column("probe", "Probe"),
+        replace(OUTLIERS, printed=False),  # said over the rows of a model
+        *(Column(group, title) for group, title in GROUPS.items()),
+        Column("difference", "Outlier less normal", signed=True, p=True),
+        Column("matched_difference", "Outlier less matched", signed=True, p=True),
     ]
     table = Table(columns, KEYS[:2], heading=MODEL.key)
     for condition in study.baselines:
         first = True
         for metric, label in LOCAL.items():
-            if study.rows_of(condition, metric).empty:
-                continue  # neighbours are kept where extraction says so
-            row = row_of(study, condition, (), first) | {"outliers": _outliers(study, condition), "measure": label}
-            # Cosines to neighbours need no probe: they stand with what all tokens share.
-            of = {"pooled": None if metric == "neighbour_cosine" else "pooled", "own": "own"}
             for probe in PROBES:
+                rows = study.rows_of(condition, metric)
+                if rows[rows["probe"].isna() if probe is None else rows["probe"] == probe].empty:
+                    continue  # cosines need no probe, an MLP is fitted to all tokens alone
+                row = row_of(study, condition, (), first)
+                row |= {"outliers": _outliers(study, condition), "measure": label, "probe": probe}
                 for group in GROUPS:
-                    cell = study.estimate(condition, metric, group=group, probe=of[probe])
-                    row[f"{probe}_{group}"] = replace(cell, n=None)  # that of the difference: images with both kinds
-            against_normal = _difference("outlier", "normal")
-            row["difference"] = study.estimate(condition, metric, probe=of["pooled"], **against_normal)
-            row["own_difference"] = study.estimate(condition, metric, probe="own", **against_normal)
-            matched = _difference("outlier", "matched")
-            row["matched_difference"] = study.estimate(condition, metric, probe="own", **matched)
-            table.add(row, rule=first)
-            first = False
+                    cell = study.estimate(condition, metric, group=group, probe=probe)
+                    row[group] = replace(cell, n=None)  # that of the difference: images with both kinds
+                for name, against in (("difference", "normal"), ("matched_difference", "matched")):
+                    row[name] = study.estimate(condition, metric, probe=probe, **_difference("outlier", against))
+                table.add(row, rule=first)
+                first = False
     return table
 
 

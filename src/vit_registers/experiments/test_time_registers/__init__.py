@@ -40,6 +40,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="test_time_registers",
+            stacked=True,
             draw="tables:test_time_registers",
             shows=(
                 "artifacts_found",
@@ -62,6 +63,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="neuron_controls",
+            stacked=True,
             draw="tables:neuron_controls",
             shows=("drawn_activation", "drawn_output_norm", "corloc", "top1"),
             differences=True,
@@ -73,6 +75,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="register_sweep",
+            stacked=True,
             draw="tables:register_sweep",
             shows=("norm_max", "corloc", "top1"),
             differences=True,
@@ -84,6 +87,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="test_time_classification",
+            stacked=True,
             draw="tables:test_time_classification",
             shows=("top1",),
             differences=True,

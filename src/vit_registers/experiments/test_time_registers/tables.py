@@ -80,7 +80,7 @@ def neuron_controls(study: Study) -> Table:
         shown(FROZEN, "Top-1, frozen (%)"),
         Column("top1_difference", "against the control (points)", signed=True, p=True),
     ]
-    table = Table(columns, KEYS, empty="this study moves no other neurons than those found")
+    table = Table(columns, KEYS, empty="this study moves no other neurons than those found", heading=MODEL.key)
     for before in study.with_artifacts:
         others = [c for c in study.of(before.dataset, before.model) if study.moves_others(c) and study.measured(c)]
         for condition in others:
@@ -106,7 +106,7 @@ def register_sweep(study: Study) -> Table:
         TOP1,
         Column("top1_difference", "against the control (points)", signed=True, p=True),
     ]
-    table = Table(columns, KEYS, empty=NONE_FOUND)
+    table = Table(columns, KEYS, empty=NONE_FOUND, heading=MODEL.key)
     for before in study.with_artifacts:
         conditions = [c for c in study.of(before.dataset, before.model) if study.measured(c)]
         swept = [c for c in conditions if study.is_test_time_registers(c) or study.is_cleared(c)]

@@ -106,6 +106,7 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="attention_shares",
+            stacked=True,
             draw="tables:attention_shares",
             shows=("attention", "attention_uniform", "attention_in_reference"),
             caption="What [CLS] attends to at the last block, on {{ dense_images }}: shares of its attention that "
@@ -134,6 +135,7 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="register_slots",
+            stacked=True,
             draw="tables:register_slots",
             shows=(
                 "object_area",
