@@ -80,7 +80,7 @@ def test_outlier_stand_beside_normal_patches_with_their_differences(made):
     assert neighbours[["outlier", "normal", "difference"]].tolist() == [0.2, 0.5, -0.3]
     assert neighbours[["probe", "matched", "matched_difference"]].isna().all()
     assert frame[frame["model"] == "vit-r0"][["matched", "matched_difference"]].isna().all(axis=None)
-    assert r"position, top-1 (\%) & pooled & artifacts & $150.0$" in table.latex()
+    assert r"position, top-1 (\%) & pooled & $150.0$" in table.latex()
 
 
 def test_the_class_is_told_from_one_token_of_each_kind(made):
