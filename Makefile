@@ -11,7 +11,8 @@ study: setup
 	    || $(BIN)/snakemake --quiet all --report $(RESULTS)/report.html
 	@workflow/scripts/made.sh $(RESULTS)
 
-# The embedded study with all register counts, sizes and conditions, and repeated trainings; its trainings alone take half an hour on two cores.
+# The embedded study with all register counts, sizes and conditions, and repeated trainings. Never timed to its end; its
+# trainings alone take half an hour on two cores.
 extended: setup
 	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
 	@workflow/scripts/made.sh results/extended

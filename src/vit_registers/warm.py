@@ -1,9 +1,9 @@
 """A process that imports torch and the rest once for all jobs of a run, and forks each job from itself.
 
-A job of a small study computes for a second or two, and imports for five. So a run of Snakemake starts this process
-(:func:`start`), and ``vit-registers`` hands its command to it where the environment names one. The job still runs in a
-process of its own, with the folder, the environment and the streams of whoever called it; it ends when its caller is
-killed, and its caller ends with its status. Without such a process ``vit-registers`` runs the command by itself.
+Many jobs of a small study compute for a second or two, and import for up to five. So a run of Snakemake starts this
+process (:func:`start`), and ``vit-registers`` hands its command to it where the environment names one. The job still
+runs in a process of its own, with the folder, the environment and the streams of whoever called it; it ends when its
+caller is killed, and its caller ends with its status. Without such a process ``vit-registers`` runs the command itself.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ import pytest
 from helpers.studies import STUDIES, load, only
 from vit_registers.params.bases import DatasetSource
 from vit_registers.params.kinds import kinds
-from vit_registers.pipeline import digest, steps
+from vit_registers.pipeline import digest, source, steps
 
 LOST = "vit_registers.experiments.object_discovery.measure:run"
 TRAIN = "vit_registers.training.loop:run"
@@ -29,7 +29,7 @@ class Copy:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.package = root / "vit_registers"
-        shutil.copytree(digest.ROOT, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source.ROOT, self.package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.package / file

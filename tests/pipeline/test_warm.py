@@ -16,7 +16,7 @@ from vit_registers.pipeline.steps import steps
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
 BIN = Path(sys.executable).parent
-# Started as a run starts it, by a process of its own, but for jobs that do what their first argument says.
+# A run that starts the process.
 STARTED = """
 import os, sys, time
 from vit_registers import cli, warm
@@ -25,6 +25,7 @@ process = warm.start()
 print(os.environ[warm.NAME], process.pid, flush=True)
 time.sleep(600)
 """
+# The process itself, whose jobs execute their first argument as Python.
 SERVED = """
 import os, signal, socket, sys, time
 from vit_registers import cli, warm

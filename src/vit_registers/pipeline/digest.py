@@ -14,10 +14,8 @@ numbers count where they are used.
 import ast
 import atexit
 import functools
-import hashlib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from vit_registers.core.files import digest, read_json, sha256, write_json
+from vit_registers.pipeline.source import (
+    PACKAGE,
+    ROOT,
+    Definition,
+    Target,
+    bare,
+    is_called_from_outside,
+    is_declaration,
+    module_of,
+    read,
+    resolve,
+)
 
-PACKAGE = "vit_registers"
-ROOT = Path(__file__).parents[1]
 # Packages whose version decides numbers or pictures, by the name that they are imported as.
 DISTRIBUTIONS = {
     "torch": "torch",
@@ -44,222 +52,6 @@ DISTRIBUTIONS = {
     "seaborn": "seaborn",
     "jinja2": "jinja2",
 }
-PARAMS = "vit_registers.params.base:Strict"  # what declarations of params inherit from
-# Bases that call no method of ours by name.
-PASSIVE = {"ABC", "Protocol", "Generic", "object", "Exception", "TypedDict", "NamedTuple"}
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-Target = tuple[str, str | None]  # a symbol of a module of this package, or a module as a whole
-
-
-@dataclass
-class Module:
-    """What a module defines, imports, and does besides."""
-
-    name: str
-    symbols: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-    loose: list[ast.stmt] = field(default_factory=list)
-
-
-@functools.cache
-def _file(module: str) -> Path | None:
-    """The file of a module of this package; None where there is no such module."""
-    path = ROOT.joinpath(*module.split(".")[1:])
-    if path.with_suffix(".py").is_file():
-        return path.with_suffix(".py")
-    return path / "__init__.py" if (path / "__init__.py").is_file() else None
-
-
-def _imported(node: ast.stmt) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    """Local names that an import makes, and what they stand for: a module, or a name in one."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield (alias.asname, (alias.name, None)) if alias.asname else (alias.name.split(".")[0], (alias.name, None))
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        for alias in node.names:
-            yield alias.asname or alias.name, (node.module, alias.name)
-
-
-def _for_types_only(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-
-
-@functools.cache
-def _module(name: str) -> Module:
-    path = _file(name)
-    if path is None:
-        raise ModuleNotFoundError(f"no module {name}")
-    module = Module(name)
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            module.imports.update(_imported(node))
-        elif _for_types_only(node):
-            for inner in node.body:  # type: ignore[attr-defined]
-                module.imports.update(_imported(inner))
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            module.symbols[node.name] = [node]
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in (inner for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)):
-                module.symbols.setdefault(target.id, []).append(node)
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            module.loose.append(node)
-    return module
-
-
-@functools.cache
-def _resolve(module: str, name: str | None) -> Target | None:
-    """A symbol behind the names that modules pass on; None for what is not of this package."""
-    if module.split(".")[0] != PACKAGE:
-        return None
-    if name is None:
-        return module, None
-    if _file(f"{module}.{name}") is not None:
-        return f"{module}.{name}", None
-    found = _module(module)
-    if name in found.symbols:
-        return module, name
-    if name in found.imports:
-        return _resolve(*found.imports[name])
-    return None
-
-
-class _Names:
-    """Names of one symbol resolved: those that it imports by itself, then those of its module."""
-
-    def __init__(self, module: str, node: ast.AST) -> None:
-        self.module = _module(module)
-        inner = (each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom))
-        self.own = dict(pair for each in inner for pair in _imported(each))
-
-    def target(self, node: ast.AST) -> Target | None:
-        """What a name, or an attribute of a module, stands for in this package."""
-        if isinstance(node, ast.Name):
-            imported = self.own.get(node.id) or self.module.imports.get(node.id)
-            if imported:
-                return _resolve(*imported)
-            return (self.module.name, node.id) if node.id in self.module.symbols else None
-        if isinstance(node, ast.Attribute):
-            inside = self.target(node.value)
-            if inside is not None and inside[1] is None:
-                return _resolve(inside[0], node.attr)
-        return None
-
-    def library(self, name: str) -> str | None:
-        """The library that a name comes from, by the name it is imported as."""
-        imported = self.own.get(name) or self.module.imports.get(name)
-        return imported[0].split(".")[0] if imported and imported[0].split(".")[0] != PACKAGE else None
-
-
-@functools.cache
-def _is_declaration(target: Target) -> bool:
-    """Whether a class holds params."""
-    if ":".join(map(str, target)) == PARAMS:
-        return True
-    module, name = target
-    nodes = _module(module).symbols.get(name or "", [])
-    if not nodes or not isinstance(nodes[0], ast.ClassDef):
-        return False
-    names = _Names(module, nodes[0])
-    bases = (names.target(base.value if isinstance(base, ast.Subscript) else base) for base in nodes[0].bases)
-    return any(base is not None and _is_declaration(base) for base in bases)
-
-
-@functools.cache
-def _is_called_from_outside(target: Target) -> bool:
-    """Whether a library may call any method of a class, because it or a base of it inherits from there."""
-    module, name = target
-    nodes = _module(module).symbols.get(name or "", [])
-    if not nodes or not isinstance(nodes[0], ast.ClassDef) or ":".join(map(str, target)) == PARAMS:
-        return False
-    names = _Names(module, nodes[0])
-    for base in nodes[0].bases:
-        plain = base.value if isinstance(base, ast.Subscript) else base
-        found = names.target(plain)
-        last = plain.attr if isinstance(plain, ast.Attribute) else getattr(plain, "id", "")
-        if found is None and last not in PASSIVE:
-            return True
-        if found is not None and _is_called_from_outside(found):
-            return True
-    return False
-
-
-# Parts of the syntax tree that change nothing that runs.
-_SILENT = {"ctx", "annotation", "returns", "type_comment", "kind", "type_params"}
-
-
-def _said(node: Any, names: _Names) -> str:
-    """What code says: no docstrings, annotations and imports, and names of this package by themselves."""
-    if isinstance(node, list):
-        return "[" + ",".join(_said(each, names) for each in node) + "]"
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return ""
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    if isinstance(node, ast.Name | ast.Attribute):
-        target = names.target(node)
-        if target and target[1]:
-            return f"Name({target[1]})"
-    parts = []
-    for name, value in ast.iter_fields(node):
-        if name in _SILENT:
-            continue
-        if name == "body" and isinstance(node, Definition) and _is_docstring(value[0]):
-            value = value[1:]
-        parts.append(_said(value, names))
-    return f"{type(node).__name__}({','.join(parts)})"
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    value = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-@dataclass(frozen=True)
-class _Code:
-    """One piece of code: a hash of what it says, the symbols it names, libraries it uses, attributes it mentions."""
-
-    said: str
-    targets: tuple[Target, ...]
-    libraries: tuple[str, ...]
-    mentioned: tuple[str, ...]
-
-
-_READ: dict[tuple[str, int], _Code] = {}  # by module and identity of the node: modules are parsed once and kept
-
-
-def _read(module: str, node: ast.stmt) -> _Code:
-    key = (module, id(node))
-    if key not in _READ:
-        names = _Names(module, node)
-        targets, libraries, mentioned = set(), set(), set()
-        for each in ast.walk(node):
-            if isinstance(each, ast.Name | ast.Attribute):
-                target = names.target(each)
-                if target is not None and target[1] is not None:
-                    targets.add(target)
-                elif isinstance(each, ast.Name) and (library := names.library(each.id)):
-                    libraries.add(library)
-            if isinstance(each, ast.Attribute):
-                mentioned.add(each.attr)
-        said = hashlib.sha256(_said(node, names).encode()).hexdigest()
-        _READ[key] = _Code(said, tuple(targets), tuple(libraries), tuple(mentioned))
-    return _READ[key]
-
-
-@functools.cache
-def _bare(target: Target) -> ast.ClassDef:
-    """A class without its methods, and of params without its fields."""
-    node = _module(target[0]).symbols[target[1] or ""][0]
-    assert isinstance(node, ast.ClassDef)
-    declared = _is_declaration(target)
-    body = [
-        inner
-        for inner in node.body
-        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
-        and not (declared and isinstance(inner, ast.AnnAssign) and "ClassVar" not in ast.unparse(inner))
-    ]
-    return ast.ClassDef(node.name, node.bases, node.keywords, body or [ast.Pass()], node.decorator_list)
 
 
 class _Walk:
@@ -296,10 +88,10 @@ class _Walk:
         assert name is not None
         if module not in self.modules:
             self.modules.add(module)
-            for node in _module(module).loose:
+            for node in module_of(module).loose:
                 if "__name__" not in ast.unparse(node):
                     self._code(module, "", node)
-        for node in _module(module).symbols[name]:
+        for node in module_of(module).symbols[name]:
             if isinstance(node, ast.ClassDef):
                 self._class(target, node)
             else:
@@ -307,18 +99,18 @@ class _Walk:
 
     def _class(self, target: Target, node: ast.ClassDef) -> None:
         """What a class says beside its methods, and those of its methods that count whatever code mentions."""
-        whole = _is_called_from_outside(target) and not _is_declaration(target)
+        whole = is_called_from_outside(target) and not is_declaration(target)
         for inner in node.body:
             if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
                 if whole or (inner.name.startswith("__") and inner.name.endswith("__")):
                     self._code(target[0], f"{target[1]}.{inner.name}", inner)
                 else:
                     self.methods[target, inner.name] = inner
-        self._code(target[0], str(target[1]), _bare(target))
+        self._code(target[0], str(target[1]), bare(target))
 
     def _code(self, module: str, name: str, node: ast.stmt) -> None:
         """Put down what a piece of code says, and follow the names in it."""
-        code = _read(module, node)
+        code = read(module, node)
         self.said.add((name, code.said))
         self.libraries.update(code.libraries)
         self.mentioned.update(code.mentioned)
@@ -347,14 +139,14 @@ def _declarations(value: Any) -> Iterator[tuple[str, str]]:
 def _reached(function: str, classes: tuple[tuple[str, str], ...]) -> _Walk:
     """All that ``module:function`` reaches on a config that holds objects of these classes."""
     module, _, name = function.partition(":")
-    target = _resolve(module, name)
+    target = resolve(module, name)
     if target is None:
         raise ValueError(f"{function}: no such function")
     walk = _Walk()
     walk.add(target)
     for each in classes:
         # (params' class of all experiments is made when it is asked for, and stands in no module)
-        if each[0].split(".")[0] == PACKAGE and each[1] in _module(each[0]).symbols:
+        if each[0].split(".")[0] == PACKAGE and each[1] in module_of(each[0]).symbols:
             walk.add(each)
     walk.run()
     return walk

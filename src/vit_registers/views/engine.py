@@ -10,6 +10,7 @@ from vit_registers.pipeline.experiment import Found, View
 from vit_registers.pipeline.paths import Paths
 from vit_registers.views.plan import plan
 from vit_registers.views.study import Study
+from vit_registers.views.table import Table
 
 
 def _drawn(found: Found, view: View) -> Any:
@@ -17,12 +18,16 @@ def _drawn(found: Found, view: View) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
+def make(found: Found, view: View, study: Study) -> Table:
+    """A table of a study, set as its view declares."""
+    made: Table = _drawn(found, view)(study)
+    made.long, made.stacked = view.long, view.stacked
+    return made
+
+
 def table(found: Found, view: View, params: Params, rows: Iterable[Path], out: Path) -> None:
     """Write ``<name>.csv`` and ``<name>.tex`` to the folder ``out`` from the tables at ``rows``."""
-    study = Study.read(plan(params), rows)
-    made = _drawn(found, view)(study)
-    made.long, made.stacked = view.long, view.stacked
-    made.write(out, view.name)
+    make(found, view, Study.read(plan(params), rows)).write(out, view.name)
 
 
 def figure(found: Found, view: View, params: Params, rows: Iterable[Path], at: Paths) -> None:

@@ -164,12 +164,9 @@ class Table:
         longest = max((len(cell) for row in self.rows if isinstance(cell := row.get(column.key), str)), default=0)
         if not self.stacked or longest <= TEXT:
             return column.alignment
-        indent = r"\leftskip=1em" if self._indented(column) else ""
+        below = self.heading is not None and column is self._printed[0]
+        indent = r"\leftskip=1em" if below else ""
         return rf">{{\raggedright{indent}\arraybackslash}}p{{{TEXT / 2:g}em}}"
-
-    def _indented(self, column: Column) -> bool:
-        """Whether a column stands below the headings of its rows."""
-        return self.heading is not None and column is self._printed[0]
 
     def _direction(self, column: Column) -> str:
         """An arrow to where a column improves, if its estimates have a better side."""
@@ -206,6 +203,8 @@ class Table:
 
     def _body(self) -> list[str]:
         lines: list[str] = []
+        broken = self._alignment(self._printed[0]) != self._printed[0].alignment  # and indented in all its lines
+        indent = r"\quad " if self.heading and not broken else ""
         for i, row in enumerate(self.rows):
             heads = row.get(self.heading) if self.heading else None
             if i and (heads or self.spaced):
@@ -216,8 +215,7 @@ class Table:
                 # (of no width, so that the columns below do not have to fill it)
                 text = rf"\rlap{{\parbox[t]{{\linewidth}}{{\raggedright\textbf{{{escape(str(heads))}}}}}}}"
                 lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{{text}}} \\*")
-            broken = self._alignment(self._printed[0]).startswith(">")  # and indented in all lines
-            lines.append((r"\quad " if self.heading and not broken else "") + self._line(row))
+            lines.append(indent + self._line(row))
         return lines
 
     def latex(self) -> str:

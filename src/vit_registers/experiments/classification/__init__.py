@@ -30,7 +30,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="probe",
-            stacked=True,
             draw="tables:probe",
             shows=("top1", "top3", "macro_f1", "macro_precision", "macro_recall", "auc"),
             caption="Linear probe (average over {{ settings.probe.seeds | length }} "
@@ -40,6 +39,7 @@ EXPERIMENT = Experiment(
             "macro precision, recall and F-score, and one-vs-rest AUC are in the CSV of this table. {{ estimates }}",
             size="scriptsize",
             long=True,
+            stacked=True,
         ),
     ),
 )

@@ -40,7 +40,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="dense_prediction",
-            stacked=True,
             draw="tables:dense_prediction",
             shows=("miou", "pixel_accuracy", "rmse"),
             caption="Segmentation and depth by linear heads on patch tokens under every condition, on the test part "
@@ -49,6 +48,7 @@ EXPERIMENT = Experiment(
             "{{ estimates }}",
             size="footnotesize",
             long=True,
+            stacked=True,
         ),
     ),
 )

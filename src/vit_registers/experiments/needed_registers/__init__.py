@@ -39,7 +39,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="needed_registers",
-            stacked=True,
             draw="tables:needed_registers",
             shows=SHOWN,
             differences=True,
@@ -50,6 +49,7 @@ EXPERIMENT = Experiment(
             "in points. {{ estimates }}",
             size="scriptsize",
             long=True,
+            stacked=True,
         ),
     ),
     figures=(

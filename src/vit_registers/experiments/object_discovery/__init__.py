@@ -55,7 +55,6 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="lost_sweep",
-            stacked=True,
             draw="tables:lost_sweep",
             shows=("corloc_of_choice",),
             caption="LOST under the setting chosen for each model: block, projection, what is done to similarities, "
@@ -63,6 +62,7 @@ EXPERIMENT = Experiment(
             "of {{ dense_images }}; default there: the setting of all conditions on the same images; gain: their "
             "paired difference. {{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
         Table(
             name="lost_grid",

@@ -11,13 +11,13 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="register_count",
-            stacked=True,
             draw="tables:register_count",
             shows=("top1", "corloc", "register_cosine", "cls_register_cosine"),
             caption="Models by number of trained registers, as they are; a row is one training, and no evidence about "
             "registers. CorLoc and attention on {{ dense_images }}; cosines are those of attention maps over the "
             "patches at the last block, of all pairs of registers and of [CLS] with each. {{ estimates }}",
             when="trained",
+            stacked=True,
         ),
         Table(
             name="lost_registers",
@@ -30,13 +30,13 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="downstream_registers",
-            stacked=True,
             draw="tables:downstream_registers",
             shows=("top1", "miou", "rmse", "zero_shot_top1"),
             differences=True,
             caption="Classification, segmentation and depth without and with registers. Of one training each there is "
             "no p; of several with common draws, interval and p are over trainings and images. {{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
     ),
     figures=(

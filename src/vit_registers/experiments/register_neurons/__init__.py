@@ -136,7 +136,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="detection",
-            stacked=True,
             draw="tables:detection",
             shows=(
                 *FOUND,
@@ -156,6 +155,7 @@ EXPERIMENT = Experiment(
             "resampling of the images; score of the last neuron taken over that of the next. Brackets hold the "
             "{{ interval }} over these images, for one planting each.",
             size="footnotesize",
+            stacked=True,
         ),
         Table(
             name="neurons",
@@ -178,7 +178,6 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="natural_models",
-            stacked=True,
             draw="tables:natural_models",
             shows=("norm_median", "norm_p99", "norm_max", *FOUND),
             caption="Patch norms at the output of the last block of the models that nothing was planted in, as they "
@@ -187,6 +186,7 @@ EXPERIMENT = Experiment(
             "{{ interval }}.",
             size="footnotesize",
             when="natural",
+            stacked=True,
         ),
     ),
 )

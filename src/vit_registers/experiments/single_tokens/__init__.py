@@ -62,7 +62,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="local_information",
-            stacked=True,
             draw="tables:local_information",
             shows=(
                 "outliers_are_artifacts",
@@ -83,10 +82,10 @@ EXPERIMENT = Experiment(
             "p is from a sign-flip test over images. {{ estimates }}",
             size="scriptsize",
             long=True,
+            stacked=True,
         ),
         Table(
             name="token_classification",
-            stacked=True,
             draw="tables:token_classification",
             shows=("outliers_are_artifacts", "token_class_top1", "token_class_top1_sd"),
             caption="Class of the image from one token of it: [CLS], one register, the patch of the largest norm and "
@@ -94,6 +93,7 @@ EXPERIMENT = Experiment(
             "where an image has several; logistic regression, mean over {{ settings.seeds | length }} "
             "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. {{ estimates }}",
             size="scriptsize",
+            stacked=True,
         ),
     ),
 )

@@ -40,7 +40,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="test_time_registers",
-            stacked=True,
             draw="tables:test_time_registers",
             shows=(
                 "artifacts_found",
@@ -60,10 +59,10 @@ EXPERIMENT = Experiment(
             "patches take which are artifacts in the model as it is. Random neurons are drawn anew for each image "
             "where the methods say so, so that intervals are over images and draws. {{ estimates }}",
             size="scriptsize",
+            stacked=True,
         ),
         Table(
             name="neuron_controls",
-            stacked=True,
             draw="tables:neuron_controls",
             shows=("drawn_activation", "drawn_output_norm", "corloc", "top1"),
             differences=True,
@@ -72,10 +71,10 @@ EXPERIMENT = Experiment(
             "writes nearly as much, none can be matched. CorLoc on {{ dense_images }}, top-1 of the frozen head on "
             "[CLS] on all test images, each also against the control. {{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
         Table(
             name="register_sweep",
-            stacked=True,
             draw="tables:register_sweep",
             shows=("norm_max", "corloc", "top1"),
             differences=True,
@@ -84,10 +83,10 @@ EXPERIMENT = Experiment(
             "{{ dense_images }}, top-1 of the linear probe on [CLS] on all test images; largest: mean over images. "
             "{{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
         Table(
             name="test_time_classification",
-            stacked=True,
             draw="tables:test_time_classification",
             shows=("top1",),
             differences=True,
@@ -97,6 +96,7 @@ EXPERIMENT = Experiment(
             "each column; frozen head: the head fitted to the model as it is, on features with test-time registers. "
             "{{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
     ),
 )

@@ -106,7 +106,6 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="attention_shares",
-            stacked=True,
             draw="tables:attention_shares",
             shows=("attention", "attention_uniform", "attention_in_reference"),
             caption="What [CLS] attends to at the last block, on {{ dense_images }}: shares of its attention that "
@@ -115,6 +114,7 @@ EXPERIMENT = Experiment(
             "same patches in the model that this one was made from. {{ estimates }}",
             size="scriptsize",
             long=True,
+            stacked=True,
         ),
         Table(
             name="positions",
@@ -135,7 +135,6 @@ EXPERIMENT = Experiment(
         ),
         Table(
             name="register_slots",
-            stacked=True,
             draw="tables:register_slots",
             shows=(
                 "object_area",
@@ -154,6 +153,7 @@ EXPERIMENT = Experiment(
             "registers. {{ estimates }}",
             size="scriptsize",
             when="trained",
+            stacked=True,
         ),
     ),
     figures=(
