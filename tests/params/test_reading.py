@@ -79,6 +79,7 @@ def test_the_overlay_of_bach2025_is_the_published_run():
 
 
 PROBE = "experiments: {classification: {probe: {%s}}}"
+SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,7 @@ PROBE = "experiments: {classification: {probe: {%s}}}"
             "with {} in each, got ['a photo']",
         ),
         ("experiments: {object_discovery: {lost: {centre: 1}}}", "experiments.object_discovery.lost.centre", "boolean"),
+        (SWEEP % "[nobody]", "experiments.object_discovery.sweep.excluded", "no model is called nobody"),
         ("seed: zero", "seed", "integer"),
         ("models: {vit-r0: {registers: many}}", "models.vit-r0.registers", "integer"),
         ("models: {vit-r0: {recipe: large}}", "models.vit-r0.recipe", "unknown recipe 'large'"),
@@ -131,7 +133,7 @@ PROBE = "experiments: {classification: {probe: {%s}}}"
         ),
         ("models: {vit-tiny: {architecture: {width: 0}}}", "models.vit-tiny.architecture.width", "greater than"),
         ("interventions: {baseline: {kind: append, tokens: 1}}", "interventions.baseline", "taken"),
-        ("recipes: {small: {monitored_maps: 501}}", "recipes.small", "monitored_maps: expected at most the 500"),
+        ("recipes: {small: {monitored_maps: 251}}", "recipes.small", "monitored_maps: expected at most the 250"),
         ("recipes: {small: {augmentation: mixup}}", "recipes.small.augmentation", "'dihedral', 'mirror', 'crop'"),
         (
             "recipes: {small: {architecture: {layer_scale: 0.0}}}",
@@ -264,6 +266,7 @@ def jobs(study):
         ("models: {vit-r4: {registers: 3}}", {"train"}),
         ("plantings: {background: {images: 7}}", {"plant"}),
         ("study: {title: Another}", set()),
+        (SWEEP % "[planted-cls, tagged-late, planted-late, vit-r8]", set()),
         ("processes: 4", set()),
         ("gallery: {images: 3}", {"object_discovery", "token_statistics"}),
     ],
@@ -272,6 +275,14 @@ def test_a_change_reaches_the_jobs_whose_own_params_have_it(change, redone):
     before, after = jobs(load("embedded")), jobs(changed(change))
     assert before.keys() == after.keys()
     assert {key[0] for key in before if before[key] != after[key]} == redone
+
+
+def test_lost_is_not_swept_on_models_that_are_excluded():
+    def swept(study):
+        return {key[2] for key in jobs(study) if key[0] == "lost_settings"}
+
+    assert swept(load("embedded")) - swept(changed(SWEEP % "[planted]")) == {"planted"}
+    assert "planted-late" in swept(changed(SWEEP % "[]"))
 
 
 @pytest.mark.parametrize("name", STUDIES)

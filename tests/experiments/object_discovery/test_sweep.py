@@ -33,7 +33,7 @@ ARCHITECTURE = {
     "no_embed_class": True,
     "dynamic_img_size": False,
 }
-SWEEP = {"features": ["q", "k", "v"], "layers": [-1, 0], "centre": [False, True], "bias": [-0.2, 0.0]}
+SWEEP = {"excluded": [], "features": ["q", "k", "v"], "layers": [-1, 0], "centre": [False, True], "bias": [-0.2, 0.0]}
 LOST = {"feature": "k", "layer": -2, "k": 3, "normalise": True, "centre": True, "bias": -0.3}
 
 

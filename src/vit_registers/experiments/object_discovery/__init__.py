@@ -37,9 +37,7 @@ EXPERIMENT = Experiment(
                     "corloc_of_choice", "share", "CorLoc of LOST, setting chosen on other images", "higher", "percent"
                 ),
             ),
-            where=lambda params, model: (
-                params.settings("object_discovery").sweep is not None and params.models[model].learned
-            ),
+            where=lambda params, model: params.settings("object_discovery").swept(params, model),
             resources=Resources(mem_mb=4000, gpu=True, runtime=240),
         ),
     ),

@@ -40,12 +40,14 @@ class DinoSeg(Strict):
 
 
 class LostSweep(Strict):
-    """LOST under every combination of what decides its similarities, in one pass over the images of every model.
+    """LOST under every combination of what decides its similarities, in one pass over the images of a model.
 
-    Raw similarities go without a bias, those of L2-normalised patches with each of ``bias``. The setting is chosen on
-    ``chosen_on``, a share of the dense images, and reported on the others.
+    Of all models in which something was learnt but those ``excluded``. Raw similarities go without a bias, those of
+    L2-normalised patches with each of ``bias``. The setting is chosen on ``chosen_on``, a share of the dense images,
+    and reported on the others.
     """
 
+    excluded: list[str]
     features: Annotated[list[Literal["q", "k", "v"]], Field(min_length=1)]
     layers: Annotated[list[int], Field(min_length=1)]
     centre: Annotated[list[bool], Field(min_length=1)]
@@ -64,6 +66,13 @@ class ObjectDiscovery(ExperimentParams):
         """Attention by head has to be kept where one head is asked for."""
         if self.dino_seg.head is not None and not params.extraction.attention_heads:
             raise ValueError("dino_seg.head: one head needs extraction.attention_heads; set it, or head to null")
+        unknown = set(self.sweep.excluded) - set(params.models) if self.sweep else set()
+        if unknown:
+            raise ValueError(f"sweep.excluded: no model is called {sorted(unknown)[0]}; name those under models")
+
+    def swept(self, params: Params, model: str) -> bool:
+        """Whether LOST runs on a model under every setting."""
+        return self.sweep is not None and params.models[model].learned and model not in self.sweep.excluded
 
 
 class Config(MeasureConfig):
@@ -95,6 +104,7 @@ class SweepConfig(MeasureConfig):
 
     @classmethod
     def pick(cls, params: Params, settings: ObjectDiscovery, **axes: str) -> Self:
-        """The sweep, and the setting that all conditions are measured with."""
-        own: dict[str, Any] = {"lost": settings.lost, "sweep": settings.sweep}
+        """The sweep, and the setting that all conditions are measured with; not which models it leaves out."""
+        sweep = settings.sweep.model_copy(update={"excluded": []}) if settings.sweep else None
+        own: dict[str, Any] = {"lost": settings.lost, "sweep": sweep}
         return cls(**cls.common(params, settings, **axes), **own)
