@@ -43,15 +43,6 @@ def test_every_class_appears_and_the_object_has_its_colour(images):
         assert green > blue
 
 
-def test_hsv_agrees_with_the_standard_library():
-    import colorsys
-
-    rng = np.random.default_rng(0)
-    h, s, v = rng.random((3, 50))
-    slow = [colorsys.hsv_to_rgb(*color) for color in zip(h, s, v, strict=True)]
-    assert np.allclose(draw.hsv_to_rgb(h, s, v), slow)
-
-
 def test_grey_pictures_keep_their_brightness_and_lose_their_colour(images):
     grey = draw.grey(images.rgb)
     assert (grey == grey[..., :1]).all()

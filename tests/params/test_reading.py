@@ -79,6 +79,10 @@ def test_the_overlay_of_bach2025_is_the_published_run():
 
 
 PROBE = "experiments: {classification: {probe: {%s}}}"
+RUN = (
+    "study: {detections: [], comparisons: [{question: x, a: vit-r0/ttr-4, b: vit-r0/baseline}], "
+    "runs: [{dataset: shapes, models: [vit-r0], interventions: [ttr-4], experiments: %s}]}"
+)
 SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
 
 
@@ -88,6 +92,7 @@ SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
         ("experiments: {clasification: {}}", "experiments.clasification", "unknown key"),
         ("extraction: {cls_blocks: 1}", "experiments.classification.linear_evaluation.blocks", "raise it"),
         ("study: {name: a/b}", "study.name", "pattern"),
+        (RUN % "[register_neurons]", "study.comparisons", "no run has the experiment 'comparisons'; add it"),
         (PROBE % "lrr: 1", "experiments.classification.probe.lrr", "unknown key"),
         (PROBE % "lr: 1e-2", "experiments.classification.probe.lr", "write 1.0e-02"),
         (PROBE % "lr: -1.0", "experiments.classification.probe.lr", "greater than 0"),
@@ -175,7 +180,7 @@ def test_the_search_changes_one_thing_at_a_time():
             assert len([key for key in theirs if ours[key] != theirs[key]]) == 1, variant
     wanted = {"vit-s", *study.study.trainings}
     assert set(study.models_used()) == wanted
-    assert {study.models[name].recipe for name in wanted} == recipes.keys() - {"small", "late-register"}
+    assert {study.models[name].recipe for name in wanted} == recipes.keys() - load("embedded").recipes.keys()
     sized = [m for m in wanted if study.models[m].architecture.given]
     assert {study.models[m].recipe for m in sized} == {"supervised"}
     assert {m for m in wanted if study.models[m].registers} == {"vit-s-r4", "dino-s-r4"}
@@ -275,6 +280,11 @@ def test_a_change_reaches_the_jobs_whose_own_params_have_it(change, redone):
     before, after = jobs(load("embedded")), jobs(changed(change))
     assert before.keys() == after.keys()
     assert {key[0] for key in before if before[key] != after[key]} == redone
+
+
+def test_a_study_has_the_experiments_that_a_run_has():
+    assert changed(RUN % "[comparisons, register_neurons]").experiment_names == ["register_neurons", "comparisons"]
+    assert set(changed(RUN % "null").experiment_names) == set(load("embedded").experiment_names)
 
 
 def test_lost_is_not_swept_on_models_that_are_excluded():

@@ -17,14 +17,34 @@ if TYPE_CHECKING:
     from vit_registers.params.study import Params
 
 
+# What a head reads, and which of timm's arguments say so: it normalises the mean patch where ``fc_norm`` is true.
+READS: dict[str, dict[str, Any]] = {
+    "cls": {},
+    "mean_patch": {"class_token": False, "global_pool": "avg"},
+    "mean_normalised_patch": {"class_token": False, "global_pool": "avg", "fc_norm": False},
+}
+
+# How initial weights of blocks are drawn, and timm's word for it: uniformly, after Xavier and as the first ViTs
+# (dosovitskiy2021), or from a normal of deviation .02, as DeiT's: smaller the narrower a model is.
+WEIGHTS = {"jax": "jax", "deit": ""}
+
+
 def plain_vit(
-    size: int, patch: int, width: int, depth: int, heads: int, registers: int, classes: int, cls: bool = True
+    size: int,
+    patch: int,
+    width: int,
+    depth: int,
+    heads: int,
+    registers: int,
+    classes: int,
+    reads: str = "cls",
+    weights: str = "jax",
 ) -> dict[str, Any]:
     """Arguments of timm's ``VisionTransformer`` for small models made here; registers have no position (darcet2024).
 
-    Without ``cls`` there is no [CLS], and the head reads the mean patch.
+    ``reads``: what the head does, see :data:`READS`; there is a [CLS] where it reads that. ``weights``: a key of
+    :data:`WEIGHTS`.
     """
-    pooled = {} if cls else {"global_pool": "avg"}
     return {
         "img_size": size,
         "patch_size": patch,
@@ -33,10 +53,10 @@ def plain_vit(
         "num_heads": heads,
         "num_classes": classes,
         "reg_tokens": registers,
-        "class_token": cls,
+        "class_token": True,
         "no_embed_class": True,
-        "weight_init": "jax",
-        **pooled,
+        "weight_init": WEIGHTS[weights],
+        **READS[reads],
     }
 
 

@@ -136,7 +136,7 @@ class Params(Strict):
         self._check_runs()
         self._check_detections()
         self._check_comparisons()
-        for name in self.experiment_names:
+        for name in self._configured:
             try:
                 self.settings(name).check(self)
             except ValueError as error:
@@ -165,7 +165,7 @@ class Params(Strict):
             for intervention in run.interventions:
                 known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
             for experiment in run.experiments or []:
-                known(f"study.runs[{i}].experiments", experiment, self.experiment_names, "experiment")
+                known(f"study.runs[{i}].experiments", experiment, self._configured, "experiment")
         for name in self.study.trainings:
             known("study.trainings", name, self.models, "model")
             if self.models[name].step != "train":
@@ -185,6 +185,14 @@ class Params(Strict):
                 seen.add((further.dataset, model))
 
     def _check_comparisons(self) -> None:
+        from vit_registers.pipeline import experiment  # which reads params itself
+
+        for name in {experiment.measures()[measure][0].name for measure in experiment.comparing()}:
+            if self.study.comparisons and name in self._configured and name not in self.experiment_names:
+                raise ValueError(
+                    f"study.comparisons: no run has the experiment '{name}'; add it to the experiments of one, or drop "
+                    "the comparisons"
+                )
         run = {(model, name) for dataset, model in self.pairs() for name in self.conditions(dataset, model)}
         seen: set[tuple[str, str]] = set()
         for i, comparison in enumerate(self.study.comparisons):
@@ -208,9 +216,15 @@ class Params(Strict):
     # Where things are asked for by name.
 
     @property
-    def experiment_names(self) -> list[str]:
+    def _configured(self) -> list[str]:
         """Experiments that params have settings of, in the order of the report."""
         return [name for name in type(self.experiments).model_fields if getattr(self.experiments, name) is not None]
+
+    @property
+    def experiment_names(self) -> list[str]:
+        """Experiments of the study, in the order of the report: those with settings that a run has."""
+        run = {name for run in self.study.runs for name in self.experiments_of(run)}
+        return [name for name in self._configured if name in run]
 
     def settings(self, experiment: str) -> ExperimentParams:
         """Settings of an experiment; :class:`InputError` where it is off."""
@@ -231,7 +245,7 @@ class Params(Strict):
 
     def experiments_of(self, run: Run) -> list[str]:
         """Experiments of a run."""
-        return self.experiment_names if run.experiments is None else run.experiments
+        return self._configured if run.experiments is None else run.experiments
 
     def detected_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""

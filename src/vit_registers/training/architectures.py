@@ -14,8 +14,10 @@ from vit_registers.params.base import Share, Strict
 class Architecture(Strict):
     """Sizes of timm's ``VisionTransformer``; learned positions always.
 
-    ``reads``: what the head does, [CLS], or the mean patch of a model without [CLS]. ``layer_scale``: what LayerScale
-    begins with, null for none. ``drop_path``: stochastic depth of the last block.
+    ``reads``: what the head does: [CLS], or of a model without [CLS] the mean patch, normalised after patches are
+    averaged (``mean_patch``: long ones count more) or before (``mean_normalised_patch``). ``weights``: how the initial
+    ones are drawn, Xavier-uniform as in the first ViTs (``jax``) or normal of deviation .02 (``deit``).
+    ``layer_scale``: what LayerScale begins with, null for none. ``drop_path``: stochastic depth of the last block.
     """
 
     image_size: PositiveInt
@@ -23,7 +25,8 @@ class Architecture(Strict):
     width: PositiveInt
     depth: PositiveInt
     heads: PositiveInt
-    reads: Literal["cls", "mean_patch"] = "cls"
+    reads: Literal["cls", "mean_patch", "mean_normalised_patch"] = "cls"
+    weights: Literal["jax", "deit"] = "jax"
     layer_scale: PositiveFloat | None = None
     drop_path: Share = 0.0
 
@@ -31,7 +34,7 @@ class Architecture(Strict):
         """Arguments of ``VisionTransformer``."""
         scaled = {} if self.layer_scale is None else {"init_values": self.layer_scale}
         sizes = (self.image_size, self.patch_size, self.width, self.depth, self.heads)
-        return plain_vit(*sizes, registers, classes, cls=self.reads == "cls") | scaled
+        return plain_vit(*sizes, registers, classes, self.reads, self.weights) | scaled
 
     def sentence(self) -> str:
         """Blocks, width and heads, as LaTeX."""

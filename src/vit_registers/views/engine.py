@@ -13,14 +13,15 @@ from vit_registers.views.study import Study
 from vit_registers.views.table import Table
 
 
-def _drawn(found: Found, view: View) -> Any:
+def drawn(found: Found, view: View) -> Any:
+    """The function of an experiment that draws one of its views."""
     module, _, function = found.function(view.draw).partition(":")
     return getattr(importlib.import_module(module), function)
 
 
 def make(found: Found, view: View, study: Study) -> Table:
     """A table of a study, set as its view declares."""
-    made: Table = _drawn(found, view)(study)
+    made: Table = drawn(found, view)(study)
     made.long, made.stacked = view.long, view.stacked
     return made
 
@@ -37,4 +38,4 @@ def figure(found: Found, view: View, params: Params, rows: Iterable[Path], at: P
 
     study = Study.read(plan(params), rows)
     with style.styled():
-        style.save(_drawn(found, view)(study, Arrays(at, view.arrays)), at.figures, view.name)
+        style.save(drawn(found, view)(study, Arrays(at, view.arrays)), at.figures, view.name)

@@ -11,7 +11,7 @@ from helpers.measuring import job_of, written
 from vit_registers.core.files import write_json
 from vit_registers.data import manifest
 from vit_registers.experiments.needed_registers import measure
-from vit_registers.experiments.needed_registers.params import Config, written_or_base
+from vit_registers.experiments.needed_registers.params import Config, asked
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.params import reading
@@ -131,7 +131,7 @@ def test_a_model_without_a_base_or_without_artifacts_says_so(root):
 
 def test_it_is_measured_in_what_was_written_into_and_in_what_that_was_made_from():
     params = reading.load([Path(__file__).parents[3] / "params.yaml"])
-    on = {name for name in params.models_used() if written_or_base(params, name)}
+    on = {name for name in params.models_used() if asked(params, name)}
     assert {"vit-r0", "tagged", "planted", "tagged-late", "planted-late"} <= on
     assert not {"vit-r4", "vit-tiny", "planted-48-plain"} & on
     config = Config.pick(params, params.settings("needed_registers"), dataset="shapes", model="planted-late")

@@ -1,6 +1,5 @@
 """Every table and figure of the finished study: what it shows is what it declares, and people can read it."""
 
-import importlib
 import shutil
 from pathlib import Path
 
@@ -33,11 +32,6 @@ def smoke(finished, monkeypatch):
     return reading.load(["params.yaml"]), Paths("smoke")
 
 
-def drawn(found, view, *given):
-    module, _, function = found.function(view.draw).partition(":")
-    return getattr(importlib.import_module(module), function)(*given)
-
-
 def test_a_table_is_the_same_from_the_rows_that_it_declares_and_from_all(smoke, whole, tmp_path):
     _, at = smoke
     for name, (found, view) in experiment.tables().items():
@@ -50,7 +44,7 @@ def test_a_figure_is_the_same_from_all_rows_and_legible_at_the_width_of_the_page
     _, at = smoke
     for name, (found, view) in experiment.figures().items():
         with style.styled():
-            figure = drawn(found, view, whole, Arrays(at, view.arrays))
+            figure = engine.drawn(found, view)(whole, Arrays(at, view.arrays))
             style.save(figure, tmp_path, name)
         assert (tmp_path / f"{name}.pdf").read_bytes() == (at.figures / f"{name}.pdf").read_bytes(), name
         width, height = figure.get_size_inches()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.boxes import tight
-from vit_registers.core.colour import LUMA
+from vit_registers.core.colour import LUMA, hsv_to_rgb
 
 CHUNK = 250
 HUES = (0.0, 0.14, 0.36, 0.58, 0.83)  # red, yellow, green, blue, magenta
@@ -51,13 +51,6 @@ class Images:
     mask: NDArray[np.bool_]  # (n, s, s) the object
     boxes: NDArray[np.int64]  # (n, 4) x0, y0, x1, y1, half-open
     depth: Floats  # (n, s, s) in [0, 1], 0 is near
-
-
-def hsv_to_rgb(hue: Floats, saturation: Floats, value: Floats) -> Floats:
-    """HSV in [0, 1] to RGB, channels last."""
-    k = (np.array([5.0, 3.0, 1.0]) + hue[..., None] * 6.0) % 6.0
-    wave = np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
-    return value[..., None] * (1.0 - saturation[..., None] * wave)
 
 
 def signed_distance(shape: NDArray[np.int64], x: Floats, y: Floats) -> Floats:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vit_registers.experiments.emergence.tables import EMPTY, monitored
 from vit_registers.views import style
-from vit_registers.views.arrays import Arrays
+from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, heat, picture, stacked
 from vit_registers.views.study import Study
 
@@ -24,14 +24,25 @@ def _beside(study: Study) -> list[str]:
     return without + (enough or most)[:1]
 
 
+def _found(study: Study, arrays: Arrays) -> list[tuple[str, list[str], ByName]]:
+    """Label, names of [CLS] and registers, and arrays of the models of :func:`_beside` that have any such token."""
+    found = [(name, arrays.of_model(name)) for name in _beside(study)]
+    named = [(name, _tokens(study.plan.registers[name], kept["focus"].shape[1]), kept) for name, kept in found]
+    return [(study.models[name], tokens, kept) for name, tokens, kept in named if tokens]
+
+
 def _shown(epochs: int) -> list[int]:
     """Positions of the epochs that are shown, spread evenly, the first and the last among them."""
     return np.linspace(0, epochs - 1, min(epochs, EPOCHS)).round().astype(int).tolist()
 
 
-def _by_epoch(line: Sequence[Axes], token: int, maps: np.ndarray, shape: tuple[int, int]) -> None:
+def _tokens(registers: int, maps: int) -> list[str]:
+    """Names of the tokens whose ``maps`` there are: [CLS], where a model has one, then its registers."""
+    return ["[CLS]"] * (maps - registers) + [f"register {i + 1}" for i in range(registers)]
+
+
+def _by_epoch(line: Sequence[Axes], name: str, maps: np.ndarray, shape: tuple[int, int]) -> None:
     """A token's name, then its maps (E,h,w) after the epochs shown, on one scale from zero."""
-    name = f"register {token}" if token else "[CLS]"
     line[0].text(0.92, 0.5, name, ha="right", va="center", transform=line[0].transAxes)
     at = _shown(len(maps))
     for panel, epoch in zip(line[1:], at, strict=True):
@@ -48,22 +59,22 @@ def attention_by_epoch(study: Study, arrays: Arrays) -> Figure:
 
     As bach2025 shows training (Figs. 8 and 9); all maps of one token on one image share a scale from zero.
     """
-    found = [(study.models[name], arrays.of_model(name)) for name in _beside(study)]
+    found = _found(study, arrays)
     if not found:
-        return style.message(EMPTY)
-    images = range(min(len(kept["images"]) for _, kept in found))
-    wanted = [(label, kept, image) for image in images[:2] for label, kept in found]
-    shapes = []
-    for label, kept, _ in wanted:
-        epochs, _, tokens = kept["maps"].shape[:3]
-        shapes.append((label, min(tokens, 1 + REGISTERS), 2 + len(_shown(epochs))))
+        return style.message(f"{EMPTY}, or none with [CLS] or registers")
+    images = range(min(len(kept["images"]) for _, _, kept in found))
+    wanted = [each for _ in images[:2] for each in found]
+    shapes = [
+        (label, min(len(tokens), 1 + REGISTERS), 2 + len(_shown(len(kept["maps"])))) for label, tokens, kept in wanted
+    ]
     figure, blocks = stacked(shapes, cell_side(shapes, 0.7), 1)
-    for (_, kept, image), block in zip(wanted, blocks, strict=True):
+    for place, ((_, tokens, kept), block) in enumerate(zip(wanted, blocks, strict=True)):
+        image = place // len(found)
         pixels = kept["images"][image]
         picture(block[0][0], pixels)
         _headings(block[0][2:], len(kept["maps"]))
         for token, line in enumerate(block):
-            _by_epoch(line[1:], token, kept["maps"][:, image, token], pixels.shape[:2])
+            _by_epoch(line[1:], tokens[token], kept["maps"][:, image, token], pixels.shape[:2])
     return figure
 
 
@@ -72,13 +83,13 @@ def focus_by_epoch(study: Study, arrays: Arrays) -> Figure:
 
     The positional focus of bach2025 (Fig. 11) as it arises; all maps of one token share a scale from zero.
     """
-    found = [(study.models[name], arrays.of_model(name)["focus"]) for name in _beside(study)]
+    found = [(label, tokens, kept["focus"]) for label, tokens, kept in _found(study, arrays)]
     if not found:
-        return style.message(EMPTY)
-    shapes = [(label, min(focus.shape[1], 1 + REGISTERS), 1 + len(_shown(len(focus)))) for label, focus in found]
+        return style.message(f"{EMPTY}, or none with [CLS] or registers")
+    shapes = [(label, min(len(tokens), 1 + REGISTERS), 1 + len(_shown(len(focus)))) for label, tokens, focus in found]
     figure, blocks = stacked(shapes, cell_side(shapes, 0.75), 1)
-    for (_, focus), block in zip(found, blocks, strict=True):
+    for (_, tokens, focus), block in zip(found, blocks, strict=True):
         _headings(block[0][1:], len(focus))
         for token, line in enumerate(block):
-            _by_epoch(line, token, focus[:, token], focus.shape[2:])
+            _by_epoch(line, tokens[token], focus[:, token], focus.shape[2:])
     return figure

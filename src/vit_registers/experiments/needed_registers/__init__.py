@@ -1,7 +1,7 @@
 """Are registers needed? What planted models lose when artifacts are cleared, and when they are moved."""
 
 from vit_registers.core.table import Metric
-from vit_registers.experiments.needed_registers.params import Config, written_or_base
+from vit_registers.experiments.needed_registers.params import Config, asked
 from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
 
 SHOWN = ("own_head_top1", "patch_cosine", "corloc")
@@ -15,7 +15,7 @@ EXPERIMENT = Experiment(
             config=Config,
             reads=("manifest", "conditions", "model", "reference"),
             images=True,
-            where=written_or_base,
+            where=asked,
             metrics=(
                 Metric(
                     "own_head_top1",

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from vit_registers.params.study import Params
 
 
-def written_or_base(params: Params, model: str) -> bool:
-    """Whether something was written into a model, or it is what such a model was made from."""
+def asked(params: Params, model: str) -> bool:
+    """Whether something was written into a model, it is what such a model was made from, or a run names it for this.
+
+    In every other model nothing is known of what artifacts hold, and what its own head says is only asked for by name.
+    """
+    if any(model in run.models and "needed_registers" in (run.experiments or []) for run in params.study.runs):
+        return True
     used = [params.models[name] for name in params.models_used()]
     bases = {each.base for each in used if isinstance(each, WrittenModel)}
     return isinstance(params.models[model], WrittenModel) or model in bases

@@ -67,8 +67,12 @@ def lost_steps(study: Study, arrays: Arrays) -> Figure:
 
     A study without such a model shows the first model as it is.
     """
-    before = (study.with_artifacts or study.baselines)[0]
-    sides = [("before", before), ("after", study.after(before))] if study.with_artifacts else [("", before)]
+    measured = [c for c in study.baselines if not study.rows_of(c, "corloc", head="lost").empty]
+    if not measured:
+        return style.message("LOST was not run")
+    with_artifacts = [c for c in measured if study.found(c)]
+    before = (with_artifacts or measured)[0]
+    sides = [("before", before), ("after", study.after(before))] if with_artifacts else [("", before)]
     found = [(side, c, arrays.of(c)) for side, c in sides if c is not None]
     found = [(side, c, maps) for side, c, maps in found if maps]
     if not found:

@@ -30,6 +30,18 @@ AUGMENTATIONS = {
     "none": "images as they are",
 }
 
+# What the head reads, in words.
+READ = {
+    "cls": "a [CLS] token",
+    "mean_patch": "no [CLS], a head that normalises and reads the mean patch,",
+    "mean_normalised_patch": "no [CLS], a head that reads the mean of the normalised patches,",
+}
+# How initial weights are drawn, in words.
+DRAWN = {
+    "jax": "initial weights drawn uniformly after Xavier",
+    "deit": "initial weights drawn from a normal of deviation $0.02$",
+}
+
 
 class SmallRecipe(Recipe):
     """AdamW and cross-entropy; warm-up over a share of the steps, cosine to zero.
@@ -101,14 +113,14 @@ class SmallRecipe(Recipe):
         """See :class:`Recipe`."""
         shape = self.architecture
         scaled = f", LayerScale from {setting(shape.layer_scale)}" if shape.layer_scale else ""
-        read = "a [CLS] token" if shape.reads == "cls" else "no [CLS], a head that reads the mean patch,"
         dropped = f", stochastic depth {setting(shape.drop_path)}" if shape.drop_path else ""
         return (
             f"Unless said otherwise they have {shape.sentence()}; all have patches of "
             f"${shape.patch_size} \\times {shape.patch_size}$ pixels on images of "
-            f"${shape.image_size} \\times {shape.image_size}$, {read} and learned position embeddings, none of them "
-            f"for registers{scaled}{dropped}. Training on {datasets}: AdamW, learning rate {setting(self.lr)} "
-            f"after a linear warm-up over {percent(self.warmup_share)} of the steps, then a cosine to zero; "
+            f"${shape.image_size} \\times {shape.image_size}$, {READ[shape.reads]} and learned position embeddings, "
+            f"none of them for registers, {DRAWN[shape.weights]}{scaled}{dropped}. "
+            f"Training on {datasets}: AdamW, learning rate {setting(self.lr)} after a linear warm-up "
+            f"over {percent(self.warmup_share)} of the steps, then a cosine to zero; "
             f"$\\beta = ({self.betas[0]:g}, {self.betas[1]:g})$; weight decay {setting(self.weight_decay)} on "
             f"matrices only; cross-entropy with label smoothing {setting(self.label_smoothing)}; gradients clipped at "
             f"norm {setting(self.clip_norm)}; {AUGMENTATIONS[self.augmentation]}."
