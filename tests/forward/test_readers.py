@@ -17,7 +17,7 @@ from vit_registers.forward import readers as documentation
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.head import OwnHead, has_head
-from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.norms import EmbeddingNorms, NeighbourCosines, Norms
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import reading
@@ -34,6 +34,7 @@ CLASSES = {
     "cls of blocks": lambda backbone, layout: ClsByBlock(backbone, layout, 2) if layout.cls else Reader(),
     "patches by layer": lambda backbone, layout: PatchesByLayer(backbone, layout, [1]),
     "neighbours": NeighbourCosines,
+    "embedding norms": EmbeddingNorms,
     "maps": AttentionMaps,
     "own head": lambda backbone, layout: OwnHead(backbone, layout) if has_head(backbone) else Reader(),
 }
@@ -70,7 +71,16 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
     )
     expected |= {"appended"} if appended else set()
     assert {name for name, spec in specs.items() if spec.rows == "all"} == expected
-    dense = {"patches", "norms", "attention", "attention_heads", "attention_columns", "flow", "neighbours"}
+    dense = {
+        "patches",
+        "norms",
+        "attention",
+        "attention_heads",
+        "attention_columns",
+        "flow",
+        "neighbours",
+        "embedding_norms",
+    }
     dense |= {"k_00", "k_02", "q_01", "v_02", "patches_01"}
     assert [name for name, spec in specs.items() if spec.rows == "maps"] == ["attention_maps"]
     assert {name for name, spec in specs.items() if spec.rows == "dense"} == dense

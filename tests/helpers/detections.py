@@ -38,6 +38,7 @@ def write(root: Path, dataset: str, model: str, order: Neurons, planted: Neurons
     }
     if found:
         result |= {"images_ranked": 50, "ranked": RANKED, "stability": 0.9, "next_ratio": 4.5}
+        result |= {"embedded": 0.25, "embedded_interval": [0.2, 0.3]}
         result |= {"next_ratio_interval": [4.0, 5.0], "highest_layer": 2}
     else:
         result["reason"] = f"no artifacts found on {dataset}: 0.00% are not enough"

@@ -9,8 +9,10 @@ import pytest
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
+from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.store import Features
 from vit_registers.models import backbone as backbones
+from vit_registers.models.preprocess import load_pixels
 from vit_registers.params.statistics import Statistics
 from vit_registers.registers import detect
 
@@ -40,6 +42,23 @@ def test_the_planted_neurons_are_found_and_nothing_else(study):
     assert found["images_affected"] == above[:, -1].any(axis=1).sum() == 4
     low, high = found["share_interval"]
     assert 0.0 <= low < found["share"] < high
+
+
+def test_outliers_that_the_patch_embedding_has_already_are_told_apart_from_those_that_blocks_make(study):
+    assert study.detect("planted", "made")["embedded"] == 0.0
+    found = study.detect("plain", "embedded", threshold_rule="ratio", threshold=1.2, outlier_layer=0, highest_layer=0)
+    backbone = backbones.load(study.root / "models" / "plain")
+    manifest = Manifest.load(study.root / "data" / "tiny")
+    images, _ = load_pixels(manifest, manifest.rows("test"), backbone.preprocess)
+    embedded = backbone.module.patch_embed(backbone.preprocess.normalise(images)).norm(dim=-1).numpy()
+    norms = patch_norms(study, "plain")[:, 0]
+    above = norms > 1.2 * np.median(norms)
+    both = above & (embedded > 1.2 * np.median(embedded))
+    shares = [both[i].sum() / above[i].sum() for i in range(12) if above[i].any()]
+    assert found["embedded"] == pytest.approx(np.mean(shares))
+    assert 0.1 < found["embedded"] < 0.9  # positions make others
+    low, high = found["embedded_interval"]
+    assert low <= found["embedded"] <= high
 
 
 @pytest.mark.parametrize(("top_k", "precision", "recall"), [(1, 1.0, 0.5), (2, 1.0, 1.0), (4, 0.5, 1.0)])
@@ -209,7 +228,7 @@ def test_artifacts_that_are_gone_at_the_output_are_found_inside(study, monkeypat
 
     def norms(*arguments):
         found = passed(*arguments)
-        found[:, -1] = found[:, -1].clip(max=50.0)
+        found.blocks[:, -1] = found.blocks[:, -1].clip(max=50.0)
         return found
 
     monkeypatch.setattr(detect, "patch_norms", norms)

@@ -77,6 +77,20 @@ def test_a_study_without_artifacts_says_so() -> None:
     )
 
 
+def test_artifacts_of_the_embedding_are_said_to_be_made_by_no_neuron() -> None:
+    run = {"dataset": "shapes", "models": ["vit-r0"], "interventions": ["ttr-4"]}
+    params, made = load("embedded", only({"runs": [run]})), Measured()
+    where = {"dataset": "shapes", "model": "vit-r0", "intervention": "baseline"}
+    for metric, value in {"artifacts_found": 1.0, "detected_artifact_share": 0.03, "embedded_artifacts": 0.75}.items():
+        made.add(metric, value, **where)
+    said = numbers.findings(params, study_of(params, made))
+    assert "artifacts were found in 1 (ViT without registers)" in said
+    assert (
+        r"; of these, $75.0$\,\% [$74.0$, $76.0$] stand out in the patch embedding already, so that no neuron" in said
+    )
+    assert "not applicable" not in said  # it has artifacts, though no boxes tell what registers do to them
+
+
 def test_macros_and_conditions(tmp_path: Path) -> None:
     params = load("embedded", PLANTED)
     measured = _measured()

@@ -34,6 +34,7 @@ rule report:
     input:
         "report/report.tex",
         "report/errata.tex",
+        "report/sinks.tex",
         "report/references.bib",
         "report/latexmkrc",
         rules.report_text.output,

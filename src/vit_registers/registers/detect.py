@@ -8,6 +8,7 @@ have outliers pass again, and their neurons are ranked.
 import csv
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import Rows, batched
 from vit_registers.forward.readers.base import Reader
-from vit_registers.forward.readers.norms import Norms
+from vit_registers.forward.readers.norms import EmbeddingNorms, Norms
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
@@ -56,13 +57,15 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
     norms = patch_norms(cfg, backbone, images, chosen)
     settings = cfg.detection
     layers = outliers.outlier_layer(
-        norms, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
+        norms.blocks, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
     )
-    found = outliers.find(norms[:, layers.layer], layers.threshold)
+    found = outliers.find(norms.blocks[:, layers.layer], layers.threshold)
     result = _outliers(cfg, layers, found) | {"resolution": list(backbone.preprocess.size), "neurons": []}
     rows: list[list[Any]] = []
     if "reason" not in result:
         affected = found.affected.astype(bool)
+        if affected.any():
+            result |= _embedded(cfg, norms.embeddings[affected], norms.embeddings, found.positions[affected])
         counts = resample_counts(
             len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model)
         )
@@ -108,25 +111,47 @@ def passed(
     return readers
 
 
-def patch_norms(cfg: PassConfig, backbone: Backbone, images: Images, rows: Rows) -> Floats:
-    """Patch norms (m, layers, p); such as are not finite would be above no threshold, without a word."""
-    found: list[Floats] = []
-    passed(
-        cfg,
-        backbone,
-        images,
-        rows,
-        lambda: [Norms(backbone, backbone.layout)],
-        lambda readers: found.append(readers[0].take()["norms"][:, :, backbone.layout.patch_slice]),
-    )
-    norms = np.concatenate(found)
-    broken = int((~np.isfinite(norms)).any(axis=(1, 2)).sum())
+@dataclass(frozen=True)
+class PatchNorms:
+    """Norms of the patches of m images: at the output of every block (m, layers, p), and of their embeddings (m, p)."""
+
+    blocks: Floats
+    embeddings: Floats
+
+
+def patch_norms(cfg: PassConfig, backbone: Backbone, images: Images, rows: Rows) -> PatchNorms:
+    """Norms of the patches of images; such as are not finite would be above no threshold, without a word."""
+    found: dict[str, list[Floats]] = {"norms": [], "embedding_norms": []}
+
+    def keep(readers: Sequence[Reader]) -> None:
+        for name, array in (item for reader in readers for item in reader.take().items()):
+            found[name].append(array[:, :, backbone.layout.patch_slice] if name == "norms" else array)
+
+    def fresh() -> list[Reader]:
+        return [Norms(backbone, backbone.layout), EmbeddingNorms(backbone, backbone.layout)]
+
+    passed(cfg, backbone, images, rows, fresh, keep)
+    norms = PatchNorms(np.concatenate(found["norms"]), np.concatenate(found["embedding_norms"]))
+    broken = int((~np.isfinite(norms.blocks)).any(axis=(1, 2)).sum())
     if broken:
         raise InputError(
-            f"norms of model '{cfg.model}' on '{cfg.dataset}' are not finite in {broken} of {len(norms)} images; "
-            f"detection ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
+            f"norms of model '{cfg.model}' on '{cfg.dataset}' are not finite in {broken} of {len(norms.blocks)} "
+            f"images; detection ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
         )
     return norms
+
+
+def _embedded(cfg: DetectConfig, affected: Floats, everywhere: Floats, positions: NDArray[np.bool_]) -> dict[str, Any]:
+    """Share of the outliers whose patch embeddings are outliers by the same rule: no neuron has made those.
+
+    Mean over the images that have outliers at ``positions`` (n, p); ``affected`` (n, p): norms of their embeddings,
+    ``everywhere`` (m, p) those of all images, which the threshold is of.
+    """
+    limit = outliers.threshold(everywhere, cfg.detection.threshold_rule, cfg.detection.threshold)
+    shares = ((affected > limit) & positions).sum(axis=1) / positions.sum(axis=1)
+    draw = generator(cfg.seed, "bootstrap", cfg.dataset, len(shares))
+    bootstrap = Bootstrap(len(shares), cfg.statistics.resamples, cfg.statistics.confidence, draw)
+    return {"embedded": float(shares.mean()), "embedded_interval": list(bootstrap.interval(shares))}
 
 
 def _outliers(cfg: DetectConfig, layers: outliers.OutlierLayer, found: outliers.OutlierTokens) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def _detected(study: Study, condition: Condition) -> dict[str, Any]:
         "planted": study.plan.kinds[condition.model] == "planted",
         "artifacts": study.estimate(condition, "detected_artifact_share"),
         "images": study.estimate(condition, "images_affected"),
+        "embedded": study.estimate(condition, "embedded_artifacts"),
         "precision": study.estimate(condition, "neuron_precision"),
         "recall": study.estimate(condition, "neuron_recall"),
     }

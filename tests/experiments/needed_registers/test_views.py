@@ -109,3 +109,25 @@ def test_results_name_the_ceiling_what_clearing_loses_and_what_registers_restore
     assert "-71.0" in text
     assert r"ttr-4': $90.0$\,\%" in text  # the most tokens, as no comparison names another number
     assert "random" not in text
+
+
+def test_a_model_whose_artifacts_are_its_own_stands_below_the_planted_ones_without_a_ceiling():
+    measured = Measured()
+    for condition, top1 in (("baseline", 0.9), ("cleared", 0.25)):
+        at = {"dataset": "shapes", "model": "own", "intervention": condition}
+        measured.add("own_head_top1", top1, head="own", **at)
+    measured.add("artifacts_found", 1.0, dataset="shapes", model="own", intervention="baseline")
+    study = study_of(
+        [measured.frame()],
+        ["own"],
+        runs=[Run(dataset="shapes", models=["own"], interventions=["cleared"])],
+        conditions={"baseline": "baseline", "cleared": "cleared"},
+        kinds={"own": "trained"},
+    )
+    study = Study(study.plan.model_copy(update={"interventions": {"cleared": DONE["cleared"]}}), study.rows)
+    frame = tables.needed_registers(study).frame()
+    assert frame["condition"].tolist() == ["baseline", "cleared"]
+    assert frame["own_head_top1"].tolist() == pytest.approx([0.9, 0.25])
+    text = latex(experiment.found()["needed_registers"].folder / "results.tex.j2", study=study)
+    assert r"Nothing was planted in ViT own, whose own head names the class of $90.0$\,\%" in text
+    assert r"cleared': $25.0$\,\%" in text

@@ -50,6 +50,7 @@ def test_rows_say_what_detection_found(made):
         ("neuron_precision", "precision"),
         ("neuron_recall", "recall"),
         ("first_artifact_layer", "first_layer"),
+        ("embedded_artifacts", "embedded"),
         ("highest_ranked_layer", "highest_layer"),
     ):
         assert at.loc[metric, "value"] == pytest.approx(found[key]), metric
@@ -80,7 +81,7 @@ def test_every_row_says_how_many_images_it_rests_on(made):
     frame, _ = rows(made, "planted", "one", images=9)
     ranked = {"stability", "next_ratio", "precision", "recall", "rank", "score", "frequency", "planted"}
     of_neurons = frame["metric"].isin([f"neuron_{name}" for name in ranked])
-    of_neurons |= frame["metric"] == "highest_ranked_layer"
+    of_neurons |= frame["metric"].isin(["highest_ranked_layer", "embedded_artifacts"])
     assert set(frame["n"][of_neurons]) == {3}  # of the nine, those with artifacts
     assert set(frame["n"][~of_neurons]) == {9}
 

@@ -29,6 +29,7 @@ def test_artifacts_are_reported_as_detection_found_them(tmp_path):
         "first_artifact_layer": (1.0, IMAGES),
         "input_height": (64.0, IMAGES),
         "input_width": (48.0, IMAGES),
+        "embedded_artifacts": (0.25, 48),
         "highest_ranked_layer": (2.0, 50),
         "parameters": (PARAMETERS, IMAGES),
         "neuron_stability": (0.9, 50),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ class Mosaic(DatasetSource):
     model with patches of that side every patch is a tile. ``empty``: share of the tiles without a symbol that are grey.
     """
 
+    generated: ClassVar[bool] = True
     kind: Literal["mosaic"]
     train: PositiveInt
     test: PositiveInt

@@ -59,7 +59,7 @@ def look(cfg: Config, planted: Planted, manifest: Manifest) -> Look:
     backbone, passes = planted.backbone, _pass(cfg)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
     rows = manifest.rows(cfg.split)[: cfg.settings.images]
-    norms = detect.patch_norms(passes, backbone, images, rows)
+    norms = detect.patch_norms(passes, backbone, images, rows).blocks
     layers = outliers.outlier_layer(norms, cfg.threshold_rule, cfg.threshold, cfg.outlier_layer, cfg.minimum_share)
     found = outliers.find(norms[:, layers.layer], layers.threshold)
     affected, none = found.affected.astype(bool), np.zeros((0, found.images_affected), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Are registers needed? What planted models lose when artifacts are cleared, and when they are moved."""
+"""Are registers needed? What models lose when their artifacts are cleared, and when they are moved."""
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.needed_registers.params import Config, asked
@@ -42,11 +42,11 @@ EXPERIMENT = Experiment(
             draw="tables:needed_registers",
             shows=SHOWN,
             differences=True,
-            caption="What planted models need: top-1 of the model's own head, frozen as training left it, on all test "
-            "images; mean cosine of patches after the final norm to the same patches of the model that was planted "
-            "into, where artifacts are and everywhere; CorLoc of LOST. Patches and CorLoc on {{ dense_images }}. First "
-            "the model that was planted into: the ceiling. Change: less what the study compares the condition with, "
-            "in points. {{ estimates }}",
+            caption="What models with artifacts need: top-1 of the model's own head, frozen as training left it, on "
+            "all test images; mean cosine of patches after the final norm to the same patches of the model that was "
+            "planted into, where artifacts are and everywhere; CorLoc of LOST. Patches and CorLoc on "
+            "{{ dense_images }}. First the model that was planted into, where there is one: the ceiling. Change: less "
+            "what the study compares the condition with, in points. {{ estimates }}",
             size="scriptsize",
             long=True,
             stacked=True,

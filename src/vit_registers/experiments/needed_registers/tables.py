@@ -1,4 +1,4 @@
-"""The table of what planted models need: their own head, their patches and CorLoc under every condition."""
+"""The table of what models with artifacts need: their own head, their patches and CorLoc under every condition."""
 
 from vit_registers.params.study import BASELINE
 from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, difference, row_of, shown
@@ -28,14 +28,20 @@ def planted(study: Study) -> list[Condition]:
     return [c for c in measured if base(study, c) is not None]
 
 
+def natural(study: Study) -> list[Condition]:
+    """Models that have artifacts though nothing was planted in them, as they are, whose own head was asked."""
+    asked = [c for c in study.with_artifacts if not study.rows_of(c, "own_head_top1").empty]
+    return [c for c in asked if study.is_natural(c.model)]
+
+
 def needed_registers(study: Study) -> Table:
-    """Every planted model under every condition, below the model that was planted into."""
+    """Every model with artifacts under every condition, below the model that was planted into where there is one."""
     columns = [MODEL, CONDITION, OWN_HEAD, CHANGES[0][1], AT_ARTIFACTS, EVERYWHERE, FOUND, CHANGES[1][1]]
-    table = Table(columns, KEYS, empty="nothing was planted into a model of this study", heading=MODEL.key)
-    for before in planted(study):
+    table = Table(columns, KEYS, empty="no model of this study has artifacts and a head of its own", heading=MODEL.key)
+    for before in [*planted(study), *natural(study)]:
         ceiling = base(study, before)
-        assert ceiling is not None
-        table.add(row_of(study, ceiling, columns), rule=True)
+        if ceiling is not None:
+            table.add(row_of(study, ceiling, columns), rule=True)
         for condition in study.of(before.dataset, before.model):
             first = condition.name == BASELINE
             row = row_of(study, condition, columns, first)

@@ -64,6 +64,12 @@ EXPERIMENT = Experiment(
                     format="percent",
                     exact="its interval is with artifact_share, which is of the same patches",
                 ),
+                Metric(
+                    "embedded_artifacts",
+                    "share",
+                    "artifacts whose patch embedding is one already, by the same rule; mean over images that have some",
+                    format="percent",
+                ),
                 Metric("first_artifact_layer", "block", "first block with enough of them", format="whole", exact=RULE),
                 Metric(
                     "neuron_stability",
@@ -141,6 +147,7 @@ EXPERIMENT = Experiment(
                 *FOUND,
                 "images_affected",
                 "first_artifact_layer",
+                "embedded_artifacts",
                 "highest_ranked_layer",
                 "neuron_precision",
                 "neuron_recall",
@@ -151,6 +158,7 @@ EXPERIMENT = Experiment(
             "which nothing else is measured unless the study says so. Patches are artifacts by their norm at the "
             "output of block At (counted from 0), at this input size and threshold; First: the first block whose "
             "output has them; Up to: the last block whose neurons were ranked. Images: those with an artifact. "
+            "Embedded: artifacts that are there in the patch embedding already, which no neuron makes. "
             "Precision and recall of the first {{ top_k }} neurons where the true ones are known; stability under "
             "resampling of the images; score of the last neuron taken over that of the next. Brackets hold the "
             "{{ interval }} over these images, for one planting each.",

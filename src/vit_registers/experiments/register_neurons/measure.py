@@ -95,7 +95,12 @@ def _looked_at(rows: Rows, one: Found, parameters: int) -> None:
 
 
 def _detected(rows: Rows, one: Found) -> None:
-    """How sure the first neurons are, and where the model was planted, how many of them are the planted ones."""
+    """What no neuron made; how sure the first ones are, and where the model was planted, how many are planted."""
+    if "embedded" in one.result:
+        low, high = one.result["embedded_interval"]
+        rows.add(
+            "embedded_artifacts", one.result["embedded"], one.result["images_affected"], low=low, high=high, **one.axes
+        )
     for name in ("stability", "next_ratio", "precision", "recall"):
         if name in one.result:
             low, high = one.result.get(f"{name}_interval", (None, None))  # stability is itself over resamples

@@ -28,6 +28,7 @@ def detection(study: Study) -> Table:
         AT,
         Column("first_layer", "First", "first_artifact_layer", alignment="r", group=BLOCK),
         Column("highest_layer", "Up to", "highest_ranked_layer", alignment="r", group=BLOCK),
+        Column("embedded", "Embedded (%)", "embedded_artifacts", alignment="r"),
         Column("precision", "Precision", "neuron_precision", alignment="r", group=NEURONS),
         Column("recall", "Recall", "neuron_recall", alignment="r", group=NEURONS),
         Column("stability", "Stability", "neuron_stability", alignment="r", group=NEURONS),

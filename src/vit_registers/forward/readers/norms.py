@@ -32,6 +32,28 @@ class Norms(Reader):
         return {"norms": Spec(self.shape, "float32", "dense", "L2 norm", "raw block outputs: layer, token")}
 
 
+class EmbeddingNorms(Reader):
+    """L2 norm over channels of every patch embedding, before positions: what stands out there no block has made."""
+
+    def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
+        self.patches = layout.grid[0] * layout.grid[1]
+        self.held: Tensor | None = None
+
+    @override
+    def embedding(self, patches: Tensor) -> None:
+        self.held = torch.linalg.vector_norm(patches, dim=-1, dtype=torch.float32)
+
+    @override
+    def take(self) -> Arrays:
+        held, self.held = self.held, None
+        assert held is not None
+        return {"embedding_norms": numpy(held)}
+
+    @override
+    def specs(self) -> dict[str, Spec]:
+        return {"embedding_norms": Spec((self.patches,), "float32", "dense", "L2 norm", "patch embeddings, row-major")}
+
+
 class NeighbourCosines(Reader):
     """Mean cosine of each patch embedding with its up to four neighbours: artifacts are redundant (darcet2024)."""
 

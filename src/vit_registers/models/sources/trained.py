@@ -78,16 +78,17 @@ class TrainedModel(ModelSource):
     def label(self, name: str, params: Params) -> str:
         """Size, registers, draws; the key where models are trained on this data set by several recipes: keys say which.
 
-        A recipe that has words for its models is none of these.
+        A recipe that has words for its models is none of these, unless another has the same.
         """
         own = params.recipes[self.recipe].model_label(self.registers)
-        if own is not None:
-            return own
         used = (params.models[model] for model in params.models_used())
         mine = {model.recipe for model in used if isinstance(model, TrainedModel) and model.dataset == self.dataset}
-        if sum(params.recipes[recipe].model_label(0) is None for recipe in mine) > 1:
+        labels = [params.recipes[recipe].model_label(self.registers) for recipe in mine]
+        if len(labels) > len(set(labels)):
             return name
         draws = f", draws {self.draws}" if self.draws else ""
+        if own is not None:
+            return own + draws
         if self.architecture.given:
             registers = f", {plural(self.registers, 'register')}" if self.registers else ""
             return self.architecture.label() + registers + draws

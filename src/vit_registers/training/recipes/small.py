@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat
 
-from vit_registers.core.prose import percent, setting
+from vit_registers.core.prose import percent, plural, setting
 from vit_registers.core.schedules import cosine
 from vit_registers.params.base import Share
 from vit_registers.params.bases import Recipe
@@ -104,6 +104,13 @@ class SmallRecipe(Recipe):
             return cosine(self.lr, 0.0, step - warmup, max(1, steps - warmup))
 
         return by_step
+
+    def model_label(self, registers: int) -> str | None:
+        """See :class:`Recipe`: what the head reads, where that is not [CLS]."""
+        if self.architecture.reads == "cls":
+            return None
+        named = "Mean-patch ViT" if self.architecture.reads == "mean_patch" else "Mean-normalised-patch ViT"
+        return f"{named}, {plural(registers, 'register')}" if registers else named
 
     def architecture_sentence(self) -> str:
         """See :class:`Recipe`."""
