@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vit_registers.core.linalg import ridge
+from vit_registers.core.linalg import effective_rank, principal_axes, ridge, row_cosines, spectrum
 
 
 @pytest.mark.parametrize("outputs", [(), (3,)], ids=["one target", "several"])
@@ -21,3 +21,45 @@ def test_ridge_is_least_squares_with_the_penalty_as_extra_rows(constant, outputs
     rows, sought = np.vstack([x, extra]), np.concatenate([y, np.zeros((penalised, *outputs))])
     np.testing.assert_allclose(found, np.linalg.lstsq(rows, sought, rcond=None)[0], rtol=1e-8)
     assert torch.equal(products, before)
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)], ids=["many tokens", "many channels"])
+def test_the_spectrum_is_that_of_singular_values(shape):
+    tokens = np.random.default_rng(0).normal(size=(3, *shape)) + 2.0
+    for found, each in zip(spectrum(tokens), tokens, strict=True):
+        singular = np.linalg.svd(each - each.mean(0), compute_uv=False)
+        np.testing.assert_allclose(found[::-1], singular**2 / shape[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 7])
+def test_the_effective_rank_of_an_isotropic_set_is_its_rank(rank):
+    rng = np.random.default_rng(rank)
+    basis = np.linalg.qr(rng.normal(size=(10, 10)))[0][:, :rank]
+    tokens = np.concatenate([basis.T, -basis.T])  # of zero mean, and as long along each axis
+    values = spectrum(tokens)
+    assert effective_rank(values) == pytest.approx(rank)
+    assert effective_rank(np.sqrt(np.maximum(values, 0.0))) == pytest.approx(rank, rel=1e-4)
+
+
+def test_the_effective_rank_is_one_of_one_direction_and_none_of_nothing():
+    assert effective_rank(np.array([[0.0, 0.0, 5.0], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]])) == pytest.approx([1, 0, 3])
+    assert effective_rank(np.array([3.0, 1.0])) == pytest.approx(np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)))
+
+
+def test_principal_axes_are_those_of_most_variance_with_a_sign_of_their_own():
+    tokens = np.random.default_rng(0).normal(size=(500, 4)) * [1.0, 5.0, 0.1, 3.0]
+    products = np.cov(tokens.T, bias=True)
+    axes = principal_axes(products, 3)
+    right = np.linalg.svd(tokens - tokens.mean(0))[2][:3].T
+    np.testing.assert_allclose(np.abs(np.einsum("dk,dk->k", axes, right)), 1.0, atol=1e-9)
+    assert np.abs(axes).argmax(0).tolist() == [1, 3, 0]
+    assert (axes.max(0) >= -axes.min(0)).all()
+
+
+def test_row_cosines_are_those_of_each_pair():
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    slow = [
+        [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(*rows, strict=True)]
+        for rows in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(row_cosines(a, b), slow, rtol=1e-5)

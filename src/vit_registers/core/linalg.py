@@ -1,4 +1,4 @@
-"""Cosines of attention maps and ridge regression: one definition each.
+"""Cosines, effective rank, principal components and ridge regression: one definition each.
 
 Torch is loaded by what computes with it, not by the module: who measures cached features need not wait for it.
 """
@@ -27,6 +27,47 @@ def cosines(maps: NDArray[np.float32], cls: int) -> dict[str, NDArray[np.float64
     if registers > 1:  # the mean of all pairs from the length of the sum of unit maps
         found["register_cosine"] = (np.square(whole).sum(axis=1) - registers) / (registers * (registers - 1))
     return {name: values.astype(np.float64) for name, values in found.items()}
+
+
+def row_cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Cosine of every vector of ``a`` (..., d) with the one at the same place of ``b``, (...)."""
+    a, b = np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32)
+    product, squares = np.einsum("...d,...d->...", a, b), [np.einsum("...d,...d->...", x, x) for x in (a, b)]
+    return np.asarray(product / np.sqrt(squares[0] * squares[1]), dtype=np.float64)
+
+
+def spectrum(tokens: NDArray[Any]) -> NDArray[np.float64]:
+    """Eigenvalues (..., min(n, d)) of the covariance of tokens (..., n, d) about their mean, in ascending order.
+
+    Squared singular values of the centred tokens over n; of the two products that have them, the smaller is taken.
+    """
+    centred = np.asarray(tokens, dtype=np.float64)
+    centred = centred - centred.mean(axis=-2, keepdims=True)
+    n, d = centred.shape[-2:]
+    other = np.swapaxes(centred, -1, -2)
+    product = centred @ other if n < d else other @ centred
+    return np.maximum(np.linalg.eigvalsh(product / n), 0.0)
+
+
+def effective_rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp of the entropy of non-negative values (..., k) over their sum (...): as many as k where all are equal.
+
+    Of singular values (Roy and Vetterli 2007), or of eigenvalues. Zero where there is nothing but zeros.
+    """
+    total = values.sum(axis=-1, keepdims=True)
+    shares = np.divide(values, total, out=np.zeros_like(values), where=total > 0.0)
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0.0)
+    return np.where(total[..., 0] > 0.0, np.exp(-(shares * logs).sum(axis=-1)), 0.0)
+
+
+def principal_axes(products: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The ``count`` first eigenvectors of a covariance (d, d) as columns (d, count), largest first.
+
+    Their sign is such that the largest component is positive, so that the same tokens have the same colours again.
+    """
+    axes = np.linalg.eigh(products)[1][:, ::-1][:, :count]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    return np.asarray(axes * np.where(largest < 0.0, -1.0, 1.0))
 
 
 def ridge(products: "Tensor", targets: "Tensor", penalty: float, constant: bool = False) -> "Tensor":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.files import read_json
+from vit_registers.core.linalg import row_cosines
 from vit_registers.core.stats import Resamples
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job
@@ -39,9 +40,7 @@ def artifact_places(baseline: Features, planted: dict[str, Any]) -> Places:
 
 def cosines(cached: Features, base: Features) -> NDArray[np.float64]:
     """Cosine of every patch (n, p) to the same patch of the base."""
-    a, b = (np.asarray(each.array("patches"), dtype=np.float32) for each in (cached, base))
-    product, squares = np.einsum("npd,npd->np", a, b), [np.einsum("npd,npd->np", x, x) for x in (a, b)]
-    return np.asarray(product / np.sqrt(squares[0] * squares[1]), dtype=np.float64)
+    return row_cosines(cached.array("patches"), base.array("patches"))
 
 
 def run(cfg: Config, job: Job) -> None:

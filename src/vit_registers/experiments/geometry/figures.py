@@ -1,0 +1,58 @@
+"""The figure of principal components: patches as colours, the model as it is beside its conditions."""
+
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vit_registers.params.study import BASELINE
+from vit_registers.views import style
+from vit_registers.views.arrays import Arrays, ByName
+from vit_registers.views.panels import cell_side, picture, stacked
+from vit_registers.views.study import Condition, Study
+
+Columns = list[tuple[Condition, ByName]]
+MODELS, IMAGES, CONDITIONS = 4, 2, 6  # shown at most: models, of each images, beside the model as it is conditions
+
+
+def patch_components(study: Study, arrays: Arrays) -> Figure:
+    """Blocks of models, those with most conditions first; rows are images, columns conditions."""
+    measured = {c: _measured(study, c) for c in study.baselines}
+    wanted = sorted((c for c in measured if measured[c]), key=lambda c: -len(measured[c]))[:MODELS]
+    found = [(c, [(each, arrays.of(each)) for each in measured[c][: 1 + CONDITIONS]]) for c in wanted]
+    found = [(c, columns) for c, columns in found if columns and all(maps for _, maps in columns)]
+    if not found:
+        return style.message("no patches were kept")
+    shapes = [
+        (study.model_label(c), min(IMAGES, len(columns[0][1]["images"])), 1 + len(columns)) for c, columns in found
+    ]
+    figure, blocks = stacked(shapes, cell_side(shapes, 0.85), 2)
+    for (_, columns), block in zip(found, blocks, strict=True):
+        for row, line in enumerate(block):
+            _row(line, columns, row)
+        headings = ["input", *(_heading(study, condition) for condition, _ in columns)]
+        for panel, heading in zip(block[0], headings, strict=True):
+            panel.set_title(heading)
+    return figure
+
+
+def _measured(study: Study, before: Condition) -> list[Condition]:
+    """Conditions of a model whose patches were measured, the model as it is first."""
+    of_model = study.of(before.dataset, before.model)
+    return [c for c in of_model if study.estimate(c, "effective_rank", spectrum="singular values").value is not None]
+
+
+def _heading(study: Study, condition: Condition) -> str:
+    """A condition over its column, on two lines."""
+    label = "as it is" if condition.name == BASELINE else study.conditions[condition.name]
+    return "\n".join(textwrap.wrap(label, 14)[:2])
+
+
+def _row(line: Sequence[Axes], columns: Columns, row: int) -> None:
+    """The picture, then its patches as colours under every condition."""
+    image = columns[0][1]["images"][row]
+    picture(line[0], image)
+    for panel, (_, maps) in zip(line[1:], columns, strict=True):
+        height, width = image.shape[:2]
+        panel.imshow(maps["colours"][row].astype(float), extent=(0, width, height, 0), aspect="auto")
