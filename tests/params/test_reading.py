@@ -9,7 +9,7 @@ from helpers.studies import ROOT, STUDIES, load, only
 from vit_registers.core.errors import InputError
 from vit_registers.params import reading
 from vit_registers.params.study import Params
-from vit_registers.pipeline import configs
+from vit_registers.pipeline import configs, experiment
 from vit_registers.pipeline.steps import steps
 
 EMBEDDED = ROOT / "params.yaml"
@@ -83,6 +83,7 @@ RUN = (
     "study: {detections: [], comparisons: [{question: x, a: vit-r0/ttr-4, b: vit-r0/baseline}], "
     "runs: [{dataset: shapes, models: [vit-r0], interventions: [ttr-4], experiments: %s}]}"
 )
+SHOWING = {name for name, (_, each) in experiment.measures().items() if "gallery" in each.config.model_fields}
 SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
 
 
@@ -273,7 +274,10 @@ def jobs(study):
         ("study: {title: Another}", set()),
         (SWEEP % "[planted-cls, tagged-late, planted-late, vit-r8]", set()),
         ("processes: 4", set()),
-        ("gallery: {images: 3}", {"object_discovery", "token_statistics"}),
+        (
+            "gallery: {images: 3}",
+            {n for n, (_, m) in experiment.measures().items() if "gallery" in m.config.model_fields},
+        ),
     ],
 )
 def test_a_change_reaches_the_jobs_whose_own_params_have_it(change, redone):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, create_model
 from pydantic_core import CoreSchema
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 class ExperimentParams(Strict):
-    """Settings of one experiment, under its name in ``experiments`` of params."""
+    """Settings of one experiment, under its name in ``experiments`` of params.
+
+    ``compares``: whether it is what ``study.comparisons`` are for.
+    """
+
+    compares: ClassVar[bool] = False
 
     def check(self, params: Params) -> None:
         """Raise ValueError, opened by the key below the experiment's, where other params do not fit these."""

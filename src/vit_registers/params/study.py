@@ -185,10 +185,9 @@ class Params(Strict):
                 seen.add((further.dataset, model))
 
     def _check_comparisons(self) -> None:
-        from vit_registers.pipeline import experiment  # which reads params itself
-
-        for name in {experiment.measures()[measure][0].name for measure in experiment.comparing()}:
-            if self.study.comparisons and name in self._configured and name not in self.experiment_names:
+        for name in self._configured:
+            unused = self.settings(name).compares and name not in self.experiment_names
+            if self.study.comparisons and unused:
                 raise ValueError(
                     f"study.comparisons: no run has the experiment '{name}'; add it to the experiments of one, or drop "
                     "the comparisons"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, PositiveFloat
 
@@ -20,6 +20,8 @@ class Comparisons(ExperimentParams):
 
     They are to be stated before a study runs. Of a metric without one no equivalence is tested.
     """
+
+    compares: ClassVar[bool] = True
 
     margins: dict[str, PositiveFloat] = Field(default={})
 
