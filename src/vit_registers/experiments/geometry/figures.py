@@ -13,7 +13,8 @@ from vit_registers.views.panels import cell_side, picture, stacked
 from vit_registers.views.study import Condition, Study
 
 Columns = list[tuple[Condition, ByName]]
-MODELS, IMAGES, CONDITIONS = 4, 2, 6  # shown at most: models, of each images, beside the model as it is conditions
+LINES = 3  # of a heading
+MODELS, IMAGES, CONDITIONS = 3, 2, 6  # shown at most: models, of each images, beside the model as it is conditions
 
 
 def patch_components(study: Study, arrays: Arrays) -> Figure:
@@ -27,7 +28,7 @@ def patch_components(study: Study, arrays: Arrays) -> Figure:
     shapes = [
         (study.model_label(c), min(IMAGES, len(columns[0][1]["images"])), 1 + len(columns)) for c, columns in found
     ]
-    figure, blocks = stacked(shapes, cell_side(shapes, 0.85), 2)
+    figure, blocks = stacked(shapes, cell_side(shapes, 0.85), LINES)
     for (_, columns), block in zip(found, blocks, strict=True):
         for row, line in enumerate(block):
             _row(line, columns, row)
@@ -44,9 +45,9 @@ def _measured(study: Study, before: Condition) -> list[Condition]:
 
 
 def _heading(study: Study, condition: Condition) -> str:
-    """A condition over its column, on two lines."""
+    """A condition over its column."""
     label = "as it is" if condition.name == BASELINE else study.conditions[condition.name]
-    return "\n".join(textwrap.wrap(label, 14)[:2])
+    return "\n".join(textwrap.wrap(label, 13)[:LINES])
 
 
 def _row(line: Sequence[Axes], columns: Columns, row: int) -> None:

@@ -43,7 +43,7 @@ def local_information(study: Study) -> Table:
         replace(OUTLIERS, printed=False),  # said over the rows of a model
         *(Column(group, title) for group, title in GROUPS.items()),
         Column("difference", "Outlier less normal", signed=True, p=True),
-        Column("matched_difference", "Outlier less matched", signed=True, p=True),
+        Column("matched_difference", "Outlier less matched", signed=True),  # its p, in the tidy table, has no room
     ]
     table = Table(columns, KEYS[:2], heading=MODEL.key)
     for condition in study.baselines:
