@@ -24,6 +24,7 @@ LEAST = {
     "generated": {"train": 2000, "test": 1000},
     "folder": {"path": "photos"},
     "csv": {"csv": "list.csv", "root": "photos"},
+    "mosaic": {"train": 2000, "test": 1000},
     "digits": {},
     "cifar10": {},
     "cifar100": {},

@@ -28,10 +28,10 @@ def test_training_images_pass_where_heads_are_fitted(heads, of_baseline, of_inte
 
 def test_what_one_run_leaves_out_is_no_matter_of_another():
     params = load("embedded")
-    heads = {model: run.heads for run in params.study.runs for model in run.models}
+    heads = {(run.dataset, model): run.heads for run in params.study.runs for model in run.models}
     assert set(heads.values()) == {"refitted", "frozen", "none"}
-    for model, of_run in heads.items():
-        left_out = configs.extract(params, dataset="shapes", model=model).extraction.frozen_only
+    for (dataset, model), of_run in heads.items():
+        left_out = configs.extract(params, dataset=dataset, model=model).extraction.frozen_only
         assert ("baseline" in left_out) == (of_run == "none"), model
 
 

@@ -1,0 +1,56 @@
+"""The grid of token ablations: every ablation of every model, task by task."""
+
+from dataclasses import replace
+
+from vit_registers.interventions.kinds.ablate import Ablate
+from vit_registers.params.study import BASELINE
+from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_of
+from vit_registers.views.study import Condition, Study
+from vit_registers.views.table import Cell, Column, Table
+
+# Tasks: the column of a value, and what else tells rows of values apart that differences have none of.
+TASKS = (
+    Column("top1", "Value", "top1", {"feature": "cls", "head": "frozen"}, group="Probe, [CLS] (%)"),
+    Column("recall", "Value", "recall_at_1", {"feature": "cls", "gallery": "same"}, group="Recall@1 (%)"),
+    Column("miou", "Value", "miou", {"head": "frozen"}, group="Segmentation (%)"),
+    Column("corloc", "Value", "corloc", {"head": "lost"}, group="CorLoc (%)"),
+)
+
+
+def ablations(study: Study) -> dict[Condition, list[Condition]]:
+    """Models as they are that some tokens were replaced in, each with these conditions."""
+    found = {}
+    for before in study.baselines:
+        mine = study.of(before.dataset, before.model)
+        found[before] = [c for c in mine if isinstance(study.plan.interventions.get(c.name), Ablate)]
+    return {before: conditions for before, conditions in found.items() if conditions}
+
+
+def change(study: Study, condition: Condition, task: Column) -> Cell:
+    """A task under a condition less the same in the model as it is; without a value where the study compares none."""
+    before = Condition(condition.dataset, condition.model)
+    where = {axis: value for axis, value in task.where.items() if axis != "gallery"}  # it tells no differences apart
+    return difference(study, condition, before, replace(task, where=where))
+
+
+def token_ablation(study: Study) -> Table:
+    """A model as it is, then its ablations."""
+    changes = [Column(f"{task.key}_change", "Change", signed=True, group=task.group) for task in TASKS]
+    columns = [MODEL, CONDITION]
+    for task, changed in zip(TASKS, changes, strict=True):
+        columns += [task, changed]
+    table = Table(columns, KEYS, empty="no tokens were replaced in a model of this study", heading=MODEL.key)
+    for before, conditions in ablations(study).items():
+        for condition in [before, *conditions]:
+            first = condition.name == BASELINE
+            # a head that was fitted to the model as it is stands there as refitted
+            shown = [_intact(task) if first else task for task in TASKS]
+            row = row_of(study, condition, shown, first)
+            if not first:
+                row |= {c.key: change(study, condition, task) for c, task in zip(changes, TASKS, strict=True)}
+            table.add(row, rule=first)
+    return table
+
+
+def _intact(task: Column) -> Column:
+    return replace(task, where={**task.where, "head": "refitted"}) if task.where.get("head") == "frozen" else task
