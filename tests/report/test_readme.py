@@ -12,7 +12,8 @@ from vit_registers.pipeline import experiment
 from vit_registers.pipeline.steps import steps
 
 README = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "data/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "data/README.md", "docs/coverage.md"]
+STATES = ["there", "partly", "missing", "out of reach"]
 
 
 def _section(title: str) -> str:
@@ -46,3 +47,18 @@ def test_links_lead_to_files() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
             assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"
+
+
+def test_coverage_names_tables_and_figures_that_there_are_and_counts_its_rows() -> None:
+    text = (ROOT / "docs" / "coverage.md").read_text()
+    assert set(re.findall(r"tables/(\w+)", text)) <= set(experiment.tables())
+    assert set(re.findall(r"figures/(\w+)", text)) <= set(experiment.figures())
+    rows = {}
+    for paper, section in re.findall(r"\n## (\w+)\n(.*?)(?=\n## |\Z)", text, flags=re.DOTALL):
+        rows[paper] = [line.split(" | ")[2] for line in section.splitlines() if re.match(r"\| [A-Z]\d", line)]
+    rows["all"] = [state for states in rows.values() for state in states]
+    for paper, states in rows.items():
+        counts = " | ".join(str(states.count(state)) for state in STATES)
+        assert f"| {paper} | {counts} |" in text
+        assert set(states) <= set(STATES)
+    assert len(rows["all"]) == 88
