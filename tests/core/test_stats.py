@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap, norm
+from scipy.stats import binomtest, bootstrap, norm, t
 
-from vit_registers.core.stats import Bootstrap, _drawn, _on_lattice, mcnemar_exact, sign_flip, wilson
+from vit_registers.core.stats import Bootstrap, _drawn, _on_lattice, jackknife, mcnemar_exact, sign_flip, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (7, 20), (20, 20), (390, 1000)])
@@ -197,3 +197,20 @@ def test_the_interval_of_a_quantile_is_about_that_of_quantiles_of_resamples():
     slow = [np.median(values[rng.integers(200, size=200)]) for _ in range(1000)]
     assert ours == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.06)
     assert ours[1] - ours[0] > 0.3
+
+
+def test_the_jackknife_of_a_mean_is_the_interval_of_student():
+    values = np.random.default_rng(0).normal(size=25)
+    without = np.array([np.delete(values, i).mean() for i in range(25)])
+    expected = t.interval(0.9, 24, loc=values.mean(), scale=values.std(ddof=1) / 5.0)
+    assert jackknife(values.mean(), without, 0.9) == pytest.approx(expected)
+
+
+def test_the_jackknife_of_a_ratio_of_moments_covers_it():
+    rng, hits, groups = np.random.default_rng(0), 0, np.arange(200) % 20
+    for _ in range(800):
+        values = rng.gamma(4.0, size=200)  # of mean 4 and variance 4
+        without = np.array([values[groups != g].mean() / values[groups != g].std() for g in range(20)])
+        low, high = jackknife(values.mean() / values.std(), without, 0.95)
+        hits += low < 2.0 < high
+    assert 0.93 <= hits / 800 <= 0.97

@@ -50,7 +50,9 @@ def test_what_cls_takes_from_some_tokens_is_compared_with_what_it_takes_without_
         (model, condition)
         for dataset, model in study.pairs()
         for condition in study.conditions(dataset, model)[1:]
-        if study.interventions[condition].kind == "restrict_cls_attention" and condition != "skip-dropped"
+        if study.interventions[condition].kind == "restrict_cls_attention"
+        and not study.interventions[condition].skip
+        and condition != "skip-dropped"
     }
     compared = {(c.a.model, c.a.intervention): c.b for c in study.study.comparisons}
     assert restricted

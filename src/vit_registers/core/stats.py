@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, t
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -154,6 +154,18 @@ def _drawn(differences: Floats, flips: int, rng: np.random.Generator) -> float:
         sums = 2.0 * (bits.reshape(count, n).astype(float) @ differences) - total
         extreme, drawn = extreme + int((np.abs(sums) >= limit).sum()), drawn + count
     return (extreme + 1) / (drawn + 1)
+
+
+def jackknife(whole: float, without: Floats, confidence: float) -> tuple[float, float]:
+    """Interval of a smooth statistic of images by the delete-a-group jackknife (Efron and Stein 1981).
+
+    ``whole``: of all images; ``without`` (g,): of all but one of g groups of equal size each. For statistics that take
+    two draws of one image for two that agree, so that resamples with replacement would mislead.
+    """
+    groups = len(without)
+    error = np.sqrt((groups - 1) / groups * np.square(without - without.mean()).sum())
+    reach = float(t.ppf(0.5 + confidence / 2.0, groups - 1) * error)
+    return whole - reach, whole + reach
 
 
 def bootstrap(seed: int, statistics: "Settings", dataset: str, n: int) -> Bootstrap:

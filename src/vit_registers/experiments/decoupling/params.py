@@ -1,0 +1,59 @@
+"""Settings of decoupling, and which conditions are parts and which the whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import PositiveInt
+
+from vit_registers.interventions.kinds.restrict_cls_attention import RestrictClsAttention
+from vit_registers.params.experiments import ExperimentParams, MeasureConfig
+
+if TYPE_CHECKING:
+    from vit_registers.params.study import Params
+
+
+class Decoupling(ExperimentParams):
+    """``episodes`` of one-shot classification, each with one image of every class to fit and another to test.
+
+    ``groups`` of images that the jackknife leaves out one by one.
+    """
+
+    episodes: PositiveInt
+    groups: PositiveInt
+
+
+def parts(params: Params, names: list[str]) -> dict[str, RestrictClsAttention]:
+    """Conditions under which [CLS] sums over some tokens at the last block, by name."""
+    kinds = {name: params.interventions.get(name) for name in names}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, RestrictClsAttention)}
+
+
+def whole(kind: RestrictClsAttention) -> bool:
+    """Whether a condition leaves out the skip connection alone: what parts add up to."""
+    return kind.to == "all" and kind.cls == "keep"
+
+
+def restricted(params: Params, model: str) -> bool:
+    """Whether a model runs under a condition that is a part."""
+    names = [name for run in params.study.runs if model in run.models for name in run.interventions]
+    return any(not whole(kind) for kind in parts(params, names).values())
+
+
+class Config(MeasureConfig):
+    """[CLS] of one model on one data set; ``parts``: restricted conditions, ``full``: what they are compared with."""
+
+    dataset: str
+    model: str
+    parts: list[str]
+    full: list[str]
+    settings: Decoupling
+
+    @classmethod
+    def pick(cls, params: Params, settings: Any, **axes: str) -> Self:
+        """Parts and wholes among the conditions of the pair."""
+        names = params.conditions(axes["dataset"], axes["model"])
+        found = parts(params, names)
+        full = [names[0], *(name for name, kind in found.items() if whole(kind))]
+        own: dict[str, Any] = {"parts": [name for name, kind in found.items() if not whole(kind)], "full": full}
+        return cls(**cls.common(params, settings, **axes), **own)
