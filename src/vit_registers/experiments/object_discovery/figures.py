@@ -70,7 +70,7 @@ def lost_steps(study: Study, arrays: Arrays) -> Figure:
     measured = [c for c in study.baselines if not study.rows_of(c, "corloc", head="lost").empty]
     if not measured:
         return style.message("LOST was not run")
-    with_artifacts = [c for c in measured if study.found(c)]
+    with_artifacts = [c for c in measured if c in study.with_artifacts]
     before = (with_artifacts or measured)[0]
     sides = [("before", before), ("after", study.after(before))] if with_artifacts else [("", before)]
     found = [(side, c, arrays.of(c)) for side, c in sides if c is not None]
