@@ -135,7 +135,7 @@ def test_the_skip_can_only_be_left_out_of_a_block_that_norms_before_it_attends(m
 
 def test_it_is_called_by_what_it_does():
     assert RestrictClsAttention(to="patches").label() == "[CLS] attends to patches only"
-    assert RestrictClsAttention(to="nothing", skip=True).label() == "[CLS] attends to nothing only, with its skip"
+    assert RestrictClsAttention(to="nothing", skip=True).label() == "[CLS] attends to nothing, with its skip"
     assert RestrictClsAttention(to="patches").sentence(None) == (
         "in the last block the attention output of [CLS] sums over patches only, not renormalised, without its skip "
         r"connection \citep{lappe2025}"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vit_registers.params.study import BASELINE
-from vit_registers.views.columns import CORLOC, KEYS, KNN, MODEL, TOP1_CLS, TOP1_PATCHES, row_of
+from vit_registers.views.columns import CORLOC, KEYS, KNN, MODEL, TOP1_CLS, TOP1_PATCHES, row_of, tells
 from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Cell, Column, Table
 
@@ -26,7 +26,9 @@ def register_count(study: Study) -> Table:
     ]
     table = Table(columns, KEYS[:2], empty="no model of this study was trained with a chosen number of registers")
     for condition in study.by_count:
-        table.add(row_of(study, condition, columns) | {"registers": study.plan.registers[condition.model]})
+        row = row_of(study, condition, columns)
+        if tells(row):
+            table.add(row | {"registers": study.plan.registers[condition.model]})
     return table
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from vit_registers.interventions.kinds.ablate import Ablate
 from vit_registers.params.study import BASELINE
 from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_of
-from vit_registers.views.study import Condition, Study
+from vit_registers.views.study import Condition, Estimate, Study
 from vit_registers.views.table import Cell, Column, Table
 
 # Tasks: the column of a value, and what else tells rows of values apart that differences have none of.
@@ -46,10 +46,15 @@ def token_ablation(study: Study) -> Table:
             # a head that was fitted to the model as it is stands there as refitted
             shown = [_intact(task) if first else task for task in TASKS]
             row = row_of(study, condition, shown, first)
+            row |= {task.key: _without_n(row[task.key]) for task in TASKS}  # it stands with the change
             if not first:
                 row |= {c.key: change(study, condition, task) for c, task in zip(changes, TASKS, strict=True)}
             table.add(row, rule=first)
     return table
+
+
+def _without_n(cell: Cell) -> Cell:
+    return replace(cell, n=None) if isinstance(cell, Estimate) else cell
 
 
 def _intact(task: Column) -> Column:

@@ -55,7 +55,8 @@ class RestrictClsAttention(Intervention):
         """``[CLS] attends to patches only``."""
         if self.to == "all" and self.cls == "keep":
             return "[CLS] without its skip"
-        return f"[CLS] attends to {self._what} only{', with its skip' if self.skip else ''}"
+        only = "" if self._what == "nothing" else " only"
+        return f"[CLS] attends to {self._what}{only}{', with its skip' if self.skip else ''}"
 
     def sentence(self, params: Params) -> str:
         """What the methods text says of it, as LaTeX."""
