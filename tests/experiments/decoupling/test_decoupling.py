@@ -73,6 +73,23 @@ def test_one_shot_names_classes_by_what_holds_them(rows):
     assert (select(rows, metric="one_shot_top1", full="baseline")["n"].dropna() == 60)[1:].all()
 
 
+def test_what_says_nothing_says_why(study, job):
+    """An output that all images share, a model without [CLS], and fewer images than the jackknife takes."""
+    rng, n, test = np.random.default_rng(0), len(study.table), study.rows("test")
+    cls = rng.normal(size=(n, 6)).astype(np.float32)
+    for name, array in {"baseline": cls, "skip-dropped": cls, "patches-only": np.ones_like(cls)}.items():
+        study.write_features(name, {"cls": array}, test)
+    cfg = CFG.model_copy(update={"parts": ["patches-only"]})
+    one = job("decoupling", "constant")
+    measure.run(cfg, one)
+    assert select(one.rows.frame(), metric="cka")["note"].eq(measure.ALIKE).all()
+    for name in ("baseline", "skip-dropped", "patches-only"):
+        study.write_features(name, {"patch_mean": cls}, test)
+    one = job("decoupling", "without")
+    measure.run(cfg, one)
+    assert one.rows.rows == []
+
+
 def test_an_episode_has_two_different_images_of_each_class():
     labels = np.array([0, 0, 1, 1, 1, 2, 2])
     fit, test = measure.episodes(labels, 50, np.random.default_rng(0))

@@ -52,18 +52,18 @@ def test_the_nearest_other_image_is_found_under_the_condition_and_in_the_model_a
     rows = one.rows.frame()
     test = study.rows("test")
     labels = study.table["label"].to_numpy()[test]
-    on_cls = rows[rows["feature"] == "cls"].set_index(["intervention", "gallery"])["value"]
+    on_cls = rows[rows["feature"] == "cls"].set_index(["intervention", "metric"])["value"]
     found = {name: x[test] for name, x in features.items()}
-    assert on_cls["baseline", "same"] == pytest.approx(slow(found["baseline"], found["baseline"], labels))
-    assert on_cls["noise", "same"] == pytest.approx(slow(found["noise"], found["noise"], labels))
-    assert on_cls["noise", "intact"] == pytest.approx(slow(found["noise"], found["baseline"], labels))
+    assert on_cls["baseline", "recall_at_1"] == pytest.approx(slow(found["baseline"], found["baseline"], labels))
+    assert on_cls["noise", "recall_at_1"] == pytest.approx(slow(found["noise"], found["noise"], labels))
+    assert on_cls["noise", "recall_at_1_intact"] == pytest.approx(slow(found["noise"], found["baseline"], labels))
     assert len(on_cls) == 3
     assert rows[rows["feature"] == "patch_mean"]["intervention"].tolist() == ["baseline"]
     assert rows[rows["intervention"] == "ttr-4"]["note"].tolist() == [REASON]
     kept = pd.concat(one.images)
     assert set(kept["image_id"]) == set(study.table["image_id"][test])
     mine = kept[(kept["intervention"] == "baseline") & (kept["feature"] == "cls")]
-    assert mine["value"].mean() == pytest.approx(on_cls["baseline", "same"])
+    assert mine["value"].mean() == pytest.approx(on_cls["baseline", "recall_at_1"])
 
 
 def test_an_image_is_never_its_own_neighbour_in_any_chunk(monkeypatch):

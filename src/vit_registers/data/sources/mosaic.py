@@ -13,6 +13,8 @@ from pydantic import Field, PositiveInt, model_validator
 from vit_registers.core.colour import hsv_to_rgb
 from vit_registers.core.prose import count, key, percent
 from vit_registers.data import manifest
+from vit_registers.data.shapes.draw import CHUNK
+from vit_registers.data.shapes.write import SPLIT_SEEDS
 from vit_registers.params.base import Share
 from vit_registers.params.bases import DatasetSource
 
@@ -20,8 +22,6 @@ COLOURS = ("red", "orange", "lime", "green", "cyan", "blue", "violet", "pink")  
 SATURATION = VALUE = 0.9  # of coloured tiles
 GREY = 0.5  # of empty tiles, from black to white
 NOISE = 0.025  # standard deviation of every pixel's value, from 0 to 1
-CHUNK = 250  # images drawn together, always all of them: a smaller data set is the beginning of a larger one
-SPLIT_SEEDS = {"train": 0, "test": 10**6}  # first seed of a split: chunks of different splits never meet
 Tiles = NDArray[np.int64]
 
 
@@ -51,7 +51,10 @@ class Mosaic(DatasetSource):
         return self
 
     def prepare(self, name: str, seed: int, out: Path) -> None:
-        """Write the images of both splits below ``out``; of a class nothing but its name is known: no boxes."""
+        """Write the images of both splits below ``out``, with labels and nothing else.
+
+        A chunk is always drawn whole, so that a smaller data set is the beginning of a larger one.
+        """
         rows = []
         for split, images in (("train", self.train), ("test", self.test)):
             (out / "images" / split).mkdir(parents=True, exist_ok=True)

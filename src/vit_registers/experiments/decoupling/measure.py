@@ -22,6 +22,8 @@ ESTIMATORS = {"linear": cka, "unbiased": unbiased_cka}
 MANY_CLASSES = 50  # fewer make a class among five no question: of ten classes half are
 NO_CLASSES = "images of the data set have no classes"
 FEW = "a class has one test image; one-shot classification takes two"
+FEWEST = 8  # test images: the jackknife leaves out one of two groups at least, and four must stay
+ALIKE = "[CLS] is the same for all images"
 METRICS = ["cka", "part_cosine"]
 Floats = NDArray[np.float64]
 
@@ -33,17 +35,24 @@ def run(cfg: Config, job: Job) -> None:
     rows = manifest.rows("test")
     features: dict[str, Floats] = {}
     for name, cached in job.conditions(cfg.dataset, cfg.model, [*cfg.full, *cfg.parts]):
-        if cached.status == "complete":
+        if cached.status == "complete" and "cls" in cached.index["arrays"]:
             features[name] = np.asarray(cached.array("cls")[cached.places(rows)], dtype=np.float64)
-        elif name in cfg.parts:
+        elif cached.status != "complete" and name in cfg.parts:
             job.rows.absent([*METRICS, "one_shot_top1"], cached.reason, intervention=name)
+    if len(rows) < FEWEST:
+        job.rows.absent(METRICS, f"{len(rows)} test images; {FEWEST} are needed", intervention=cfg.full[0])
+        return
     groups = np.arange(len(rows)) % min(cfg.settings.groups, len(rows) // 4)
     for full in (name for name in cfg.full if name in features):
         for part in (name for name in cfg.parts if name in features):
             axes: dict[str, Any] = {"intervention": part, "full": full}
             x, y = features[full], features[part]
             for name, estimator in ESTIMATORS.items():
-                value = estimator(x, y)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    value = estimator(x, y)
+                if not np.isfinite(value):
+                    job.rows.absent(["cka"], ALIKE, estimator=name, **axes)
+                    continue
                 without = [estimator(x[groups != g], y[groups != g]) for g in range(groups.max() + 1)]
                 low, high = jackknife(value, np.array(without), cfg.statistics.confidence)
                 job.rows.add("cka", value, len(rows), low=low, high=high, estimator=name, **axes)

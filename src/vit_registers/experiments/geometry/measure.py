@@ -42,7 +42,8 @@ def run(cfg: Config, job: Job) -> None:
             job.rows.absent(["effective_rank", "pooled_effective_rank"], cached.reason, intervention=name)
             continue
         of_images = np.concatenate([spectrum(patches) for patches in _chunks(cached)])
-        of_all = np.maximum(np.linalg.eigvalsh(moments(cached)[1]), 0.0)
+        mine = products if name == BASELINE else moments(cached)[1]
+        of_all = np.maximum(np.linalg.eigvalsh(mine), 0.0)
         for kind, power in POWERS.items():
             ranks = effective_rank(of_images**power)
             job.rows.mean("effective_rank", ranks, resamples[len(ranks)], intervention=name, spectrum=kind)

@@ -1,7 +1,6 @@
 """The table of effective ranks."""
 
-from vit_registers.params.study import BASELINE
-from vit_registers.views.columns import CONDITION, KEYS, MODEL, row_of, tells
+from vit_registers.views.columns import CONDITION, KEYS, MODEL, by_condition
 from vit_registers.views.study import Study
 from vit_registers.views.table import Column, Table
 
@@ -17,11 +16,5 @@ COLUMNS = (
 
 def effective_rank(study: Study) -> Table:
     """Every model under every condition."""
-    columns = [MODEL, CONDITION, *COLUMNS]
-    table = Table(columns, KEYS, empty="no patches were kept", heading=MODEL.key)
-    for condition in study.planned:
-        first = condition.name == BASELINE
-        row = row_of(study, condition, columns, first)
-        if tells(row):
-            table.add(row, rule=first)
-    return table
+    table = Table([MODEL, CONDITION, *COLUMNS], KEYS, empty="no patches were kept", heading=MODEL.key)
+    return by_condition(study, table)

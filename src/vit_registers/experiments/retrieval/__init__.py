@@ -14,13 +14,19 @@ EXPERIMENT = Experiment(
             run="measure:run",
             config=Config,
             reads=("manifest", "conditions"),
-            axes={"gallery": "string"},
             images=True,
             metrics=(
                 Metric(
                     "recall_at_1",
                     "share",
                     "test images whose nearest other test image, by cosine, is of their class",
+                    "higher",
+                    "percent",
+                ),
+                Metric(
+                    "recall_at_1_intact",
+                    "share",
+                    "the same among the other images in the model as it is",
                     "higher",
                     "percent",
                 ),
@@ -38,7 +44,7 @@ EXPERIMENT = Experiment(
         Table(
             name="retrieval",
             draw="tables:retrieval",
-            shows=("recall_at_1",),
+            shows=("recall_at_1", "recall_at_1_intact"),
             caption="Recall@1: test images whose nearest other test image, by cosine, is of their class. Gallery: the "
             "other images under the same condition, or in the model as it is. {{ estimates }}",
             size="scriptsize",

@@ -18,7 +18,6 @@ from vit_registers.params.study import BASELINE
 
 CHUNK = 1024  # images whose similarities to all others are held at once
 NO_CLASSES = "images of the data set have no classes"
-SAME, INTACT = "same", "intact"
 
 
 @threads()
@@ -42,12 +41,12 @@ def run(cfg: Config, job: Job) -> None:
                 continue
             right = labels[nearest(queries, queries)] == labels
             axes = {"intervention": name, "feature": feature}
-            job.rows.mean("recall_at_1", right, resamples[len(rows)], gallery=SAME, **axes)
+            job.rows.mean("recall_at_1", right, resamples[len(rows)], **axes)
             job.by_image("recall_at_1", ids, right, name, feature=feature)
             intact = directions(conditions[BASELINE], feature, rows)
             if name != BASELINE and intact is not None:
                 right = labels[nearest(queries, intact)] == labels
-                job.rows.mean("recall_at_1", right, resamples[len(rows)], gallery=INTACT, **axes)
+                job.rows.mean("recall_at_1_intact", right, resamples[len(rows)], **axes)
 
 
 def directions(cached: Features, feature: str, rows: NDArray[np.int64]) -> Tensor | None:

@@ -5,11 +5,11 @@ from vit_registers.views.study import Study
 from vit_registers.views.table import Column, Table
 
 FEATURES = (("cls", "[CLS]"), ("patch_mean", "Mean patch"))
-GALLERIES = (("same", "Same"), ("intact", "As it is"))
+GALLERIES = (("recall_at_1", "Same"), ("recall_at_1_intact", "As it is"))
 COLUMNS = tuple(
-    Column(f"{feature}_{gallery}", title, "recall_at_1", {"feature": feature, "gallery": gallery}, group=group)
+    Column(f"{feature}_{metric}", title, metric, {"feature": feature}, group=group)
     for feature, group in FEATURES
-    for gallery, title in GALLERIES
+    for metric, title in GALLERIES
 )
 
 

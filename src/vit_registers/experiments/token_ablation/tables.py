@@ -8,10 +8,9 @@ from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_
 from vit_registers.views.study import Condition, Estimate, Study
 from vit_registers.views.table import Cell, Column, Table
 
-# Tasks: the column of a value, and what else tells rows of values apart that differences have none of.
 TASKS = (
     Column("top1", "Value", "top1", {"feature": "cls", "head": "frozen"}, group="Probe, [CLS] (%)"),
-    Column("recall", "Value", "recall_at_1", {"feature": "cls", "gallery": "same"}, group="Recall@1 (%)"),
+    Column("recall", "Value", "recall_at_1", {"feature": "cls"}, group="Recall@1 (%)"),
     Column("miou", "Value", "miou", {"head": "frozen"}, group="Segmentation (%)"),
     Column("corloc", "Value", "corloc", {"head": "lost"}, group="CorLoc (%)"),
 )
@@ -28,9 +27,7 @@ def ablations(study: Study) -> dict[Condition, list[Condition]]:
 
 def change(study: Study, condition: Condition, task: Column) -> Cell:
     """A task under a condition less the same in the model as it is; without a value where the study compares none."""
-    before = Condition(condition.dataset, condition.model)
-    where = {axis: value for axis, value in task.where.items() if axis != "gallery"}  # it tells no differences apart
-    return difference(study, condition, before, replace(task, where=where))
+    return difference(study, condition, Condition(condition.dataset, condition.model), task)
 
 
 def token_ablation(study: Study) -> Table:
