@@ -177,11 +177,12 @@ def test_clearing_without_a_register_is_told_from_every_other_condition(study: S
 
 
 def test_labels_say_what_was_done(study: Study) -> None:
-    assert study.label(at("planted-cls", "ttr-4")) == "Planted [CLS] on shapes, 4 test-time registers"
-    assert study.label(at("vit-tiny")) == "ViT 64 wide, 4 deep on shapes"
-    assert study.label(at("planted-48")) == "Planted at 48 px on shapes"
-    assert study.label(at("planted-48-plain")) == "Planted at 48 px, plain on shapes"
-    assert study.label(at("vit-r16", "append-4")) == "ViT with 16 registers on shapes, 4 zero tokens"
+    assert study.label(at("planted-cls", "ttr-4")) == "Planted [CLS], 4 test-time registers"
+    assert study.label(at("vit-tiny")) == "ViT 64 wide, 4 deep"
+    assert study.label(at("planted-48")) == "Planted at 48 px"
+    assert study.label(at("planted-48-plain")) == "Planted at 48 px, plain"
+    assert study.label(at("vit-r16", "append-4")) == "ViT with 16 registers, 4 zero tokens"
+    assert study.label(at("untrained")) == "Untrained ViT on shapes"  # it is measured on others too
     assert study.models["vit-r0"] == "ViT without registers (vit-r0)"  # as others on other data sets are called
     assert (study.models["untrained"], study.models["pixels"]) == ("Untrained ViT", "Raw pixels (pixels)")
     assert len(set(study.models.values())) == len(study.models)

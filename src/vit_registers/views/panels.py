@@ -1,6 +1,7 @@
 """Figures of many panels: a grid of plots, or blocks of square cells with pictures and maps over them."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,12 @@ NORM_STATISTICS: dict[str, tuple[str, Literal["-", "--", ":"]]] = {
     "norm_p99": ("99th percentile", "--"),
     "norm_max": ("largest of an image, mean", ":"),
 }
+
+
+def wrapped(label: str, width: int) -> str:
+    """A label on lines of at most ``width`` characters, a new one after each comma."""
+    parts = label.replace(", ", ",\n").splitlines()
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, width))
 
 
 def grid(counts: Sequence[int], height: float, most: int = 5, sharex: bool = False) -> tuple[Figure, list[Axes]]:

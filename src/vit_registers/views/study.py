@@ -300,9 +300,9 @@ class Study:
     # What a reader sees.
 
     def model_label(self, condition: Condition) -> str:
-        """Name of the model, with the data set where there are several."""
-        name = self.models[condition.model]
-        return name if self.datasets == [condition.dataset] else f"{name} on {condition.dataset}"
+        """Name of the model, with the data set where it is measured on several."""
+        name, on = self.models[condition.model], {c.dataset for c in self.baselines if c.model == condition.model}
+        return f"{name} on {condition.dataset}" if len(on) > 1 else name
 
     def label(self, condition: Condition) -> str:
         """Name of the model, and of the condition where something was done to it."""

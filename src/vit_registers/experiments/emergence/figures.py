@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from vit_registers.experiments.emergence.tables import EMPTY, monitored
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
-from vit_registers.views.panels import NORM_STATISTICS, grid
+from vit_registers.views.panels import NORM_STATISTICS, grid, wrapped
 from vit_registers.views.study import Study
 
 FEW = 20  # epochs whose points are marked
@@ -29,7 +29,7 @@ def norms_by_epoch(study: Study, arrays: Arrays) -> Figure:
         for metric, (_, dashes) in NORM_STATISTICS.items():
             rows = _at_last_block(study.metric_rows(f"training_{metric}", model=name))
             panel.plot(rows["epoch"].astype(int), rows["value"].astype(float), dashes, color=style.PATCHES)
-        panel.set(title=study.models[name].removeprefix("ViT "), xlabel="epoch", yscale="log")
+        panel.set(title=wrapped(study.models[name].removeprefix("ViT "), 20), xlabel="epoch", yscale="log")
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.tick_params(labelbottom=True)  # of every panel: trainings may differ in length
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))

@@ -1,6 +1,5 @@
 """The figure of principal components: patches as colours, the model as it is beside its conditions."""
 
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from vit_registers.params.study import BASELINE
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
-from vit_registers.views.panels import cell_side, picture, stacked
+from vit_registers.views.panels import cell_side, picture, stacked, wrapped
 from vit_registers.views.study import Condition, Study
 
 Columns = list[tuple[Condition, ByName]]
@@ -47,7 +46,7 @@ def _measured(study: Study, before: Condition) -> list[Condition]:
 def _heading(study: Study, condition: Condition) -> str:
     """A condition over its column."""
     label = "as it is" if condition.name == BASELINE else study.conditions[condition.name]
-    return "\n".join(textwrap.wrap(label, 13)[:LINES])
+    return "\n".join(wrapped(label, 13).splitlines()[:LINES])
 
 
 def _row(line: Sequence[Axes], columns: Columns, row: int) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
-from vit_registers.views.panels import NORM_STATISTICS, grid
+from vit_registers.views.panels import NORM_STATISTICS, grid, wrapped
 from vit_registers.views.study import Condition, Study
 
 MARKERS = {"norm_median": "o", "norm_p99": "s", "norm_max": "^"}
@@ -46,7 +46,7 @@ def sections(study: Study) -> list[list[Condition]]:
 
 def title(study: Study, condition: Condition) -> str:
     """Model over condition; a model that is only shown as it is needs no second line."""
-    model = study.model_label(condition)
+    model = wrapped(study.model_label(condition), 20)
     return model if condition in study.without_artifacts else f"{model}\n{study.conditions[condition.name]}"
 
 
@@ -97,7 +97,7 @@ def norms_by_layer(study: Study, arrays: Arrays) -> Figure:
                 series = study.series(condition, metric)
                 panel.plot(series.index, series.to_numpy(), dashes, color=color, **look)
             _blocks(panel, list(study.series(condition, "norm_median").index))
-            handles.append(Line2D([], [], color=color, label=label, **look))
+            handles.append(Line2D([], [], color=color, label=wrapped(label, 28), **look))
         panel.set(title=heading, xlabel="block", yscale="log")
         panel.tick_params(labelbottom=True)  # a legend stands between it and the panel below
         style.plain_log(panel.yaxis, (1.0, 2.0, 5.0))

@@ -1,7 +1,6 @@
 """Figures by grid position: artifacts, norms, and where [CLS] and registers look on average."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from vit_registers.experiments.token_statistics.figures_layers import measured
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
+from vit_registers.views.panels import wrapped
 from vit_registers.views.study import Condition, Study
 
 COLUMNS = 6
@@ -22,11 +22,6 @@ def _maps(study: Study, arrays: Arrays, conditions: Sequence[Condition], name: s
     """The map, (h, w) or one for each token, of every model as it is that has one."""
     found = [(c, arrays.of(c).get(name)) for c in measured(study, conditions)]
     return [(condition, values) for condition, values in found if values is not None]
-
-
-def _wrapped(label: str) -> str:
-    """A label over a map: lines break at commas first."""
-    return "\n".join(line for part in label.replace(", ", ",\n").splitlines() for line in textwrap.wrap(part, 17))
 
 
 def _panels(study: Study, found: Found, bar: float = 0.0) -> tuple[Figure, list[Axes]]:
@@ -41,7 +36,7 @@ def _panels(study: Study, found: Found, bar: float = 0.0) -> tuple[Figure, list[
     for panel in axes[len(found) :]:
         panel.set_visible(False)
     for panel, (condition, _) in zip(axes, found, strict=False):
-        panel.set_title(_wrapped(study.model_label(condition)), fontsize=7)
+        panel.set_title(wrapped(study.model_label(condition), 17), fontsize=7)
     return figure, axes[: len(found)]
 
 
