@@ -300,9 +300,9 @@ class Study:
     # What a reader sees.
 
     def model_label(self, condition: Condition) -> str:
-        """Name of the model, with the data set where it is measured on several."""
+        """Name of the model, with the data set where runs have it on several, or not on this one."""
         name, on = self.models[condition.model], {c.dataset for c in self.baselines if c.model == condition.model}
-        return f"{name} on {condition.dataset}" if len(on) > 1 else name
+        return f"{name} on {condition.dataset}" if on != {condition.dataset} else name
 
     def label(self, condition: Condition) -> str:
         """Name of the model, and of the condition where something was done to it."""

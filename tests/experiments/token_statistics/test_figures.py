@@ -129,10 +129,10 @@ def test_distributions_are_shares_of_all_tokens_with_the_threshold(views):
 def test_distributions_have_a_panel_for_each_condition_shown_and_a_line_for_each_kind_of_token(views):
     titles = {axes.get_title(): len(axes.patches) for axes in draw("attention_distributions", views()).axes}
     assert titles == {
-        "ViT without registers": 1,
+        "ViT without\nregisters": 1,
         "ViT with 2 registers": 2,
-        "ViT with 10 registers": 2,
-        "ViT 64 wide, 4 deep": 1,
+        "ViT with 10\nregisters": 2,
+        "ViT 64 wide,\n4 deep": 1,
         "Planted at 48 px": 1,
         "Planted\n2 zero tokens": 2,
         "Planted\nbaseline": 1,

@@ -59,7 +59,7 @@ def norm_distributions(study: Study, arrays: Arrays) -> Figure:
         threshold = study.estimate(Condition(condition.dataset, condition.model), "detection_threshold").value
         if threshold is not None:
             panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
-        style.plain_log(panel.xaxis, (1.0,))
+        style.plain_log(panel.xaxis, (1.0,), most=4)
     figure.supxlabel("L2 norm at the last block", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="threshold"))
