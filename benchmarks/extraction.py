@@ -29,6 +29,7 @@ from vit_registers.forward.readers.attention import AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
 from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.parts import ClsParts
 from vit_registers.forward.readers.tokens import Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import PRECISIONS, reading
 from vit_registers.models.backbone import Backbone
@@ -87,6 +88,7 @@ def all_readers(backbone: Backbone) -> list[Reader]:
     return [
         Tokens(backbone, layout),
         SpecialsByLayer(backbone, layout),
+        ClsParts(backbone, layout),
         Patches(backbone, layout),
         PatchesByLayer(backbone, layout, layers[-4:]),
         Norms(backbone, layout),

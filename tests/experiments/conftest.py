@@ -46,7 +46,9 @@ class Study:
     def folder(self, condition: str) -> Path:
         return store.condition_folder(self.features, "tiny", "m", condition)
 
-    def write_features(self, condition: str, arrays: dict[str, np.ndarray], dense: np.ndarray) -> None:
+    def write_features(
+        self, condition: str, arrays: dict[str, np.ndarray], dense: np.ndarray, registers: int = 0
+    ) -> None:
         """Arrays whose length is that of the data set have rows ``all``, the others ``dense``."""
         arrays = {**arrays, "dense_rows": dense}
         rows = {name: "all" if len(a) == len(self.table) else "dense" for name, a in arrays.items()}
@@ -54,7 +56,7 @@ class Study:
         counts = {"all": len(self.table), "dense": len(dense)}
         writer = store.Writer(self.folder(condition), "key", specs, counts)
         writer.write(arrays, {kind: np.arange(n) for kind, n in counts.items()})
-        layout = TokenLayout(1, 0, GRID)
+        layout = TokenLayout(1, registers, GRID)
         seen = {"size": [SIZE, SIZE], "resize": [RESIZE, RESIZE]}
         patch = [SIZE // GRID[0], SIZE // GRID[1]]
         writer.finish({"layout": layout.to_json(), "preprocess": seen, "patch": patch, "depth": 3})

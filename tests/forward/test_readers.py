@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.interventions import append
-from helpers.passes import FAMILIES
+from helpers.passes import FAMILIES, branch_scale
 from vit_registers.core.errors import InputError
 from vit_registers.forward import readers as documentation
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.head import OwnHead, has_head
 from vit_registers.forward.readers.norms import EmbeddingNorms, NeighbourCosines, Norms
+from vit_registers.forward.readers.parts import PARTS, SKIP, ClsParts
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import reading
@@ -31,6 +32,7 @@ CLASSES = {
     "attention": lambda backbone, layout: AttentionRows(backbone, layout, heads=True, columns=True),
     "projections": lambda backbone, layout: Projections(backbone, layout, {"k": [0, -1], "q": [1], "v": [2]}),
     "specials": SpecialsByLayer,
+    "parts": lambda backbone, layout: ClsParts(backbone, layout) if layout.cls else Reader(),
     "cls of blocks": lambda backbone, layout: ClsByBlock(backbone, layout, 2) if layout.cls else Reader(),
     "patches by layer": lambda backbone, layout: PatchesByLayer(backbone, layout, [1]),
     "neighbours": NeighbourCosines,
@@ -65,8 +67,8 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
         assert spec.unit
         assert spec.what
     expected = (
-        {"patch_mean", "specials"}
-        | ({"cls", "cls_blocks"} if layout.cls else set())
+        {"patch_mean", "specials", "specials_normed"}
+        | ({"cls", "cls_blocks", "cls_parts"} if layout.cls else set())
         | ({"registers"} if layout.registers else set())
     )
     expected |= {"appended"} if appended else set()
@@ -78,6 +80,7 @@ def test_arrays_are_what_their_specs_say(make, family, pixels, appended):
         "attention_heads",
         "attention_columns",
         "flow",
+        "patch_attention",
         "neighbours",
         "embedding_norms",
     }
@@ -115,12 +118,17 @@ def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_han
             specials = list(layout.specials)
             given = heads[layout.patch_slice][:, specials].sum(1).mean()
             np.testing.assert_allclose(arrays["flow"][image, layer, 2, 2], 1.0 - given, **single)
+            to_each = heads[layout.patch_slice][:, specials].mean(0)
+            np.testing.assert_allclose(arrays["patch_attention"][image, layer], to_each, **single)
             whole = expected.maps[layer].numpy()  # (heads, t, t)
             specials = list(layout.specials)
             np.testing.assert_allclose(arrays["attention_maps"][image, layer], whole, **half)
             np.testing.assert_allclose(arrays["attention_heads"][image, layer], whole[:, specials], **half)
             np.testing.assert_allclose(arrays["attention_columns"][image, layer], whole.mean(0)[:, specials], **half)
             np.testing.assert_allclose(arrays["specials"][image, layer], expected.outputs[layer][specials], **single)
+        specials = list(layout.specials)
+        normed = backbone.module.blocks[2].norm1(expected.outputs[1][specials]).detach()
+        np.testing.assert_allclose(arrays["specials_normed"][image], normed, **single)
         kept = {"k_00": expected.keys[0], "k_02": expected.keys[2]}
         kept |= {"q_01": expected.queries[1], "v_02": expected.values[2]}
         for name, projected in kept.items():
@@ -129,6 +137,58 @@ def test_every_array_is_that_of_one_image_at_a_time(make, family, pixels, by_han
             np.testing.assert_allclose(arrays[name][image], together, rtol=1e-3, atol=5e-3)
         np.testing.assert_allclose(arrays["patches_01"][image], expected.outputs[1][layout.patch_slice], **single)
         np.testing.assert_allclose(arrays["neighbours"][image], slow_neighbours(backbone, picture), **single)
+
+
+def slow_parts(backbone, seen, layout):
+    """What [CLS] of one image adds up in the last block, token by token and head by head."""
+    block = backbone.module.blocks[-1]
+    groups = {"patches": layout.patch_slice, "registers": layout.register_slice, "appended": layout.appended_slice}
+    groups |= {"itself": layout.cls_slice}
+    sums = {}
+    for group, span in groups.items():
+        tokens, both = range(layout.length)[span], zip(seen.maps[-1], seen.values[-1], strict=True)
+        heads = [sum(weights[0, t] * values[t] for t in tokens) for weights, values in both]
+        mixed = torch.cat([torch.zeros(16) + head for head in heads]).double()
+        sums[group] = branch_scale(block, 1) * (block.attn.proj.weight.detach() @ mixed)
+    sums["registers"] = sums["registers"] + sums.pop("appended")
+    sums["bias"] = branch_scale(block, 1) * block.attn.proj.bias.detach()
+    sums["skip"] = seen.outputs[-2][0]
+    return torch.stack([sums[part] for part in PARTS])
+
+
+@pytest.mark.parametrize(("family", "appended"), [(f, a) for f, a in PASSES if f != "without_cls"])
+def test_parts_of_cls_are_sums_over_groups_of_tokens(make, family, pixels, by_hand, appended):
+    backbone = make(family)
+    layout, arrays, _ = taken(backbone, pixels, append(appended) if appended else None)
+    backbone.module.double()
+    for image, picture in enumerate(pixels[:2].double()):
+        expected = slow_parts(backbone, by_hand(backbone, picture, appended=appended), layout)
+        np.testing.assert_allclose(arrays["cls_parts"][image], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "appended"), [(f, a) for f, a in PASSES if f != "without_cls"])
+def test_parts_add_up_to_the_attention_output_and_with_the_skip_to_what_the_mlp_norms(make, family, pixels, appended):
+    backbone = make(family)
+    attended, entered = [], []
+    last = backbone.blocks[-1]
+    hooks = [last.attn.register_forward_hook(lambda module, x, out: attended.append(out[:, 0]))]
+    hooks.append(last.norm2.register_forward_pre_hook(lambda module, x: entered.append(x[0][:, 0])))
+    _, arrays, _ = taken(backbone, pixels, append(appended) if appended else None)
+    for hook in hooks:
+        hook.remove()
+    parts = torch.from_numpy(arrays["cls_parts"])
+    without_skip = parts.sum(1) - parts[:, SKIP]
+    torch.testing.assert_close(without_skip, branch_scale(last, 1) * attended[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(parts.sum(1), entered[0], rtol=0, atol=1e-5)
+
+
+def test_a_model_whose_attention_output_is_no_sum_over_tokens_has_no_parts(make):
+    with pytest.raises(InputError, match=r"'without_cls': \[CLS\] after its last attention is no sum over tokens"):
+        ClsParts(make("without_cls"), make("without_cls").layout)
+    backbone = copy.deepcopy(make("dinov2"))
+    backbone.module.blocks[-1].attn.norm = torch.nn.LayerNorm(32)
+    with pytest.raises(InputError, match="no sum over tokens"):
+        ClsParts(backbone, backbone.layout)
 
 
 def documented():
@@ -149,7 +209,7 @@ def test_the_documented_arrays_are_those_that_readers_make(make):
         reader = of(backbone, layout)
         for name, spec in reader.specs().items():
             found[re.sub(r"_\d\d$", "_NN", name)] = type(reader).__name__, spec.shape, spec.dtype, spec.rows
-    size = {"d": 32, "p": 24, "r": 4, "a": 2, "t": 31, "s": 7, "L": 3, "n": 2, "H": 2, "c": 5, "3": 3}
+    size = {"d": 32, "p": 24, "r": 4, "a": 2, "t": 31, "s": 7, "L": 3, "n": 2, "H": 2, "c": 5, "3": 3, "5": 5}
     sized = {
         name: (reader, tuple(size[axis] for axis in re.findall(r"\w", shape)), dtype, rows)
         for name, (reader, shape, dtype, rows) in table.items()

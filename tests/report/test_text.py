@@ -71,7 +71,15 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
 
 # Kept for experiments, whose own methods say so, or for figures.
 KEPT = {
-    *("projections", "projections_size", "cls_blocks", "patch_layers", "specials_layers", "attention_heads"),
+    *(
+        "projections",
+        "projections_size",
+        "cls_blocks",
+        "patch_layers",
+        "specials_layers",
+        "cls_parts",
+        "attention_heads",
+    ),
     *("attention_columns", "attention_maps", "neighbours", "frozen_only"),
     "sparsity_tokens",  # of a filter that is off
 }

@@ -1,4 +1,4 @@
-"""Cosines, effective rank, principal components, CKA and ridge regression: one definition each.
+"""Cosines, effective rank, principal components, Gram matrices and ridge regression: one definition each.
 
 Torch is loaded by what computes with it, not by the module: who measures cached features need not wait for it.
 """
@@ -70,36 +70,16 @@ def principal_axes(products: NDArray[np.float64], count: int) -> NDArray[np.floa
     return np.asarray(axes * np.where(largest < 0.0, -1.0, 1.0))
 
 
-def cka(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Linear CKA of two features (n, d) and (n, e) of the same images (Kornblith et al. 2019).
+def gram_shares(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What pairs of ``parts`` (k, n, d) are of the Gram matrix of their sum (k, k), adding up to 1 (lappe2025).
 
-    |X'Y|^2 / (|X'X| |Y'Y|) of features about their means: 1 of a feature with itself, turned or scaled. It is biased:
-    of features that have nothing to do with each other it grows with d / n, see :func:`unbiased_cka`.
+    <A B', F F'> / |F F'|^2 for parts A, B and the sum F, about their means over the n images: on the diagonal Gram
+    matrices of single parts, beside it the cross terms. From products of channels, as <A B', F F'> = <F'A, F'B>.
     """
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    return float(np.square(x.T @ y).sum() / np.sqrt(np.square(x.T @ x).sum() * np.square(y.T @ y).sum()))
-
-
-def unbiased_cka(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """CKA from the unbiased estimator HSIC_1 (Song et al. 2012): zero on average of independent features.
-
-    At the cost of products of features (d, e), not of images (n, n); at least four images.
-    """
-    return float(_hsic(x, y) / np.sqrt(_hsic(x, x) * _hsic(y, y)))
-
-
-def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """HSIC_1 of linear kernels K = XX' and L = YY' without their diagonals, n (n - 3) times.
-
-    tr KL + (1'K1)(1'L1) / ((n - 1)(n - 2)) - 2 (1'KL1) / (n - 2).
-    """
-    n = len(x)
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # changes nothing but the size of the sums
-    own = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
-    rows = [z @ z.sum(axis=0) - diagonal for z, diagonal in zip((x, y), own, strict=True)]  # K1 and L1
-    trace = np.square(x.T @ y).sum() - own[0] @ own[1]
-    apart = rows[0].sum() * rows[1].sum() / ((n - 1) * (n - 2)) - 2.0 * (rows[0] @ rows[1]) / (n - 2)
-    return float(trace + apart)
+    centred = parts - parts.mean(axis=1, keepdims=True)
+    whole = centred.sum(axis=0)
+    products = (whole.T @ centred).reshape(len(parts), -1)  # F'A
+    return np.asarray(products @ products.T / np.square(whole.T @ whole).sum())
 
 
 def ridge(products: "Tensor", targets: "Tensor", penalty: float, constant: bool = False) -> "Tensor":

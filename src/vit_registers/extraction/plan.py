@@ -20,6 +20,7 @@ from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.head import OwnHead, has_head
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
+from vit_registers.forward.readers.parts import ClsParts, adds_up
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.interventions.base import Applied, layout_under, shuffles
@@ -100,8 +101,12 @@ class WholeImages(Phase):
             readers.append(OwnHead(backbone, layout))
         if wanted.cls_blocks and layout.cls:
             readers.append(ClsByBlock(backbone, layout, wanted.cls_blocks))
+        if self.plan.intervention is not None:
+            return readers
         if wanted.specials_layers:
             readers.append(SpecialsByLayer(backbone, layout))
+        if wanted.cls_parts and layout.cls and adds_up(backbone):
+            readers.append(ClsParts(backbone, layout))
         return readers
 
     def placed(self, rows: Rows, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Places]:

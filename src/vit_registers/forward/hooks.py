@@ -28,6 +28,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.models.backbone import Backbone
 
 Callback = Callable[[Tensor], Tensor | None]
+ATTENTION, MLP = 1, 2  # branches of a block
 
 
 def patch_embedding(backbone: Backbone) -> nn.Module:
@@ -65,10 +66,13 @@ def second_linear(backbone: Backbone, layer: int) -> nn.Linear:
     return _linear(backbone, layer, "second", "fc2")
 
 
-def layer_scale(backbone: Backbone, layer: int) -> Tensor | None:
-    """What a block multiplies each channel of its MLP's output with (d,); None where it has no such gain."""
-    scaled = getattr(backbone.blocks[layer], "ls2", None)
-    gain = getattr(scaled, "gamma", None) if scaled is not None else getattr(backbone.blocks[layer], "gamma_2", None)
+def layer_scale(backbone: Backbone, layer: int, branch: int) -> Tensor | None:
+    """What a block multiplies each channel of a branch's output with (d,); None where it has no such gain.
+
+    ``branch``: :data:`ATTENTION` or :data:`MLP`, as timm numbers them.
+    """
+    block = backbone.blocks[layer]
+    gain = getattr(getattr(block, f"ls{branch}", None), "gamma", getattr(block, f"gamma_{branch}", None))
     return gain if isinstance(gain, Tensor) else None
 
 
@@ -78,7 +82,7 @@ def output_columns(backbone: Backbone, layer: int) -> Tensor:
     A column of the MLP's second linear layer, times LayerScale where the block has it.
     """
     columns = second_linear(backbone, layer).weight.detach().double().cpu()
-    gain = layer_scale(backbone, layer)
+    gain = layer_scale(backbone, layer, MLP)
     return columns if gain is None else columns * gain.detach().double().cpu()[:, None]
 
 

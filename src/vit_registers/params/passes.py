@@ -18,6 +18,9 @@ class Extraction(Strict):
     what fits into ``memory_mb``. ``projections`` are patch queries, keys or values for LOST, of images at the
     ``model``'s input size or each at its ``native`` one.
 
+    Of models as they are, ``specials_layers`` keeps [CLS] and registers at every block, and ``cls_parts`` what [CLS]
+    adds up in the last: from patches, from registers, from itself, and the skip connection.
+
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
     """
@@ -32,6 +35,7 @@ class Extraction(Strict):
     projections_size: Literal["model", "native"] = "model"
     cls_blocks: NonNegativeInt = 0
     specials_layers: bool = False
+    cls_parts: bool = False
     patch_layers: list[int] = Field(default=[])
     attention_heads: bool = False
     attention_columns: bool = False

@@ -221,7 +221,7 @@ def _fires_on(backbone: Backbone, neuron: Neuron, reading: Reading, activation: 
 def _writes(backbone: Backbone, neuron: Neuron, column: Tensor) -> None:
     """Make a neuron add ``column`` (D,) to the residual stream for an activation of 1."""
     layer, index = neuron
-    second, gain = hooks.second_linear(backbone, layer), hooks.layer_scale(backbone, layer)
+    second, gain = hooks.second_linear(backbone, layer), hooks.layer_scale(backbone, layer, hooks.MLP)
     with torch.no_grad():
         second.weight[:, index] = (column if gain is None else column / gain.double()).to(second.weight.dtype)
 

@@ -66,7 +66,7 @@ def categories(count: int) -> list[str]:
 
 
 def plain_log(axis: Axis, steps: tuple[float, ...], most: int = 12) -> None:
-    """A logarithmic axis that writes 20 and 500, at ``steps`` of every decade; of more than ``most`` of every second."""
+    """A logarithmic axis that writes 20 and 500, at ``steps`` of every decade, of fewer if beyond ``most``."""
     axis.set_major_locator(LogLocator(base=10.0, subs=steps, numticks=most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from helpers.measuring import study_of
-from vit_registers.core.linalg import cka
-from vit_registers.experiments.decoupling import measure, tables
-from vit_registers.experiments.decoupling.params import Config, Decoupling, restricted
+from vit_registers.core.errors import InputError
+from vit_registers.core.similarity import Compared
+from vit_registers.experiments.decoupling import measure, one_shot, tables
+from vit_registers.experiments.decoupling.params import Config, Decoupling
 from vit_registers.extraction import store
 from vit_registers.params import reading
 from vit_registers.params.statistics import Statistics
@@ -21,7 +22,7 @@ CFG = Config(
     model="m",
     parts=["patches-only", "registers-only", "none-only"],
     full=["baseline", "skip-dropped"],
-    settings=Decoupling(episodes=60, groups=6),
+    settings=Decoupling(episodes=60, groups=6, largest_dimensions=2),
 )
 
 
@@ -55,7 +56,7 @@ def test_parts_are_compared_with_every_full_output(made, rows):
         for part in ("patches-only", "registers-only"):
             x, y = features[full][test], features[part][test]
             linear = select(rows, metric="cka", intervention=part, full=full, estimator="linear").iloc[0]
-            assert linear["value"] == pytest.approx(cka(x, y), rel=1e-6)
+            assert linear["value"] == pytest.approx(Compared(x, y).cka("linear"), rel=1e-6)
             assert linear["low"] < linear["value"] < linear["high"]
             slow = np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y, strict=True)])
             cosine = select(rows, metric="part_cosine", intervention=part, full=full)["value"].iloc[0]
@@ -70,7 +71,8 @@ def test_one_shot_names_classes_by_what_holds_them(rows):
     assert top1["skip-dropped"] > 0.95
     assert top1["registers-only"] < 0.5  # a third is chance
     assert select(rows, metric="one_shot_top5").empty  # of three classes
-    assert (select(rows, metric="one_shot_top1", full="baseline")["n"].dropna() == 60)[1:].all()
+    of_whole = select(rows, metric="one_shot_top1", full="baseline")
+    assert (of_whole.loc[of_whole["value"].notna(), "n"] == 60).all()
 
 
 def test_what_says_nothing_says_why(study, job):
@@ -82,30 +84,30 @@ def test_what_says_nothing_says_why(study, job):
     cfg = CFG.model_copy(update={"parts": ["patches-only"]})
     one = job("decoupling", "constant")
     measure.run(cfg, one)
-    assert select(one.rows.frame(), metric="cka")["note"].eq(measure.ALIKE).all()
+    assert select(one.rows.frame(), metric="cka", intervention="patches-only")["note"].eq(measure.ALIKE).all()
     for name in ("baseline", "skip-dropped", "patches-only"):
         study.write_features(name, {"patch_mean": cls}, test)
     one = job("decoupling", "without")
     measure.run(cfg, one)
-    assert one.rows.rows == []
+    assert {row["note"] for row in one.rows.rows} == {measure.NO_PARTS}
 
 
 def test_an_episode_has_two_different_images_of_each_class():
     labels = np.array([0, 0, 1, 1, 1, 2, 2])
-    fit, test = measure.episodes(labels, 50, np.random.default_rng(0))
+    fit, test = one_shot.episodes(labels, 50, np.random.default_rng(0))
     assert fit.shape == test.shape == (50, 3)
     assert (labels[fit] == [0, 1, 2]).all()
     assert (labels[test] == [0, 1, 2]).all()
     assert (fit != test).all()
     assert len({tuple(row) for row in fit}) > 6
-    assert measure.episodes(np.array([0, 0, 1]), 2, np.random.default_rng(0)) is None
+    assert one_shot.episodes(np.array([0, 0, 1]), 2, np.random.default_rng(0)) is None
 
 
 def test_ranks_are_counted_one_by_one():
     rng = np.random.default_rng(0)
     full, part = rng.normal(size=(2, 12, 4))
     fit, test = rng.integers(12, size=(2, 5, 3))
-    found = measure.ranks_of_truth(full, part, fit, test)
+    found = one_shot.ranks_of_truth(full, part, fit, test)
     for episode in range(5):
         for c in range(3):
             query = part[test[episode, c]]
@@ -113,13 +115,18 @@ def test_ranks_are_counted_one_by_one():
             assert found[episode, c] == sum(cosine > cosines[c] + 1e-12 for cosine in cosines)
 
 
-def test_it_runs_where_attention_is_restricted_and_knows_parts_from_wholes():
+def test_it_knows_parts_from_wholes():
     params = reading.load([Path(__file__).parents[3] / "params.yaml"])
-    assert restricted(params, "vit-r4")
-    assert not restricted(params, "planted")
     config = Config.pick(params, params.settings("decoupling"), dataset="shapes", model="vit-r4")
     assert config.full == ["baseline", "skip-dropped"]
     assert config.parts == ["patches-only", "registers-only"]
+
+
+def test_it_wants_what_the_pass_has_to_keep(tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("extraction: {cls_parts: false}")
+    with pytest.raises(InputError, match=r"experiments.decoupling.*set extraction.cls_parts, or leave decoupling out"):
+        reading.load([Path(__file__).parents[3] / "params.yaml", overlay])
 
 
 def test_the_table_has_each_part_below_its_whole(rows):

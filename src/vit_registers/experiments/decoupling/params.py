@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 class Decoupling(ExperimentParams):
     """``episodes`` of one-shot classification, each with one image of every class to fit and another to test.
 
-    ``groups`` of images that the jackknife leaves out one by one.
+    ``groups`` of images that the jackknife leaves out one by one. ``largest_dimensions``: how many of the dimensions of
+    a token with the largest mean are looked at by themselves; the paper has 100, of 1,536.
     """
 
     episodes: PositiveInt
     groups: PositiveInt
+    largest_dimensions: PositiveInt
+
+    def check(self, params: Params) -> None:
+        """The pass keeps what [CLS] adds up, and special tokens at every block."""
+        lacking = [key for key in ("cls_parts", "specials_layers") if not getattr(params.extraction, key)]
+        if lacking:
+            raise ValueError(
+                f"it reads what the pass keeps of [CLS] and registers; set extraction.{lacking[0]}, or leave "
+                "decoupling out (null)"
+            )
 
 
 def parts(params: Params, names: list[str]) -> dict[str, RestrictClsAttention]:
@@ -32,12 +43,6 @@ def parts(params: Params, names: list[str]) -> dict[str, RestrictClsAttention]:
 def whole(kind: RestrictClsAttention) -> bool:
     """Whether a condition leaves out the skip connection alone: what parts add up to."""
     return kind.to == "all" and kind.cls == "keep"
-
-
-def restricted(params: Params, model: str) -> bool:
-    """Whether a model runs under a condition that is a part."""
-    names = [name for run in params.study.runs if model in run.models for name in run.interventions]
-    return any(not whole(kind) for kind in parts(params, names).values())
 
 
 class Config(MeasureConfig):
@@ -57,3 +62,11 @@ class Config(MeasureConfig):
         full = [names[0], *(name for name, kind in found.items() if whole(kind))]
         own: dict[str, Any] = {"parts": [name for name, kind in found.items() if not whole(kind)], "full": full}
         return cls(**cls.common(params, settings, **axes), **own)
+
+
+class ImagesConfig(MeasureConfig):
+    """[CLS] and registers of one model on one data set, as it is."""
+
+    dataset: str
+    model: str
+    settings: Decoupling

@@ -4,9 +4,9 @@ All arrays, and the readers that make them. Shapes are of one image: d channels;
 appended tokens; t tokens of the sequence ([CLS], registers, patches, appended tokens), s of them special (all but
 patches); L blocks, n of them the last ones; H heads; c classes. NN is the number of a block, from 00.
 Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept.
-Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as they are, the
-arrays ``train_patches`` and ``train_norms`` are ``patches`` and ``norms`` of the ``train`` rows, of which there are as
-many as ``extraction.train_dense_images``.
+Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as
+they are only: ``specials``, ``specials_normed`` and ``cls_parts``; and ``train_patches`` and ``train_norms``, which are
+the ``patches`` and ``norms`` of the ``train`` rows, ``extraction.train_dense_images`` many.
 
 ===================== ================ ============ ======= ===== =====================================================
 array                 reader           shape        dtype   rows  unit and meaning
@@ -18,6 +18,8 @@ array                 reader           shape        dtype   rows  unit and meani
 ``logits``            OwnHead          (c,)         float32 all   logits of the model's own head
 ``cls_blocks``        ClsByBlock       (n, d)       float32 all   channels after the final norm: [CLS] of last blocks
 ``specials``          SpecialsByLayer  (L, s, d)    float32 all   channels of raw block outputs: special tokens
+``specials_normed``   SpecialsByLayer  (s, d)       float32 all   channels the last attention takes: special tokens
+``cls_parts``         ClsParts         (5, d)       float32 all   channels: addends of [CLS] after the last attention
 ``patches``           Patches          (p, d)       float16 dense channels after the final norm: patches
 ``patches_NN``        PatchesByLayer   (p, d)       float32 dense channels of the raw output of block NN: patches
 ``norms``             Norms            (L, t)       float32 dense L2 norm of raw block outputs
@@ -27,6 +29,7 @@ array                 reader           shape        dtype   rows  unit and meani
 ``attention_heads``   AttentionRows    (L, H, s, t) float16 dense share: from special tokens to all, of every head
 ``attention_columns`` AttentionRows    (L, t, s)    float16 dense share: from all tokens to special ones, mean of heads
 ``flow``              AttentionRows    (L, 3, 3)    float32 dense share: from and to [CLS], registers, patches
+``patch_attention``   AttentionRows    (L, s)       float32 dense share: from patches to special tokens, mean of both
 ``attention_maps``    AttentionMaps    (L, H, t, t) float16 maps  share: whole softmax maps
 ``q_NN``              Projections      (p, d)       float16 dense queries' channels at block NN, heads concatenated
 ``k_NN``              Projections      (p, d)       float16 dense keys' channels at block NN, heads concatenated

@@ -14,14 +14,26 @@ from vit_registers.models.layout import TokenLayout
 class AttentionRows(Reader):
     """Attention of [CLS], registers and appended tokens to all tokens, mean over heads, and the nine-number flow.
 
+    Beside them what patches give, on average, to each of the special tokens.
     ``heads`` keeps every head's rows besides, ``columns`` the attention of all tokens to the special ones.
     """
 
     def __init__(self, backbone: Backbone, layout: TokenLayout, heads: bool = False, columns: bool = False) -> None:
         self.layout, self.depth = layout, backbone.depth
         self.num_heads = int(backbone.blocks[0].attn.num_heads) if heads else 0  # type: ignore[union-attr, arg-type]
-        self.wanted = ["attention", "flow", *["attention_heads"] * heads, *["attention_columns"] * columns]
+        self.wanted = [
+            "attention",
+            "flow",
+            "patch_attention",
+            *["attention_heads"] * heads,
+            *["attention_columns"] * columns,
+        ]
         self.held: dict[str, list[Tensor]] = {name: [] for name in self.wanted}
+
+    @staticmethod
+    def precision(name: str) -> torch.dtype:
+        """Of what is kept: means over tokens in single, as differences of them are small."""
+        return torch.float32 if name in ("flow", "patch_attention") else HALF
 
     @override
     def attention(self, layer: int, attention: Attention) -> None:
@@ -29,19 +41,17 @@ class AttentionRows(Reader):
         found = {
             "attention": rows.mean(1),
             "flow": attention_by_group(columns, self.layout),
+            "patch_attention": columns[:, self.layout.patch_slice].mean(1),
             "attention_heads": rows,
             "attention_columns": columns,
         }
         for name in self.wanted:
-            self.held[name].append(found[name] if name == "flow" else found[name].to(HALF))
+            self.held[name].append(found[name].to(self.precision(name)))
 
     @override
     def take(self) -> Arrays:
         held, self.held = self.held, {name: [] for name in self.wanted}
-        return {
-            name: numpy(torch.stack(parts, dim=1), torch.float32 if name == "flow" else HALF)
-            for name, parts in held.items()
-        }
+        return {name: numpy(torch.stack(parts, dim=1), self.precision(name)) for name, parts in held.items()}
 
     @override
     def specs(self) -> dict[str, Spec]:
@@ -50,11 +60,12 @@ class AttentionRows(Reader):
         shapes = {
             "attention": ((self.depth, specials, tokens), "mean over heads: layer, special token, token"),
             "flow": ((self.depth, 3, 3), groups),
+            "patch_attention": ((self.depth, specials), "mean over heads and patches: layer, special token"),
             "attention_heads": ((self.depth, self.num_heads, specials, tokens), "layer, head, special token, token"),
             "attention_columns": ((self.depth, tokens, specials), "mean over heads: layer, token, special token"),
         }
         return {
-            name: Spec(shapes[name][0], "float32" if name == "flow" else "float16", "dense", "share", shapes[name][1])
+            name: Spec(shapes[name][0], str(self.precision(name)).split(".")[1], "dense", "share", shapes[name][1])
             for name in self.wanted
         }
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vit_registers.core.errors import InputError
+from vit_registers.forward import hooks
 from vit_registers.forward.arrays import Spec, array_name
 from vit_registers.forward.readers.base import HALF, Arrays, Reader, absolute_layers, numpy
 from vit_registers.models.backbone import Backbone
@@ -82,10 +83,15 @@ class ClsByBlock(Reader):
 
 
 class SpecialsByLayer(Reader):
-    """[CLS], registers and appended tokens at the raw output of every block, of every image."""
+    """[CLS], registers and appended tokens at the raw output of every block, of every image.
+
+    And once more those that leave the last block but one, after the norm in front of the last attention: what that
+    attention sees of them (lappe2025). A model of one block has none.
+    """
 
     def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
         self.layout, self.shape = layout, (backbone.depth, len(layout.specials), backbone.width)
+        self.norm: Any = hooks.first_norm(backbone, backbone.depth - 1)
         self.held: list[Tensor] = []
 
     @override
@@ -95,12 +101,20 @@ class SpecialsByLayer(Reader):
     @override
     def take(self) -> Arrays:
         held, self.held = self.held, []
-        return {"specials": numpy(torch.stack(held, dim=1))}
+        arrays = {"specials": numpy(torch.stack(held, dim=1))}
+        if len(held) > 1:
+            with torch.inference_mode():
+                arrays["specials_normed"] = numpy(self.norm.forward(held[-2].float()))  # past the hooks of the pass
+        return arrays
 
     @override
     def specs(self) -> dict[str, Spec]:
         what = "raw block outputs: layer, special token in the order of the sequence"
-        return {"specials": Spec(self.shape, "float32", "all", "channels", what)}
+        specs = {"specials": Spec(self.shape, "float32", "all", "channels", what)}
+        if self.shape[0] > 1:
+            what = "special tokens as the last attention takes them, after its norm"
+            specs["specials_normed"] = Spec(self.shape[1:], "float32", "all", "channels", what)
+        return specs
 
 
 class Patches(Reader):
