@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from vit_registers.experiments.retrieval import measure
 from vit_registers.experiments.retrieval.params import Config, Retrieval
@@ -64,14 +63,6 @@ def test_the_nearest_other_image_is_found_under_the_condition_and_in_the_model_a
     assert set(kept["image_id"]) == set(study.table["image_id"][test])
     mine = kept[(kept["intervention"] == "baseline") & (kept["feature"] == "cls")]
     assert mine["value"].mean() == pytest.approx(on_cls["baseline", "recall_at_1"])
-
-
-def test_an_image_is_never_its_own_neighbour_in_any_chunk(monkeypatch):
-    monkeypatch.setattr(measure, "CHUNK", 4)
-    x = torch.nn.functional.normalize(torch.from_numpy(np.random.default_rng(0).normal(size=(11, 3))).float(), dim=1)
-    found = measure.nearest(x, x)
-    assert (found != np.arange(11)).all()
-    assert measure.nearest(torch.cat([x, x]), torch.cat([x, x])).tolist() == [*range(11, 22), *range(11)]
 
 
 def test_chance_is_the_share_of_pairs_of_one_class():

@@ -129,11 +129,11 @@ EXPERIMENT = Experiment(
             draw="tables:image_dependence",
             shows=("longest_register", "longest_register_ratio", "pairwise_cosine", "largest_dimensions"),
             caption="How much [CLS] and registers of models as they are depend on the image, where the last block "
-            "takes them. Longest: share of images in which a register is the longest, and for the one that most often is, "
-            "its norm over the mean of all other tokens. Pairwise cosine: of two images, of the raw token, after the "
-            "norm in front of the attention, and of the raw token less its mean over images. Largest: share of the squared "
-            "norm in the {{ settings.largest_dimensions }} dimensions with the largest mean. Of cosines the interval "
-            "is that of a jackknife over images. {{ estimates }}",
+            "takes them. Longest: share of images in which a register is the longest, and for the one that most often "
+            "is, its norm over the mean of all other tokens. Pairwise cosine: of two images, of the raw token, "
+            "after the norm in front of the attention, and of the raw token less its mean over images. Largest: "
+            "share of the squared norm in the {{ settings.largest_dimensions }} dimensions with the largest "
+            "mean. Of cosines the interval is that of a jackknife over images. {{ estimates }}",
             size="scriptsize",
             long=True,
             stacked=True,

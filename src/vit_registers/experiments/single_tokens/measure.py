@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vit_registers.core.logistic import classes
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Floats, Resamples
 from vit_registers.core.threads import threads
@@ -173,7 +174,7 @@ def _classes(cfg: Config, job: Job, to: Estimates, probed: Probed) -> None:
 
     def score(group: str, given: NDArray[np.generic], tested: NDArray[np.generic], images: dict, seed: int) -> None:  # type: ignore[type-arg]
         of_train, of_test = images["train"], images["test"]
-        predicted = probes.classes(given[of_train], train.labels[of_train], tested[of_test])
+        predicted = classes(given[of_train], train.labels[of_train], tested[of_test])
         hit = (predicted == test.labels[of_test]).astype(float)
         right.setdefault(group, []).append(hit)
         job.rows.mean("token_class_top1", hit, to.resamples[len(hit)], intervention=BASELINE, group=group, seed=seed)

@@ -1,4 +1,4 @@
-"""Probes of single tokens: of the position of a patch, of its pixels, and of the class of its image."""
+"""Probes of single tokens: of the position of a patch, and of its pixels."""
 
 import math
 from typing import Any
@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from vit_registers.core.linalg import ridge
@@ -17,7 +14,6 @@ from vit_registers.experiments.single_tokens.params import SingleTokens
 
 RIDGE = 1e-3  # of the mean squared feature: so small that it only settles what the tokens leave open
 SHRINKAGE = 1e-6  # of the covariance within positions, for the same reason
-ITERATIONS = 2000  # of logistic regression, which needs some tens
 
 Labels = NDArray[Any]
 
@@ -70,16 +66,3 @@ def _initialise(module: nn.Module, draw: torch.Generator) -> None:
             bound = layer.in_features**-0.5
             for parameter in (layer.weight, layer.bias):
                 parameter.copy_((torch.rand(parameter.shape, generator=draw) * 2 - 1) * bound)
-
-
-def classes(train: NDArray[Any], labels: Labels, test: NDArray[Any]) -> Labels:
-    """Classes (m,) by logistic regression on standardised tokens: train (n, d), labels (n,), test (m, d).
-
-    Not having converged is an error, no matter of a warning.
-    """
-    regression = LogisticRegression(max_iter=ITERATIONS)
-    classifier = make_pipeline(StandardScaler(), regression).fit(train, labels)
-    if regression.n_iter_.max() >= ITERATIONS:
-        raise RuntimeError(f"logistic regression on {len(train)} tokens did not converge in {ITERATIONS} iterations")
-    predicted: Labels = classifier.predict(test)
-    return predicted
