@@ -148,7 +148,7 @@ def test_views_have_each_token(one):
     assert frame.loc[2, "probe"] > 0.95
     assert tables.register_cosines(study).frame()["pair"].tolist() == ["1 and 2"]
     above, below = figures.attention_and_content(study, None).axes
-    rings = [line for line in above.get_lines() if line.get_markersize() == 6]
+    rings = [line for line in above.get_lines() if line.get_marker() == "o" and line.get_markersize() == 6]
     assert [float(ring.get_xdata()[0]) for ring in rings] == [2.0]
     assert len([line for line in below.get_lines() if line.get_markersize() == 2]) == 3
     drawn = figures_nearest.nearest_patches(study, FromJob(one.arrays))

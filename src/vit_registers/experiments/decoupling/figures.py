@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vit_registers.experiments.decoupling.tables import by_size
 from vit_registers.views import style
@@ -23,7 +24,7 @@ def attention_split(study: Study, arrays: Arrays) -> Figure:
     figure, panels = grid([len(models)], 1.4, sharex=True)
     edges = np.linspace(0.0, 1.0, BINS + 1)
     for condition, panel in zip(models, panels, strict=True):
-        panel.hist(shares[condition], bins=edges, color=style.REGISTERS, weights=_equal(shares[condition]))
+        panel.hist(shares[condition], bins=list(edges), color=style.REGISTERS, weights=_equal(shares[condition]))
         uniform = study.estimate(condition, "register_share_uniform").value
         assert uniform is not None
         panel.axvline(uniform, color="black", linestyle="--", linewidth=0.8)
@@ -57,7 +58,7 @@ def cls_and_skip(study: Study, arrays: Arrays) -> Figure:
             right.plot(both[0].value, both[1].value, "o", color=color, markersize=5)
             top = max(top, both[0].value, both[1].value)
     left.set(xlabel="block", ylabel="cosine to [CLS] of the last", ylim=(None, 1.02))
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.axline((0.0, 0.0), slope=1.0, color="black", linestyle="--", linewidth=0.6)
     right.set(xlabel="norm of the skip connection", ylabel="norm of what patches give")
     if top:

@@ -4,6 +4,8 @@ Of models as they are. A register that is nearly the same for all images has a p
 dimensions make it so, the norm in front of the last attention takes these away, and so does taking the mean off.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +76,7 @@ def _attention(job: Job, cached: Features, resamples: Resamples) -> None:
     job.keep({"register_share": share.astype(np.float32)}, BASELINE)
 
 
-def _pairwise(cfg: ImagesConfig, job: Job, values: Floats, groups: NDArray[np.int64], **axes: object) -> None:
+def _pairwise(cfg: ImagesConfig, job: Job, values: Floats, groups: NDArray[np.int64], **axes: Any) -> None:
     """Mean cosine of the token (n, d) of one image to that of another, with its interval."""
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     n, whole = len(unit), unit.sum(axis=0)

@@ -6,6 +6,7 @@ between sees a sum of parts, so that parts do not add up there.
 """
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Rows:
         drawn = generator(cfg.seed, "one shot", cfg.dataset), generator(cfg.seed, "episodes", cfg.dataset)
         self.episodes = OneShot.draw(labels, cfg.settings.episodes, cfg.statistics, *drawn)
 
-    def against(self, whole: Floats, part: Floats, /, **axes: str) -> None:
+    def against(self, whole: Floats, part: Floats, /, **axes: Any) -> None:
         """CKA, cosine and one shot of a part (n, d) against a whole (n, d)."""
         compared = Compared(whole, part)
         alike = [name for name in ESTIMATORS if not np.isfinite(compared.cka(name))]
@@ -104,7 +105,7 @@ class Rows:
         self.job.rows.mean("part_cosine", row_cosines(whole, part), self.resampled, **axes)
         self.one_shot(whole, part, **axes)
 
-    def one_shot(self, whole: Floats, part: Floats | None = None, /, **axes: str) -> None:
+    def one_shot(self, whole: Floats, part: Floats | None = None, /, **axes: Any) -> None:
         """One-shot classification of a part, or of the whole itself, fitted on the whole."""
         if isinstance(self.episodes, str):
             if part is None:
@@ -113,13 +114,13 @@ class Rows:
         for metric, (value, low, high) in self.episodes.scores(whole, whole if part is None else part).items():
             self.job.rows.add(metric, value, self.episodes.count, low=low, high=high, **axes)
 
-    def norm(self, part: Floats, whole: Floats, /, **axes: str) -> None:
+    def norm(self, part: Floats, whole: Floats, /, **axes: Any) -> None:
         """Length of a part, and over that of the whole."""
         norms = np.linalg.norm(part, axis=1)
         self.job.rows.mean("part_norm", norms, self.resampled, **axes)
         self.job.rows.mean("part_norm_ratio", norms / np.linalg.norm(whole, axis=1), self.resampled, **axes)
 
-    def gram(self, parts: dict[str, Floats], /, **axes: str) -> None:
+    def gram(self, parts: dict[str, Floats], /, **axes: Any) -> None:
         """How much of the whole's Gram matrix is that of each part, and how much the cross terms are (Eq. 5)."""
         shares = gram_shares(np.stack(list(parts.values())))
         without = np.array(

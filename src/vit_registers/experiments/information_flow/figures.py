@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
@@ -58,7 +59,7 @@ def line(panel: Axes, rows: Any, color: str, label: str | None = None) -> None:
     blocks = rows["layer"].astype(int)
     panel.plot(blocks, rows["value"].astype(float), color=color, marker="o", markersize=2, label=label)
     panel.fill_between(blocks, rows["low"].astype(float), rows["high"].astype(float), color=color, alpha=0.25)
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def attention_and_content(study: Study, arrays: Arrays) -> Figure:

@@ -98,12 +98,11 @@ def _attention(job: Job, cached: Features, resamples: Resamples) -> None:
     for group, shares in given.items():
         low, high = resampled.intervals(shares)
         for register in range(layout.registers):
-            item = {"group": group, "item": register + 1}
+            item: Axes = {"group": group, "item": register + 1}
             for layer in range(shares.shape[1]):
-                interval = {"low": float(low[layer, register]), "high": float(high[layer, register])}
-                value = float(shares[:, layer, register].mean())
-                where = {**item, "layer": layer, "intervention": BASELINE}
-                job.rows.add("attention_to_register", value, len(shares), **interval, **where)
+                value, ends = float(shares[:, layer, register].mean()), (low[layer, register], high[layer, register])
+                number: Axes = {"low": float(ends[0]), "high": float(ends[1]), "intervention": BASELINE}
+                job.rows.add("attention_to_register", value, len(shares), layer=layer, **number, **item)
             above = [bool(end > uniform) for end in low[:, register]]
             _onset(job, "attention_onset", above, len(shares), **item)
 
@@ -115,7 +114,7 @@ def _register_cosines(job: Job, cached: Features, rows: NDArray[np.int64], resam
     means = held.mean(axis=0)
     for one in range(held.shape[1]):
         for other in range(one + 1, held.shape[1]):
-            axes = {"intervention": BASELINE, "item": one + 1, "other_item": other + 1}
+            axes: Axes = {"intervention": BASELINE, "item": one + 1, "other_item": other + 1}
             job.rows.mean("register_token_cosine", row_cosines(held[:, one], held[:, other]), resampled, **axes)
             of_means = float(row_cosines(means[one], means[other]))
             job.rows.add("mean_register_cosine", of_means, len(rows), **axes)
