@@ -9,7 +9,8 @@ import pandas as pd
 from vit_registers.core import table
 from vit_registers.core.table import Rows
 from vit_registers.experiments.job import Job
-from vit_registers.params.study import BASELINE, Comparison, Run
+from vit_registers.params.condition import BASELINE
+from vit_registers.params.study import Comparison, Run
 from vit_registers.pipeline import experiment
 from vit_registers.views.plan import Plan
 from vit_registers.views.study import Study

@@ -7,13 +7,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from vit_registers.core.errors import InputError
 from vit_registers.params.base import Name, Strict
 from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe, known
+from vit_registers.params.condition import BASELINE, Condition
 from vit_registers.params.experiments import ExperimentParams, FoundExperiments
 from vit_registers.params.kinds import KindsIn
 from vit_registers.params.passes import TRAIN, Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
 from vit_registers.params.statistics import Gallery, Statistics
-
-BASELINE = "baseline"  # the model as it is: the name of the empty intervention
 
 
 class Run(Strict):
@@ -36,28 +35,6 @@ class Further(Strict):
 
     dataset: Name
     models: Annotated[list[Name], Field(min_length=1)]
-
-
-class Condition(Strict):
-    """A model under an intervention, ``baseline`` being none."""
-
-    model: Name
-    intervention: Name = BASELINE
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, given: Any) -> Any:
-        """``model/intervention`` is how people write it."""
-        if isinstance(given, str):
-            model, slash, intervention = given.partition("/")
-            if not slash:
-                raise ValueError(f"expected model/intervention, got '{given}'")
-            return {"model": model, "intervention": intervention}
-        return given
-
-    def __str__(self) -> str:
-        """As people write it."""
-        return f"{self.model}/{self.intervention}"
 
 
 class Comparison(Strict):

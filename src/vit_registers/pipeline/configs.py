@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from vit_registers.core.errors import InputError
 from vit_registers.params.base import Strict
 from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
+from vit_registers.params.condition import BASELINE
 from vit_registers.params.kinds import KindsIn
 from vit_registers.params.passes import Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
 from vit_registers.params.statistics import Statistics
-from vit_registers.params.study import BASELINE, Params
+from vit_registers.params.study import Params
 
 AnyDataset = Annotated[DatasetSource, KindsIn("vit_registers.data.sources")]
 AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]

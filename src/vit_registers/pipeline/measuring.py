@@ -61,14 +61,17 @@ def _of_trainings(params: Params, at: Paths, model: str | None) -> list[Path]:
     return [path for name in names if model in (None, name) for path in train.outputs(params, at, model=name)]
 
 
-def _compared(params: Params, at: Paths, dataset: str | None) -> list[Path]:
-    """What every measure keeps to be compared, on a data set: values by image, and scores in every resample."""
+def _compared(params: Params, at: Paths, dataset: str | None, model: str | None) -> list[Path]:
+    """What every measure keeps to be compared, on a data set: values by image, and scores in every resample.
+
+    Of one model, or of all.
+    """
     return [
         at.measure(step.name, *axes.values()) / name
         for step in measuring()
         for name in _comparable(experiment.measures()[step.name][1])
         for axes in step.jobs(params)
-        if axes["dataset"] == dataset
+        if axes["dataset"] == dataset and model in (None, axes["model"])
     ]
 
 
@@ -101,7 +104,7 @@ _READ: dict[str, Callable[[Params, Paths, Any, Any], list[Path]]] = {
     "registers": _found,
     "model": lambda params, at, dataset, model: [model_file(at, model)],
     "training": lambda params, at, dataset, model: _of_trainings(params, at, model),
-    "images": lambda params, at, dataset, model: _compared(params, at, dataset),
+    "images": lambda params, at, dataset, model: _compared(params, at, dataset, model),
 }
 
 

@@ -4,6 +4,7 @@ Steps that make data, models, features and detections are written down (making.p
 experiments (measuring.py). The command line, Snakemake's rules and DVC's graph are made from this list.
 """
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,17 @@ from vit_registers.pipeline.step import Step
 def steps() -> dict[str, Step]:
     """Every step by name."""
     return {step.name: step for step in (*MAKING, *measuring())}
+
+
+def compared_by_image(params: Params, dataset: str, models: Collection[str]) -> dict[str, list[str]]:
+    """Measures that keep values by image of some ``models`` on a data set, each with those of them that it runs on."""
+    found: dict[str, list[str]] = {}
+    for name, (_, measure) in experiment.measures().items():
+        jobs = steps()[name].jobs(params) if measure.images else []
+        here = {job["model"] for job in jobs if job["dataset"] == dataset}
+        if here & set(models):
+            found[name] = sorted(here & set(models))
+    return found
 
 
 # Views: which rows and arrays they are made of.

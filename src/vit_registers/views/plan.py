@@ -8,8 +8,9 @@ from pydantic import Field
 
 from vit_registers.params.base import Strict
 from vit_registers.params.bases import Intervention
+from vit_registers.params.condition import BASELINE
 from vit_registers.params.kinds import KindsIn
-from vit_registers.params.study import BASELINE, Comparison, Further, Params, Run
+from vit_registers.params.study import Comparison, Further, Params, Run
 
 
 class Plan(Strict):

@@ -15,7 +15,7 @@ from vit_registers.core import table
 from vit_registers.core.table import REFERENCES, Metric
 from vit_registers.interventions.kinds.append import Append
 from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.pipeline import experiment
 from vit_registers.views.plan import Plan
 

@@ -14,9 +14,10 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, sign_flip
 from vit_registers.experiments.comparisons import measure
-from vit_registers.experiments.comparisons.outcomes import Measured
-from vit_registers.experiments.comparisons.params import Comparisons, Condition, Config, Pair
+from vit_registers.experiments.comparisons.params import Comparisons, Config, Pair
 from vit_registers.experiments.comparisons.tables import all_comparisons, comparisons
+from vit_registers.experiments.outcomes import Measured
+from vit_registers.params.condition import Condition
 from vit_registers.params.statistics import Statistics
 
 IDS = np.array([f"i{i:02d}" for i in range(12)])

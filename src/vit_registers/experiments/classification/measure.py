@@ -26,7 +26,7 @@ from vit_registers.experiments.classification.linear_evaluation import Input, Wi
 from vit_registers.experiments.classification.params import Config, LinearEvaluation
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 log = logging.getLogger(__name__)
 

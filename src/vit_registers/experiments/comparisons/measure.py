@@ -15,10 +15,10 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.inference import equivalence, error, holm, over_trainings, repaired, wald
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import mcnemar_exact, percentiles, sign_flip
-from vit_registers.experiments.comparisons.outcomes import Measured, Outcome, Outcomes
-from vit_registers.experiments.comparisons.params import Condition, Config, Pair
+from vit_registers.experiments.comparisons.params import Config, Pair
 from vit_registers.experiments.job import Job
-from vit_registers.params.study import BASELINE
+from vit_registers.experiments.outcomes import Measured, Outcome, Outcomes
+from vit_registers.params.condition import BASELINE, Condition
 
 ONE_EACH = "no p: one training against another, the interval is over images alone"
 
@@ -50,7 +50,9 @@ class Difference:
 
 def run(cfg: Config, job: Job) -> None:
     """Fill a row for each comparison and everything that both sides have been measured of, and what follows from it."""
-    outcomes, families, shown = Outcomes(cfg, job.measures), dict[str, list[Difference]](), set[Any]()
+    models = {model for pair in cfg.pairs for model in pair.models}
+    outcomes = Outcomes(cfg, cfg.dataset, cfg.sources, models, job.measures)
+    families, shown = dict[str, list[Difference]](), set[Any]()
     for pair in cfg.pairs:
         sides = _pairs_of_sides(pair)
         common = _common(outcomes, pair, sides)

@@ -8,11 +8,11 @@ from pydantic import Field, PositiveFloat
 
 from vit_registers.params.base import Strict
 from vit_registers.params.bases import known
+from vit_registers.params.condition import Condition
 from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 
 if TYPE_CHECKING:
     from vit_registers.params.study import Comparison, Params
-    from vit_registers.params.study import Condition as StudyCondition
 
 
 class Comparisons(ExperimentParams):
@@ -31,17 +31,6 @@ class Comparisons(ExperimentParams):
 
         for name in self.margins:
             known("margins", name, experiment.metrics(), "metric")
-
-
-class Condition(Strict):
-    """A model under an intervention."""
-
-    model: str
-    intervention: str
-
-    def __str__(self) -> str:
-        """As people write it."""
-        return f"{self.model}/{self.intervention}"
 
 
 class Pair(Strict):
@@ -76,29 +65,21 @@ class Config(MeasureConfig):
     @classmethod
     def pick(cls, params: Params, settings: ExperimentParams, **axes: str) -> Self:
         """The comparisons whose models ran on the data set, and what was measured of these."""
-        from vit_registers.pipeline import experiment, steps  # which read params themselves
+        from vit_registers.pipeline import steps  # which reads params itself
 
         ran = {model for dataset, model in params.pairs() if dataset == axes["dataset"]}
         mine = [c for c in params.study.comparisons if {side.model for side in c.sides} <= ran]
         pairs = [_pair(params, axes["dataset"], comparison) for comparison in mine]
         compared = {model for pair in pairs for model in pair.models}
-        sources: dict[str, list[str]] = {}
-        for name, (_, measure) in experiment.measures().items():
-            jobs = steps.steps()[name].jobs(params) if measure.images else []
-            here = {job["model"] for job in jobs if job["dataset"] == axes["dataset"]}
-            if here & compared:
-                sources[name] = sorted(here & compared)
+        sources = steps.compared_by_image(params, axes["dataset"], compared)
         return cls(**cls.common(params, settings, **axes), pairs=pairs, sources=sources)
 
 
 def _pair(params: Params, dataset: str, comparison: Comparison) -> Pair:
-    def own(side: StudyCondition) -> Condition:
-        return Condition(model=side.model, intervention=side.intervention)
-
     return Pair(
-        a=own(comparison.a),
-        b=own(comparison.b),
-        before=own(comparison.before) if comparison.before else None,
+        a=comparison.a,
+        b=comparison.b,
+        before=comparison.before,
         family=comparison.family,
         one_training=params.origin(comparison.a.model) == params.origin(comparison.b.model),
         trainings=params.trained_alike(dataset, comparison) if comparison.trainings else [],

@@ -15,7 +15,7 @@ from vit_registers.core.threads import threads
 from vit_registers.experiments.decoupling.params import ImagesConfig
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 FEWEST = 8  # as many images as the jackknife takes
 RAW, NORMED, CENTRED = "raw", "normed", "centred"

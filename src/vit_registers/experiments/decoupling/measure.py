@@ -21,7 +21,7 @@ from vit_registers.experiments.decoupling.params import Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
 from vit_registers.forward.readers.parts import PARTS
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 FEWEST = 8  # test images: the jackknife leaves out one of two groups at least, and four must stay
 ALIKE = "[CLS] is the same for all images"

@@ -27,7 +27,7 @@ from vit_registers.experiments.dense_prediction.scores import Scored
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
 from vit_registers.models.preprocess import Preprocess
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from vit_registers.extraction.images import Images
 from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.readers.base import Reader
 from vit_registers.models import backbone as backbones
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.pipeline.configs import PassConfig
 from vit_registers.planted import spread
 from vit_registers.planted.plant import random_direction, sample

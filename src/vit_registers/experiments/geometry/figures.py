@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, picture, stacked, wrapped

@@ -16,7 +16,7 @@ from vit_registers.data import gallery
 from vit_registers.experiments.geometry.params import Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 COMPONENTS = 3  # red, green, blue
 CHUNK = 100  # images whose patches are held in double precision at once

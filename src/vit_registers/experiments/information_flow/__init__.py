@@ -8,7 +8,7 @@ COUNTED = "counted from the tokens"
 FIRST = "the first block whose interval is above; it has no interval itself"
 EXPERIMENT = Experiment(
     title="Information flow",
-    order=60,
+    order=61,
     params=InformationFlow,
     measures=(
         Measure(

@@ -21,8 +21,8 @@ from vit_registers.experiments.information_flow.params import Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
 from vit_registers.models.layout import TokenLayout
+from vit_registers.params.condition import BASELINE
 from vit_registers.params.passes import TRAIN
-from vit_registers.params.study import BASELINE
 
 NO_SPECIALS = "the model has neither [CLS] nor registers"
 NO_CLASSES = "images of the data set have no classes, or none are for training"

@@ -12,7 +12,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.information_flow.params import Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 Places = NDArray[np.int64]
 

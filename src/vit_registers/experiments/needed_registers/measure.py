@@ -17,7 +17,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.needed_registers.params import Config
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 NO_HEAD = "the model has no head of its own"
 NO_BASE = "the model that this one was made from is not measured"

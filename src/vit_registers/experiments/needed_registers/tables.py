@@ -1,6 +1,6 @@
 """The table of what models with artifacts need: their own head, their patches and CorLoc under every condition."""
 
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, difference, row_of, shown
 from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Column, Table

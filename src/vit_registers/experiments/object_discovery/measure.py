@@ -20,7 +20,7 @@ from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
 from vit_registers.extraction.store import Features
 from vit_registers.forward.arrays import array_name
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 log = logging.getLogger(__name__)
 

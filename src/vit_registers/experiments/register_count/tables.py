@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.views.columns import CORLOC, KEYS, KNN, MODEL, TOP1_CLS, TOP1_PATCHES, row_of, tells
 from vit_registers.views.study import Condition, Study
 from vit_registers.views.table import Cell, Column, Table

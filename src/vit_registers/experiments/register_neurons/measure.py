@@ -11,7 +11,7 @@ from vit_registers.core.files import read_json
 from vit_registers.core.table import Rows
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.register_neurons.params import Config
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 Neuron = tuple[int, int]  # layer, index
 SHOWN = 2  # times the top k: the neurons taken, and as many that were not

@@ -14,7 +14,7 @@ from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.retrieval.params import Config
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 NO_CLASSES = "images of the data set have no classes"
 

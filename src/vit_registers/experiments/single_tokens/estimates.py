@@ -13,7 +13,7 @@ from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, Floats, Resamples, sign_flip
 from vit_registers.core.table import Rows
 from vit_registers.experiments.single_tokens.params import Config
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 Groups = dict[str, NDArray[Any]]  # by group of patches
 CONTRASTS = (("outlier", "normal"), ("outlier", "matched"))

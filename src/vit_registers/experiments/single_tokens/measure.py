@@ -27,7 +27,7 @@ from vit_registers.experiments.single_tokens.estimates import Estimates, Groups
 from vit_registers.experiments.single_tokens.params import Config
 from vit_registers.experiments.single_tokens.tokens import Bools, Probed, load, of_reference
 from vit_registers.extraction.store import Features
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,34 @@
 """Token ablation: what [CLS], registers and random patches are needed for, task by task (parodi2026).
 
-Nothing is measured here: rows are those of classification, retrieval, dense prediction and object discovery.
+Tasks are measured elsewhere: rows are those of classification, retrieval, dense prediction and object discovery.
+What is measured here is whether effects of single registers add up to that of all.
 """
 
-from vit_registers.pipeline.experiment import Experiment, Figure, Table
+from vit_registers.core.table import Metric
+from vit_registers.experiments.token_ablation.params import Config, TokenAblation, single
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
 
 SHOWN = ("top1", "recall_at_1", "miou", "corloc")
 EXPERIMENT = Experiment(
     title="Token ablation",
     order=60,
+    params=TokenAblation,
+    measures=(
+        Measure(
+            name="additivity",
+            run="additivity:run",
+            config=Config,
+            reads=("baseline", "images"),
+            where=single,
+            axes={"of": "string"},
+            # of which metric these changes are says the axis ``of``
+            metrics=(
+                Metric("sum_of_changes", "", "sum of the changes when single registers are replaced", format="percent"),
+                Metric("joint_change", "", "change when all registers are replaced together", format="percent"),
+                Metric("additivity_gap", "", "sum of the changes less the joint change", format="percent"),
+            ),
+        ),
+    ),
     tables=(
         Table(
             name="token_ablation",
@@ -22,6 +42,16 @@ EXPERIMENT = Experiment(
             size="scriptsize",
             long=True,
             stacked=True,
+        ),
+        Table(
+            name="additivity",
+            draw="tables:additivity",
+            shows=("sum_of_changes", "joint_change", "additivity_gap"),
+            caption="Do the effects of single registers add up? Change, in points, summed over the conditions in "
+            "which one register is replaced, change when all are, and their difference, with p of a Wald test "
+            "from the shared resamples of the images, not adjusted. Heads were fitted to the model as it is "
+            "and frozen. {{ estimates }}",
+            size="footnotesize",
         ),
     ),
     figures=(

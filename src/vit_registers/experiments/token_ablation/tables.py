@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vit_registers.interventions.kinds.ablate import Ablate
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_of
 from vit_registers.views.study import Condition, Estimate, Study
 from vit_registers.views.table import Cell, Column, Table
@@ -13,6 +13,12 @@ TASKS = (
     Column("recall", "Value", "recall_at_1", {"feature": "cls"}, group="Recall@1 (%)"),
     Column("miou", "Value", "miou", {"head": "frozen"}, group="Segmentation (%)"),
     Column("corloc", "Value", "corloc", {"head": "lost"}, group="CorLoc (%)"),
+)
+
+GAPS = (
+    Column("sum", "Sum of single", "sum_of_changes", signed=True),
+    Column("joint", "All together", "joint_change", signed=True),
+    Column("gap", "Difference", "additivity_gap", signed=True, p=True),
 )
 
 
@@ -48,6 +54,32 @@ def token_ablation(study: Study) -> Table:
                 row |= {c.key: change(study, condition, task) for c, task in zip(changes, TASKS, strict=True)}
             table.add(row, rule=first)
     return table
+
+
+def additivity(study: Study) -> Table:
+    """Every joint ablation with single ones beside it, task by task."""
+    table = Table(
+        [MODEL, CONDITION, Column("task", "Task"), *GAPS],
+        KEYS,
+        empty="no registers of this study were replaced one by one and all together",
+    )
+    for before, conditions in ablations(study).items():
+        first = True
+        for condition in conditions:
+            for task in TASKS:
+                axes = {"of": task.metric, "feature": None, "head": None, **task.where}
+                if study.rows_of(condition, "additivity_gap", **axes).empty:
+                    continue
+                row = row_of(study, condition, [], first)
+                row |= {"model_label": study.model_label(before) if first else "", "task": _name(task)}
+                row |= {gap.key: study.estimate(condition, str(gap.metric), **axes) for gap in GAPS}
+                table.add(row, rule=first)
+                first = False
+    return table
+
+
+def _name(task: Column) -> str:
+    return str(task.group).replace(" (%)", "")
 
 
 def _without_n(cell: Cell) -> Cell:

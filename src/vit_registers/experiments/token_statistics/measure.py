@@ -9,7 +9,7 @@ from vit_registers.experiments.job import Job
 from vit_registers.experiments.token_statistics import attention, grid_positions, norms, register_maps
 from vit_registers.experiments.token_statistics.params import Config
 from vit_registers.experiments.token_statistics.tokens import EDGES, Tokens, histograms, maps
-from vit_registers.params.study import BASELINE
+from vit_registers.params.condition import BASELINE
 
 
 def run(cfg: Config, job: Job) -> None:

@@ -33,7 +33,8 @@ class Ablate(Intervention):
     same at all layers, by default as many as the model has registers (the control). ``by``: zero; the calibration mean
     of the layer and token; Gaussian noise of that mean and deviation; or another image's tokens (``resample``). Those
     come from the same ``batch``, shuffled so that none keeps its own, as the paper does (depends on the batch), or from
-    a ``calibration`` image as it is untouched, which does not depend on the batch.
+    a ``calibration`` image as it is untouched, which does not depend on the batch. ``draw``: its number where random
+    patches or noise are drawn several times, under conditions of their own.
     """
 
     kind: Literal["ablate"] = "ablate"
@@ -42,6 +43,7 @@ class Ablate(Intervention):
     at: Literal["every", "last"] = "every"
     only: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
     count: PositiveInt | None = None
+    draw: PositiveInt = 1
     resample_from: Literal["batch", "calibration"] = "batch"
 
     @model_validator(mode="after")
@@ -50,6 +52,8 @@ class Ablate(Intervention):
             raise ValueError(f"only: numbers registers, but tokens is {self.tokens}; remove it")
         if self.count is not None and self.tokens != "patches":
             raise ValueError(f"count: is of random patches, but tokens is {self.tokens}; remove it")
+        if self.draw > 1 and self.tokens != "patches" and self.by != "noise":
+            raise ValueError("draw: nothing is drawn; remove it")
         if self.tokens == "patches" and self.by == "resample" and self.resample_from == "calibration":
             raise ValueError("resample_from: calibration keeps no patches of its images; take batch")
         return self
@@ -60,7 +64,8 @@ class Ablate(Intervention):
         if self.only is not None:
             what = f"register{'s' if len(self.only) > 1 else ''} {', '.join(map(str, self.only))}"
         how = {"zero": "zeroed", "mean": "at their mean", "noise": "as noise", "resample": "of another image"}[self.by]
-        return f"{what} {how}{'' if self.at == 'every' else ' at the last block'}"
+        again = "" if self.draw == 1 else f", draw {self.draw}"
+        return f"{what} {how}{'' if self.at == 'every' else ' at the last block'}{again}"
 
     def sentence(self, params: Params) -> str:
         """What the methods text says of it, as LaTeX."""
@@ -115,7 +120,7 @@ class Ablate(Intervention):
             raise InputError(
                 f"condition '{known.condition}' replaces tokens by what calibration found; calibrate first"
             )
-        seed, *purpose = known.names
+        seed, *purpose = known.names  # the condition is among them: draws differ by its name
         drawn = self.tokens == "patches" or self.by in ("noise", "resample")
         return Ablation(
             self,

@@ -1,5 +1,6 @@
 """What each condition gave, as other measures left it: values by image, and scores of all images in every resample."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +10,9 @@ import pandas as pd
 from vit_registers.core.errors import InputError
 from vit_registers.core.inference import Sample
 from vit_registers.core.stats import Resamples
-from vit_registers.experiments.comparisons.params import Condition, Config
 from vit_registers.experiments.job import of_images
+from vit_registers.params.condition import Condition
+from vit_registers.params.experiments import MeasureConfig
 
 
 class Measured(NamedTuple):
@@ -49,13 +51,17 @@ class Outcome:
 class Outcomes:
     """Outcomes of conditions on one data set, read once."""
 
-    def __init__(self, cfg: Config, measures: Path) -> None:
-        """``measures``: the folder of all measures; :class:`InputError` where one that was asked for is missing."""
-        self.cfg, self.measures = cfg, measures
-        models = sorted({model for pair in cfg.pairs for model in pair.models})
-        self.images = {model: self._read(model, "images") for model in models}
-        self.pooled = {model: self._read(model, "pooled") for model in models}
-        self.resamples = Resamples(cfg.seed, cfg.statistics, cfg.dataset)
+    def __init__(
+        self, cfg: MeasureConfig, dataset: str, sources: Mapping[str, list[str]], models: set[str], measures: Path
+    ) -> None:
+        """``sources``: measures that keep values by image, with their models; ``measures``: their folder.
+
+        :class:`InputError` where a file of theirs is missing.
+        """
+        self.dataset, self.sources, self.measures = dataset, sources, measures
+        self.images = {model: self._read(model, "images") for model in sorted(models)}
+        self.pooled = {model: self._read(model, "pooled") for model in sorted(models)}
+        self.resamples = Resamples(cfg.seed, cfg.statistics, dataset)
         self.found: dict[str, dict[Measured, Outcome]] = {}
 
     def of(self, condition: Condition) -> dict[Measured, Outcome]:
@@ -69,13 +75,13 @@ class Outcomes:
     def _read(self, model: str, what: str) -> pd.DataFrame:
         """What the measures of a model kept of one kind; those that keep scores keep values by image as well."""
         found = []
-        for measure in (name for name, models in self.cfg.sources.items() if model in models):
-            path = self.measures / measure / self.cfg.dataset / model / f"{what}.parquet"
+        for measure in (name for name, models in self.sources.items() if model in models):
+            path = self.measures / measure / self.dataset / model / f"{what}.parquet"
             if what == "pooled" and not path.is_file():
                 continue  # not every measure has such scores; Snakemake sees to it that those that have are there
             if not path.is_file():
                 command = measure.replace("_", "-")
-                command += f" --dataset {self.cfg.dataset} --model {model}"
+                command += f" --dataset {self.dataset} --model {model}"
                 raise InputError(f"{path}: no such file; run `vit-registers {command}` first")
             found.append(pd.read_parquet(path))
         found = [table for table in found if len(table)]
