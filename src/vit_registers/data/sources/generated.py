@@ -51,8 +51,8 @@ class Generated(DatasetSource):
         grey = " The pictures are without colour, which tells most classes apart." if self.grey else ""
         pairs = (
             f" Of {count(min(self.pairs, self.test))} test images there is a second view, turned by up to "
-            f"{math.degrees(views.TURN):.0f} degrees, enlarged and cut out of the image; the place of every point in it "
-            "is known."
+            f"{math.degrees(views.TURN):.0f} degrees, enlarged and cut out of the image, in which the place of every "
+            "point is known."
             if self.pairs
             else ""
         )

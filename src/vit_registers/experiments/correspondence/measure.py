@@ -5,7 +5,7 @@ keypoints those whose nearest patch, in another image of the class, has its cent
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from vit_registers.params.study import BASELINE
 NOTHING_KNOWN = "no second view has passed, and no two dense images of a class have keypoints"
 NOTHING_SHOWN = "no patch has a counterpart in another image"
 COUNTED = "counted from the patches"
+HELD = 256  # images whose pixels are held at once
 Look = Callable[[int], Tensor]  # patches (p, d) of an image or a gallery
 Nearest = Callable[[Tensor, Tensor], Tensor]
 
@@ -118,7 +119,7 @@ def _pixels(queries: Queries, manifest: Manifest, intact: Features) -> tuple[Loo
     """Pixels of the patches of images and of galleries, as the model takes them."""
     preprocess = Preprocess.from_json(intact.index["preprocess"])
 
-    @cache
+    @lru_cache(HELD)
     def patches(number: int) -> Tensor:
         return patchify(preprocess(load_image(manifest.picture(number)))[None], intact.patch)[0]
 
