@@ -223,6 +223,23 @@ def test_correspondence_reads_back_in_both_forms(folder):
     assert read.correspondence(0) == Pair(pair="1.png", matrix=((1, 0, 0.5), (0, 1, -2)))
     assert read.correspondence(2) == Keypoints(keypoints=[(0, 7.5, True), (-1, -1, False), (11.9, 0, True)])
     assert read.table["correspondence"].isna().tolist() == [False, True, False, True]
+    assert read.correspondence(1) is None
+    assert (read.second_view(0), read.keypoints(0)) == (read.correspondence(0), None)
+    assert (read.second_view(2), read.keypoints(2)) == (None, read.correspondence(2))
+
+
+def test_second_views_have_numbers_of_their_own_behind_the_last_row(folder):
+    texts = [None, json.dumps(PAIR), None, None]
+    table = manifest.check(rows().assign(correspondence=texts), ["x", "y"], folder, "mine")
+    manifest.write(folder, table, ["x", "y"], "mine", ".", "here", "CC0")
+    read = Manifest.load(folder)
+    (number,) = read.numbers_of_views(np.array([1]))
+    assert number == len(read.table) + 1
+    assert read.row_of(number) == read.row_of(1) == 1
+    assert read.picture(number) == read.root / "1.png"
+    assert [read.picture(row) for row in range(4)] == [read.file(row) for row in range(4)]
+    with pytest.raises(ValueError, match="row 2 has no second view"):
+        read.picture(number + 1)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ LEAST = {
     "cifar10": {},
     "cifar100": {},
     "voc": {"path": "VOC2007"},
+    "spair": {"path": "SPair-71k"},
     "coco": {"images": "train2014", "annotations": "instances.json"},
 }
 

@@ -13,6 +13,7 @@ from vit_registers.data import manifest
 from vit_registers.experiments.job import Job
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
+from vit_registers.models.preprocess import Preprocess
 from vit_registers.pipeline import experiment
 
 WIDTH, HEIGHT = 40, 24
@@ -47,17 +48,25 @@ class Study:
         return store.condition_folder(self.features, "tiny", "m", condition)
 
     def write_features(
-        self, condition: str, arrays: dict[str, np.ndarray], dense: np.ndarray, registers: int = 0
+        self,
+        condition: str,
+        arrays: dict[str, np.ndarray],
+        dense: np.ndarray,
+        registers: int = 0,
+        pairs: np.ndarray | None = None,
     ) -> None:
-        """Arrays whose length is that of the data set have rows ``all``, the others ``dense``."""
-        arrays = {**arrays, "dense_rows": dense}
+        """Arrays whose length is that of the data set have rows ``all``; those called ``pair_...`` those of ``pairs``;
+        the others ``dense``.
+        """
+        arrays = {**arrays, "dense_rows": dense} | ({} if pairs is None else {"pair_rows": pairs})
         rows = {name: "all" if len(a) == len(self.table) else "dense" for name, a in arrays.items()}
+        rows |= {name: "pairs" for name in arrays if name.startswith("pair_")}
         specs = {name: store.Spec(a.shape[1:], str(a.dtype), rows[name], "", "") for name, a in arrays.items()}
-        counts = {"all": len(self.table), "dense": len(dense)}
+        counts = {"all": len(self.table), "dense": len(dense), "pairs": 0 if pairs is None else len(pairs)}
         writer = store.Writer(self.folder(condition), "key", specs, counts)
         writer.write(arrays, {kind: np.arange(n) for kind, n in counts.items()})
         layout = TokenLayout(1, registers, GRID)
-        seen = {"size": [SIZE, SIZE], "resize": [RESIZE, RESIZE]}
+        seen = Preprocess.square(SIZE, RESIZE, "bicubic", (0.5,) * 3, (0.25,) * 3).to_json()
         patch = [SIZE // GRID[0], SIZE // GRID[1]]
         writer.finish({"layout": layout.to_json(), "preprocess": seen, "patch": patch, "depth": 3})
 

@@ -23,12 +23,14 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive, read_json, sha256, write_json
 from vit_registers.core.seeds import generator
 from vit_registers.data import manifest
+from vit_registers.data.correspondence import Pair
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction import calibrate, extract, plan, store
 from vit_registers.extraction.store import Features
 from vit_registers.forward.readers.norms import Norms
+from vit_registers.forward.reading import announce_rows
 from vit_registers.interventions import activation_statistics
-from vit_registers.interventions.base import applied
+from vit_registers.interventions.base import Known, applied
 from vit_registers.interventions.kinds.ablate import Ablate
 from vit_registers.interventions.kinds.append import Append
 from vit_registers.interventions.kinds.chain import Chain
@@ -484,6 +486,7 @@ def test_only_the_condition_that_changed_is_run_again(workshop):
         {"dense_images": 4},
         {"dense_split": "train"},
         {"projections": {"k": [0]}},
+        {"pairs": 2},
     ],
     ids=repr,
 )
@@ -1011,3 +1014,155 @@ def test_under_an_intervention_no_patches_of_training_images_are_kept(workshop):
 def test_probes_cannot_be_trained_on_the_images_that_test_them():
     with pytest.raises(ValidationError, match="train_dense_images: probes must not be trained on what tests them"):
         Extraction(**{**SETTINGS, "dense_split": "train", "train_dense_images": 1})
+
+
+# --- second views ----------------------------------------------------------------------------------------------------
+
+VIEWED = [2, 4, 6, 7, 8]  # images of split test that have a second view; image 1 has none
+VIEWS = {"pairs": 3, "patch_layers": [0, -1]}
+
+
+@pytest.fixture
+def viewed(workshop):
+    """Second views of another size than their images."""
+    (workshop.data / "views").mkdir()
+    table, draw = Manifest.load(workshop.data).table, np.random.default_rng(1)
+    entries = [None] * len(table)
+    for row in VIEWED:
+        pixels = draw.integers(0, 256, (44, 40 + row, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(workshop.data / f"views/{row:02d}.png")
+        entries[row] = Pair(pair=f"views/{row:02d}.png", matrix=((1, 0, row), (0, 1, 0))).model_dump_json()
+    table["correspondence"] = entries
+    table = manifest.check(table, ["a", "b"], workshop.data, "the test")
+    manifest.write(workshop.data, table, ["a", "b"], "tiny", ".", "made by the test", "MIT")
+    return workshop
+
+
+def seen(workshop, row, model="vit-r2", intervention=None):
+    """Patches of a second view after the final norm, and leaving every block, passed alone."""
+    backbone, found = backbones.load(workshop.root / "models" / model), []
+    number = int(Manifest.load(workshop.data).numbers_of_views(np.array([row]))[0])
+    pixels = backbone.preprocess(Image.open(workshop.data / f"views/{row:02d}.png"))
+    with applied(backbone, intervention) as layout, torch.inference_mode():
+        handles = [block.register_forward_hook(lambda m, i, o: found.append(o)) for block in backbone.blocks]
+        announce_rows([number])
+        final = backbone.module.forward_features(pixels[None])
+        for handle in handles:
+            handle.remove()
+    return [tokens[0, layout.patch_slice].numpy() for tokens in (final, *found)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_second_views_of_the_first_dense_images_pass_as_images_of_their_own(viewed, size):
+    viewed.run("vit-r2", batch_size=size, **VIEWS)
+    found = Features.open(viewed.folder(model="vit-r2"))
+    assert found.array("pair_rows").tolist() == [2, 4, 6]  # of the dense ones, 1 2 4 5 6, those that have a view
+    assert {spec["rows"] for name, spec in found.index["arrays"].items() if name.startswith("pair")} == {"pairs"}
+    for place, row in enumerate([2, 4, 6]):
+        final, first, last = seen(viewed, row)
+        np.testing.assert_allclose(found.array("pair_patches")[place], final, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found.array("pair_patches_00")[place], first, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.array("pair_patches_01")[place], last, rtol=1e-4, atol=1e-4)
+    viewed.run("vit", batch_size=size)
+    viewed.run("vit", batch_size=size, pairs=2)
+    assert Features.open(viewed.folder()).array("pair_rows").tolist() == [2, 4]
+
+
+def test_what_is_kept_of_images_does_not_depend_on_second_views(viewed):
+    viewed.run("vit-r2")
+    without = arrays(viewed.folder(model="vit-r2"))
+    key = read_json(viewed.folder(model="vit-r2") / "index.json")["key"]
+    viewed.run("vit-r2", pairs=3)
+    found = arrays(viewed.folder(model="vit-r2"))
+    assert read_json(viewed.folder(model="vit-r2") / "index.json")["key"] != key
+    assert found.keys() - without.keys() == {"pair_patches", "pair_rows"}
+    for name, array in without.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_interventions_hold_for_second_views_with_draws_of_their_own(viewed):
+    drawn = {"some": Ablate(tokens="patches", count=3), "move": TestTimeRegisters(tokens=1)}
+    viewed.run("vit-r2", drawn, **VIEWS)
+    shared = viewed.data / "views/02.png"
+    shutil.copy(viewed.data / "images/02.png", shared)  # a view that is its image
+    for name in drawn:
+        known = Known(NEURONS, None, (0, "tiny", "vit-r2", name))
+        resolved = drawn[name].resolve(backbones.load(viewed.root / "models/vit-r2"), known)
+        found = Features.open(viewed.folder(name, "vit-r2"))
+        np.testing.assert_allclose(
+            found.array("pair_patches")[1], seen(viewed, 4, "vit-r2", resolved)[0], rtol=2e-3, atol=2e-3
+        )
+    shutil.rmtree(viewed.features)
+    viewed.run("vit-r2", drawn, **VIEWS)
+    found = Features.open(viewed.folder("some", "vit-r2"))
+    zeroed = [(found.array("pair_patches_01")[0] == 0).all(1), (found.array("patches_01")[1] == 0).all(1)]
+    assert [where.sum() for where in zeroed] == [3, 3]
+    assert (zeroed[0] != zeroed[1]).any()  # which patches are zeroed is drawn anew for the view
+    moved = Features.open(viewed.folder("move", "vit-r2"))
+    np.testing.assert_allclose(moved.array("pair_patches")[0], moved.array("patches")[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("batches", [7, 8, 9, 10])  # five of whole images, three of dense ones, two of second views
+def test_killed_among_second_views_and_resumed_gives_the_same_bytes(viewed, batches, monkeypatch):
+    settings = {"pairs": 4, "batch_size": 2, "dense_images": 6}
+    viewed.run(**settings)
+    whole = contents(viewed.features)
+    shutil.rmtree(viewed.features)
+    write, written = store.Writer.write, []
+
+    def killed_in_time(self, *arguments):
+        if len(written) == batches:
+            raise KeyboardInterrupt
+        written.append(write(self, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", killed_in_time)
+        patch.setattr(store.Writer, "finish", lambda self, *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            viewed.run(**settings)
+    assert read_json(viewed.folder().with_name("vit.partial") / "progress.json")["done"] == len(written) == batches
+    viewed.run(**settings)
+    assert contents(viewed.features) == whole
+
+
+def test_a_data_set_without_second_views_has_none_to_pass(workshop):
+    workshop.run(pairs=5)
+    found = Features.open(workshop.folder())
+    assert found.status == "complete"
+    assert not [name for name in found.index["arrays"] if name.startswith("pair")]
+
+
+def test_a_second_view_that_is_gone_is_named(viewed):
+    (viewed.data / "views/04.png").unlink()
+    with pytest.raises(InputError, match=r"views/04\.png: no such image") as refused:
+        viewed.run(pairs=3)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_lone_second_view_cannot_be_resampled_from_another(viewed):
+    with pytest.raises(InputError, match="'tiny': image 'i02' is alone in its batch"):
+        viewed.run("vit-r2", RESAMPLED, pairs=1)
+    viewed.run("vit-r2", RESAMPLED, pairs=2)
+
+
+def test_progress_counts_second_views(viewed, monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, total, **look):
+            bars.append(self)
+            self.total, self.done = total, 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, count):
+            self.done += count
+
+    monkeypatch.setattr(extract, "tqdm", Bar)
+    viewed.run(pairs=3)
+    (bar,) = bars
+    assert bar.total == bar.done == 16 + 3

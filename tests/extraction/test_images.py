@@ -53,6 +53,29 @@ def test_what_fits_in_memory_is_decoded_once(table, limit, decoded, monkeypatch)
     assert torch.equal(torch.cat(second), first[0][[1, 0]])
 
 
+def test_a_second_view_is_not_taken_for_its_image(table):
+    """Whichever comes first, and when both are in memory."""
+    view = np.random.default_rng(1).integers(0, 256, (30, 26, 3), dtype=np.uint8)
+    Image.fromarray(view).save(table.root / "view.png")
+    known = '{"pair": "view.png", "matrix": [[1, 0, 0], [0, 1, 0]]}'
+    table.table["correspondence"] = [None, None, known, *[None] * 6]
+    (number,) = table.numbers_of_views(np.array([2]))
+    for asked in ([number, 2], [2, number]):
+        source = Images(table, PREPROCESS, views=1)
+        for _ in range(2):
+            (batch,) = source.batches([np.array(asked)])
+            for image, one in zip(batch, asked, strict=True):
+                path = table.root / "view.png" if one == number else table.file(2)
+                assert torch.equal(image, PREPROCESS(Image.open(path)))
+        assert len(source.cache) == 2
+
+
+def test_second_views_take_their_part_of_the_memory(table, monkeypatch):
+    monkeypatch.setattr(images, "CACHE_BYTES", 10 * 3 * 16**2)
+    assert Images(table, PREPROCESS, views=1).cache is not None
+    assert Images(table, PREPROCESS, views=2).cache is None
+
+
 def test_an_image_that_is_missing_is_named(table):
     table.file(6).unlink()
     with pytest.raises(InputError, match=r"6\.png: no such image"):

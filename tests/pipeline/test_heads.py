@@ -35,6 +35,23 @@ def test_what_one_run_leaves_out_is_no_matter_of_another():
         assert ("baseline" in left_out) == (of_run == "none"), model
 
 
+def test_second_views_pass_where_an_experiment_of_the_run_reads_them():
+    runs = [
+        {**RUN, "experiments": ["overview", "correspondence"]},
+        {**RUN, "models": ["vit-r4"], "experiments": ["overview", "geometry"]},
+        {**RUN, "models": ["tagged"]},  # all that there are settings of
+    ]
+    change = {"study": {"runs": runs, "detections": [], "comparisons": []}, "extraction": {"pairs": 7}}
+    params = load("embedded", change)
+    found = {
+        model: {
+            step(params, dataset="shapes", model=model).extraction.pairs for step in (configs.extract, configs.ablate)
+        }
+        for model in ("vit-r0", "vit-r4", "tagged")
+    }
+    assert found == {"vit-r0": {7}, "vit-r4": {0}, "tagged": {7}}
+
+
 @pytest.mark.parametrize("heads", ["frozen", "none"])
 def test_dense_images_of_the_training_split_have_to_pass(heads):
     split = {"extraction": {"dense_split": "train", "train_dense_images": 0, "frozen_only": []}}

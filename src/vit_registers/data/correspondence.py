@@ -3,6 +3,7 @@
 Two forms. ``{"pair": path, "matrix": [[a, b, c], [d, e, f]]}``: a second view of the image, and where its pixels went.
 ``{"keypoints": [[x, y, visible], ...]}``: the keypoints of the image's class, in an order that is the same for all
 images of the class, so that each corresponds to the one of the same number in any other (SPair-71k, Min et al. 2019).
+Points are in pixels, of which the first spans 0 to 1.
 """
 
 from typing import Annotated
@@ -31,6 +32,16 @@ class Pair(Strict):
         """Points (x, y) that have to lie in the image."""
         return []
 
+    @property
+    def second_view(self) -> "Pair | None":
+        """The second view, where there is one."""
+        return self
+
+    @property
+    def of_class(self) -> "Keypoints | None":
+        """Keypoints that images of the class have in common, where there are some."""
+        return None
+
 
 class Keypoints(Strict):
     """Keypoints (x, y, visible) in pixels, 0-based; where one is not visible its x and y mean nothing."""
@@ -46,6 +57,16 @@ class Keypoints(Strict):
     def points(self) -> list[tuple[float, float]]:
         """Points (x, y) that have to lie in the image."""
         return [(x, y) for x, y, visible in self.keypoints if visible]
+
+    @property
+    def second_view(self) -> Pair | None:
+        """The second view, where there is one."""
+        return None
+
+    @property
+    def of_class(self) -> "Keypoints | None":
+        """Keypoints that images of the class have in common, where there are some."""
+        return self
 
 
 _FORMS: TypeAdapter[Pair | Keypoints] = TypeAdapter(Pair | Keypoints)

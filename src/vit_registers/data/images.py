@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from vit_registers.core.errors import InputError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+OBJECT = 255  # in a mask; what is no object is 0
 NUMBERED = {"L", "P", "I;16", "I"}  # PIL's modes with one whole number per pixel; of a palette, the index into it
 
 
@@ -26,6 +27,30 @@ def load_label_map(path: Path | str) -> NDArray[np.int64]:
         if image.mode not in NUMBERED:
             raise InputError(f"{path}: not a label map: PIL's mode {image.mode}, expected one of {sorted(NUMBERED)}")
         return np.asarray(image).astype(np.int64)
+
+
+def load_mask(path: Path | str, size: tuple[int, int]) -> Image.Image:
+    """A mask of 0 and 255, 255 on the object, of its image's ``size`` (width, height); else :class:`InputError`."""
+    values = load_map(path, size, ("L", "P", "1"), "a mask of 0 and 255")
+    whole = np.asarray(values.convert("L") if values.mode == "1" else values)
+    odd = np.setdiff1d(whole, [0, OBJECT])
+    if len(odd):
+        raise InputError(f"{path}: holds {odd[0]}; expected a mask of 0 and 255, the object being of the image's class")
+    return Image.fromarray(whole)
+
+
+def load_map(path: Path | str, size: tuple[int, int], modes: tuple[str, ...], expected: str) -> Image.Image:
+    """A map as it is stored, in one of PIL's ``modes`` and of its image's ``size``; else :class:`InputError`."""
+    try:
+        with Image.open(path) as stored:
+            stored.load()
+            values: Image.Image = stored
+    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: cannot be read as {expected} ({error}); restore it or drop it") from None
+    if values.mode not in modes or values.size != size:
+        found = f"{values.mode} of {values.width}x{values.height} pixels"
+        raise InputError(f"{path}: {found}; expected {expected} of {size[0]}x{size[1]}")
+    return values
 
 
 @contextmanager

@@ -86,9 +86,39 @@ class Manifest:
         """Semantic map (height, width) of a row that has one: indices into ``semantic_classes`` or ``ignore_index``."""
         return load_label_map(self.file(row, "semantic"))
 
-    def correspondence(self, row: int) -> Pair | Keypoints:
-        """The second view or the keypoints of a row that has them."""
-        return parse(self.table["correspondence"].iloc[row])
+    def correspondence(self, row: int) -> Pair | Keypoints | None:
+        """The second view or the keypoints of a row, where it has them."""
+        text = self.table["correspondence"].iloc[row]
+        return None if pd.isna(text) else parse(text)
+
+    def second_view(self, row: int) -> Pair | None:
+        """The second view of the image of a row, where it has one."""
+        known = self.correspondence(row)
+        return None if known is None else known.second_view
+
+    def keypoints(self, row: int) -> Keypoints | None:
+        """The keypoints of the image of a row, where it has some."""
+        known = self.correspondence(row)
+        return None if known is None else known.of_class
+
+    # Images by number: that of their row; numbers of second views go on behind the last row.
+
+    def numbers_of_views(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the second views of the images of some ``rows``."""
+        return rows + len(self.table)
+
+    def row_of(self, number: int) -> int:
+        """The row of an image, or of that whose second view it is, by its number."""
+        return number % len(self.table)
+
+    def picture(self, number: int) -> Path:
+        """Absolute path of an image by its number."""
+        if number < len(self.table):
+            return self.file(number)
+        view = self.second_view(self.row_of(number))
+        if view is None:
+            raise ValueError(f"data set '{self.name}': row {self.row_of(number)} has no second view")
+        return self.root / view.pair
 
 
 def check(

@@ -63,13 +63,15 @@ class Transform:
         return image.crop((left, top, left + self.size[1], top + self.size[0]))
 
     def to_input(self, box: Floats) -> Floats:
-        """Boxes [x0, y0, x1, y1] in image pixels to input pixels."""
-        return box * np.tile(self.scale, 2) - np.tile(self.offset, 2)
+        """Boxes [x0, y0, x1, y1], or points [x, y], in image pixels to input pixels."""
+        corners = box.shape[-1] // 2
+        return box * np.tile(self.scale, corners) - np.tile(self.offset, corners)
 
     def to_image(self, box: Floats) -> Floats:
-        """Input pixels to image pixels, clipped to the image."""
-        limit = np.tile([self.width, self.height], 2)
-        return np.clip((box + np.tile(self.offset, 2)) / np.tile(self.scale, 2), 0.0, limit)
+        """Boxes or points in input pixels to image pixels, clipped to the image."""
+        corners = box.shape[-1] // 2
+        limit = np.tile([self.width, self.height], corners)
+        return np.clip((box + np.tile(self.offset, corners)) / np.tile(self.scale, corners), 0.0, limit)
 
 
 def _pair(size: Sequence[int]) -> Size:

@@ -38,7 +38,8 @@ def run(
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
     resolved = _resolved(cfg, backbone, registers, calibration)
-    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    pinned, views = backbone.device.type == "cuda", cfg.extraction.pairs
+    images = Images(manifest, backbone.preprocess, pinned, views)
     indices = {}
     # One lock over all conditions: a process left over from an older study must not prune those of a newer one.
     with exclusive(store.lock_folder(out, cfg.dataset, cfg.model, ablated=registers is not None)):

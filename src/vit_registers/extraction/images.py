@@ -21,29 +21,31 @@ DECODERS = 4
 class Images:
     """Batches of a manifest's images; several conditions over one data set decode it once if it fits in the cache.
 
-    ``pinned``: batches are made in page-locked memory, from which a CUDA device copies while it computes.
+    Images are asked for by number, as the manifest counts them: second views have numbers of their own. At most
+    ``views`` of these are asked for. ``pinned``: batches are made in page-locked memory, from which a CUDA device
+    copies while it computes.
     """
 
-    def __init__(self, manifest: Manifest, preprocess: Preprocess, pinned: bool = False) -> None:
+    def __init__(self, manifest: Manifest, preprocess: Preprocess, pinned: bool = False, views: int = 0) -> None:
         self.manifest, self.preprocess, self.pinned = manifest, preprocess, pinned
-        bytes_needed = len(manifest.table) * 3 * math.prod(preprocess.size)
+        bytes_needed = (len(manifest.table) + views) * 3 * math.prod(preprocess.size)
         self.cache: dict[int, Tensor] | None = {} if bytes_needed <= CACHE_BYTES else None
 
-    def _load(self, row: int) -> Tensor:
-        if self.cache is not None and row in self.cache:
-            return self.cache[row]
-        pixels = self.preprocess.pixels(load_image(self.manifest.file(row)))
+    def _load(self, number: int) -> Tensor:
+        if self.cache is not None and number in self.cache:
+            return self.cache[number]
+        pixels = self.preprocess.pixels(load_image(self.manifest.picture(number)))
         if self.cache is not None:
-            self.cache[row] = pixels
+            self.cache[number] = pixels
         return pixels
 
     def _load_native(self, row: int, patch: Size) -> Tensor:
         image = load_image(self.manifest.file(row))
         return self.preprocess.padded(torch.from_numpy(np.array(image)).permute(2, 0, 1), patch)
 
-    def batches(self, rows: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """One normalised float32 batch (b, 3, h, w) per entry of ``rows``, the next one made meanwhile."""
-        return self._ahead(rows, self._load, self.preprocess.normalise)
+    def batches(self, numbers: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """One normalised float32 batch (b, 3, h, w) per entry of ``numbers``, the next one made meanwhile."""
+        return self._ahead(numbers, self._load, self.preprocess.normalise)
 
     def native(self, rows: Sequence[NDArray[np.int64]], patch: Size) -> Iterator[Tensor]:
         """The same at the images' own size, padded to whole patches: one padded size in each batch."""

@@ -15,7 +15,7 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.data.transforms import Size, Transform
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.memory import batch_size
-from vit_registers.forward.arrays import Spec
+from vit_registers.forward.arrays import Spec, pair_name
 from vit_registers.forward.readers.attention import AttentionMaps, AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.head import OwnHead, has_head
@@ -45,7 +45,7 @@ class Phase(ABC):
     """Images that pass at one input size and are read by the same readers; subclasses say by which."""
 
     def __init__(self, plan: "Plan", rows: Rows) -> None:
-        """``rows``: of the manifest, in the order in which they pass."""
+        """``rows``: of the manifest, or numbers of second views, in the order in which they pass."""
         self.plan, self.rows = plan, rows
         self.backbone: Backbone = plan.backbone
 
@@ -56,7 +56,7 @@ class Phase(ABC):
 
     @property
     def batches(self) -> list[Rows]:
-        """Manifest rows of every batch."""
+        """Manifest rows of every batch; of second views their numbers."""
         return batched(self.rows, self.batch_size)
 
     @property
@@ -176,6 +176,31 @@ class DenseImages(WholeImages):
         return {**arrays, "dense_rows": rows}, {**places, "dense": at, "maps": at}
 
 
+class SecondViews(Phase):
+    """Second views of the first dense images that have one, of which patch tokens alone are kept."""
+
+    def __init__(self, plan: "Plan", rows: Rows) -> None:
+        """``rows``: of the images whose second views pass."""
+        super().__init__(plan, plan.manifest.numbers_of_views(rows))
+
+    def readers(self) -> list[Reader]:
+        """Readers of arrays with rows ``dense``, which are kept under names of their own."""
+        backbone, layout, layers = self.backbone, self.plan.layout, self.plan.extraction.patch_layers
+        return [Patches(backbone, layout), *([PatchesByLayer(backbone, layout, layers)] if layers else [])]
+
+    def specs(self) -> dict[str, Spec]:
+        """Arrays with rows ``pairs``."""
+        specs = {name: spec for reader in self.readers() for name, spec in reader.specs().items()}
+        own = {pair_name(name): replace(spec, rows="pairs") for name, spec in specs.items()}
+        return own | {"pair_rows": Spec((), "int64", "pairs", "row", "manifest rows of the images that these are of")}
+
+    def placed(self, rows: Rows, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Places]:
+        """A row for every second view; ``rows`` are their numbers."""
+        of = np.array([self.plan.manifest.row_of(int(number)) for number in rows], dtype=np.int64)
+        named = {pair_name(name): array for name, array in values.items()}
+        return {**named, "pair_rows": of}, {"pairs": np.searchsorted(self.plan.pairs, of)}
+
+
 class NativeImages(Phase):
     """Dense images again, of one padded size of their own, for projections alone."""
 
@@ -218,8 +243,8 @@ class NativeImages(Phase):
 
 class Plan:
     """Phases of one condition over one data set: images of which only tokens are kept; of a model as it is, training
-    images with their patches; dense ones, the first of them with whole attention maps; and, if projections are wanted
-    at native size, the dense ones again, size by size.
+    images with their patches; dense ones, the first of them with whole attention maps; second views of the first of
+    them that have one; and, if projections are wanted at native size, the dense ones again, size by size.
 
     ``frozen_only``: the images of split ``train`` do not pass, as no head is refitted on this condition.
     """
@@ -237,6 +262,7 @@ class Plan:
         self.layout = layout_under(backbone, intervention)
         self.passed = self._passed()
         self.dense: Rows = manifest.rows(extraction.dense_split)[: extraction.dense_images]
+        self.pairs = self._pairs()
         self.train_dense = self._train_dense()
         self.native = extraction.projections_size == "native"
         self.batch_size = self._dense_phases()[0].fitting()
@@ -260,13 +286,20 @@ class Plan:
         count = min(self.extraction.train_dense_images, len(rows))
         return np.asarray(rows[np.arange(count) * len(rows) // max(count, 1)])
 
+    def _pairs(self) -> Rows:
+        """Manifest rows of the dense images whose second view passes, ascending."""
+        if not self.extraction.pairs:
+            return np.arange(0)
+        rows = [row for row in self.dense if self.manifest.second_view(int(row)) is not None]
+        return np.array(rows[: self.extraction.pairs], dtype=np.int64)
+
     def _refuse_lone_images(self) -> None:
         """Resampling wants two images in every batch: said before the first image is read, not at the lone one."""
         if not shuffles(self.intervention):
             return
         for batch in (batch for phase in self.phases() for batch in phase.batches):
             if len(batch) == 1:
-                image = self.manifest.table["image_id"].iloc[int(batch[0])]
+                image = self.manifest.table["image_id"].iloc[self.manifest.row_of(int(batch[0]))]
                 raise InputError(
                     f"'{self.manifest.name}': image '{image}' is alone in its batch, so its tokens cannot be resampled "
                     "from another's; take resample_from: calibration, or change what leaves it alone"
@@ -274,8 +307,8 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """Images that pass, those twice that pass at two sizes."""
-        return len(self.passed) + len(self.dense) * self.native
+        """Images that pass, second views among them, and those twice that pass at two sizes."""
+        return len(self.passed) + len(self.pairs) + len(self.dense) * self.native
 
     def phases(self) -> Iterator[Phase]:
         """In the order in which they are done."""
@@ -283,6 +316,8 @@ class Plan:
         if len(self.train_dense):
             yield TrainDenseImages(self, self.train_dense)
         yield from self._dense_phases()
+        if len(self.pairs):
+            yield SecondViews(self, self.pairs)
         if self.native:
             for size in sorted(set(self._padded_sizes)):
                 same = [i for i, other in enumerate(self._padded_sizes) if other == size]
@@ -310,6 +345,8 @@ class Plan:
         }
         if len(self.train_dense):
             specs |= TrainDenseImages(self, self.train_dense).specs()
+        if len(self.pairs):
+            specs |= SecondViews(self, self.pairs).specs()
         if self.frozen_only:
             specs["rows"] = Spec((), "int64", "all", "row", "manifest rows of the arrays with a row per image")
         specs["dense_rows"] = Spec((), "int64", "dense", "row", "manifest rows of the arrays with dense rows")
@@ -330,6 +367,7 @@ class Plan:
             "dense": len(self.dense),
             "train": len(self.train_dense),
             "maps": min(self.extraction.attention_maps, len(self.dense)),
+            "pairs": len(self.pairs),
             "native": int(self.native_grids.prod(1).sum()) if self.native else 0,
         }
 

@@ -20,7 +20,11 @@ _ROWS: ContextVar[tuple[int, ...]] = ContextVar("manifest rows of the batch that
 
 
 def announce_rows(rows: Iterable[int]) -> None:
-    """Say, before a batch passes, which manifest rows its images are."""
+    """Say, before a batch passes, which manifest rows its images are.
+
+    A second view of an image is another image, with a number behind the last row (Manifest.numbers_of_views): what is
+    drawn for it is drawn anew, as two views that share their noise would be alike by that.
+    """
     _ROWS.set(tuple(int(row) for row in rows))
 
 

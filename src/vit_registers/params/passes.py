@@ -21,6 +21,9 @@ class Extraction(Strict):
     Of models as they are, ``specials_layers`` keeps [CLS] and registers at every block, and ``cls_parts`` what [CLS]
     adds up in the last: from patches, from registers, from itself, and the skip connection.
 
+    ``pairs``: of so many of the dense images, the first that have one, the second view passes as well, if an experiment
+    of the run reads it.
+
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
     """
@@ -41,6 +44,7 @@ class Extraction(Strict):
     attention_columns: bool = False
     attention_maps: NonNegativeInt = 0
     neighbours: bool = False
+    pairs: NonNegativeInt = 0
     frozen_only: list[Name] = Field(default=[])
 
     @model_validator(mode="after")

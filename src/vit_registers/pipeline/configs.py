@@ -15,6 +15,7 @@ from vit_registers.params.passes import Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
 from vit_registers.params.statistics import Statistics
 from vit_registers.params.study import Params
+from vit_registers.pipeline import experiment
 
 AnyDataset = Annotated[DatasetSource, KindsIn("vit_registers.data.sources")]
 AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]
@@ -180,9 +181,17 @@ def _extract(params: Params, dataset: str, model: str, names: list[str]) -> Extr
         device=params.device,
         dataset=dataset,
         model=model,
-        extraction=params.extraction,
+        extraction=_extraction(params, dataset, model),
         interventions={name: params.interventions.get(name) for name in names},
     )
+
+
+def _extraction(params: Params, dataset: str, model: str) -> Extraction:
+    """What the pass keeps of a pair: second views pass only where an experiment of its run reads them."""
+    experiments = params.experiments_of(params.run_of(dataset, model))
+    if experiment.reading("pairs", experiments):
+        return params.extraction
+    return params.extraction.model_copy(update={"pairs": 0})
 
 
 def calibrate(params: Params, dataset: str, model: str) -> CalibrateConfig:

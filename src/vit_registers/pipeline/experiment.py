@@ -7,7 +7,7 @@ paragraph of methods and a section of the report. Declarations compute nothing a
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,9 @@ from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 PACKAGE = "vit_registers.experiments"
 Axis = Literal["dataset", "model"]
 # What a measure may read, see Job: the manifest; the baseline's features; those of the model that this one was made
-# from (Params.reference); those of all conditions; what detection found; the model; what training left; the values by
-# image of all other measures.
-Reads = Literal["manifest", "baseline", "reference", "conditions", "registers", "model", "training", "images"]
+# from (Params.reference); those of all conditions; these with second views of images (pairs), which pass for nobody
+# else; what detection found; the model; what training left; the values by image of all other measures.
+Reads = Literal["manifest", "baseline", "reference", "conditions", "pairs", "registers", "model", "training", "images"]
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,11 @@ def settings(name: str) -> type[Strict]:
 def owner(measure: str) -> str:
     """The experiment that a measure belongs to."""
     return measures()[measure][0].name
+
+
+def reading(what: Reads, names: Iterable[str]) -> bool:
+    """Whether a measure of some experiments reads ``what``."""
+    return any(what in measure.reads for name in names for measure in found()[name].experiment.measures)
 
 
 @cache

@@ -101,6 +101,7 @@ _READ: dict[str, Callable[[Params, Paths, Any, Any], list[Path]]] = {
     "baseline": lambda params, at, dataset, model: baseline(at, dataset, model),
     "reference": _reference,
     "conditions": lambda params, at, dataset, model: _conditions(params, at, dataset, model),
+    "pairs": lambda params, at, dataset, model: _conditions(params, at, dataset, model),
     "registers": _found,
     "model": lambda params, at, dataset, model: [model_file(at, model)],
     "training": lambda params, at, dataset, model: _of_trainings(params, at, model),

@@ -23,7 +23,8 @@ def facts(params: Params) -> dict[str, Any]:
     phrases of captions. ``planted``, ``resized``, ``trained``,
     ``natural`` (nothing was planted, but something learnt), ``released`` (weights come from elsewhere), ``generated``
     (images are drawn by the pipeline): whether the study has such models or data; ``compared``: whether it compares
-    conditions; ``moved``: whether it moves or clears register neurons. What is true or false is a condition of
+    conditions; ``moved``: whether it moves or clears register neurons; ``patchlayers``: whether patches are kept of
+    blocks. What is true or false is a condition of
     report.tex: ``\\ifplanted``.
     """
     drawn, extraction, study = plan(params), params.extraction, params.study
@@ -50,6 +51,7 @@ def facts(params: Params) -> dict[str, Any]:
         "generated": any(params.datasets[name].generated for name in datasets),
         "compared": bool(study.comparisons),
         "moved": any(params.interventions[name].moves_neurons for each in study.runs for name in each.interventions),
+        "patchlayers": bool(extraction.patch_layers),
         "detection_images": f"the first {params.detection.images:,} images of the {params.detection.split} split",
         "score": SCORES[params.detection.score],
         "top_k": params.detection.top_k,

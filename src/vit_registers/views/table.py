@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Column:
     ``alignment`` is a column type of ``tabular``; ``signed`` prints the plus of positive numbers, for differences;
     ``decimals`` are those of percentages;
     ``p`` adds a column with the p-value behind the estimate, adjusted where it is of a family;
+    without ``interval`` the number is printed alone, where its interval is printed elsewhere;
     ``group`` prints one heading over neighbouring columns;
     a column that is not ``printed`` is in the CSV only.
     """
@@ -38,6 +39,7 @@ class Column:
     signed: bool = False
     decimals: int = 1
     p: bool = False
+    interval: bool = True
     group: str | None = None
     printed: bool = True
 
@@ -127,7 +129,8 @@ class Table:
         cell = row.get(column.key)
         if isinstance(cell, Estimate):
             n = f"({count(cell.n)})" if cell.n is not None and self._n(column) is None else ""
-            text = estimate(cell, column.signed, column.decimals, n, self.stacked)
+            shown = cell if column.interval else replace(cell, low=None, high=None)
+            text = estimate(shown, column.signed, column.decimals, n, self.stacked)
             return [text, ABSENT if cell.p_shown is None else probability(cell.p_shown)] if column.p else [text]
         if cell is None:
             return [ABSENT] * (2 if column.p else 1)

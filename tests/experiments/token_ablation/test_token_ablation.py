@@ -16,23 +16,33 @@ DONE = {
     "zero-cls": Ablate(tokens="cls", by="zero"),
     "zero-registers": Ablate(tokens="registers", by="zero"),
 }
-AXES = {"top1": {"feature": "cls", "head": "frozen"}, "recall_at_1": {"feature": "cls"}, "corloc": {"head": "lost"}}
+AXES = {
+    "top1": {"feature": "cls", "head": "frozen"},
+    "recall_at_1": {"feature": "cls"},
+    "correspondence": {},
+    "corloc": {"head": "lost"},
+}
 
 
 @pytest.fixture
 def study():
-    """zero-cls costs 50 points of the probe and 40 of retrieval; zero-registers 10 of CorLoc; others are not there."""
+    """zero-cls costs 50 points of the probe and 40 of retrieval; zero-registers 10 of CorLoc and 5 of correspondence;
+    others are not there. Of correspondence there are rows by what patches show as well.
+    """
     measured = Measured()
     for condition in ("baseline", *DONE):
         at = {"dataset": "shapes", "model": "vit", "intervention": condition}
         head = "refitted" if condition == "baseline" else "frozen"
         measured.add("top1", 0.4 if condition == "zero-cls" else 0.9, feature="cls", head=head, **at)
         measured.add("recall_at_1", 0.3 if condition == "zero-cls" else 0.7, feature="cls", **at)
+        measured.add("correspondence", 0.15 if condition == "zero-registers" else 0.2, **at)
+        measured.add("correspondence", 0.4, group="object", **at)
         measured.add("corloc", 0.5 if condition == "zero-registers" else 0.6, head="lost", **at)
     for condition, metric, value in (
         ("zero-cls", "top1", -0.5),
         ("zero-cls", "recall_at_1", -0.4),
         ("zero-registers", "corloc", -0.1),
+        ("zero-registers", "correspondence", -0.05),
     ):
         at = {"dataset": "shapes", "model": "vit", "intervention": condition}
         measured.add(metric, value, reference_model="vit", reference_intervention="baseline", **AXES[metric], **at)
@@ -48,7 +58,17 @@ def test_the_table_has_the_model_as_it_is_and_its_ablations_with_their_changes(s
     assert frame["top1_change"].fillna(9).tolist() == pytest.approx([9, -0.5, 9])
     assert frame["recall_change"].fillna(9).tolist() == pytest.approx([9, -0.4, 9])
     assert frame["corloc_change"].fillna(9).tolist() == pytest.approx([9, 9, -0.1])
+    assert frame["correspondence"].tolist() == pytest.approx([0.2, 0.2, 0.15])
+    assert frame["correspondence_change"].fillna(9).tolist() == pytest.approx([9, 9, -0.05])
     assert frame["miou"].isna().all()
+
+
+def test_values_are_printed_alone_and_changes_with_their_intervals(study):
+    table = tables.token_ablation(study)
+    assert {"top1_low", "top1_change_low"} <= set(table.frame().columns)
+    line = next(line for line in table.latex().splitlines() if "zero-cls" in line)
+    assert "$40.0$ &" in line
+    assert "$-50.0$ [$-51.0$, $-49.0$]" in line
 
 
 def test_the_map_shows_changes_in_points_and_nothing_where_there_is_none(study):
@@ -56,9 +76,12 @@ def test_the_map_shows_changes_in_points_and_nothing_where_there_is_none(study):
         figure = figures.token_ablation(study, None)
     (panel,) = figure.axes
     shown = panel.images[0].get_array()
-    assert np.ma.getmaskarray(shown).tolist() == [[False, False, True, True], [True, True, True, False]]
+    assert np.ma.getmaskarray(shown).tolist() == [
+        [False, False, True, True, True],
+        [True, True, False, True, False],
+    ]
     assert shown[0, 0] == pytest.approx(-50.0)
-    assert [text.get_text() for text in panel.texts] == ["-50.0", "-40.0", "-10.0"]
+    assert [text.get_text() for text in panel.texts] == ["-50.0", "-40.0", "-5.0", "-10.0"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["zero-cls", "zero-registers"]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from vit_registers.data.shapes import draw
+from vit_registers.core.seeds import generator
+from vit_registers.data.shapes import draw, views
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +18,18 @@ SPLIT_SEEDS = {"train": 0, "test": 10**6}
 
 
 def images(
-    out: Path, seed: int, counts: dict[str, int], size: int, grey: bool, classes: draw.Classes = "colour"
+    out: Path,
+    seed: int,
+    counts: dict[str, int],
+    size: int,
+    grey: bool,
+    classes: draw.Classes = "colour",
+    pairs: int = 0,
 ) -> pd.DataFrame:
     """Write ``counts`` images of each split with masks and depth below ``out``; rows of the manifest.
 
-    A chunk is always drawn whole, so that a smaller data set is the beginning of a larger one.
+    Of the first ``pairs`` of split ``test`` a second view is written as well. A chunk is always drawn whole, so that a
+    smaller data set is the beginning of a larger one.
     """
     tables = []
     for split, count in counts.items():
@@ -30,7 +38,11 @@ def images(
             chunk = draw.generate(rng, draw.CHUNK, size, classes)
             if grey:
                 chunk = replace(chunk, rgb=draw.grey(chunk.rgb))
-            tables.append(_write_chunk(out, split, start, chunk, min(draw.CHUNK, count - start)))
+            rows = _write_chunk(out, split, start, chunk, min(draw.CHUNK, count - start))
+            if split == "test" and start < pairs:
+                matrices = views.similarities(generator(seed, "second views", start), draw.CHUNK, size)
+                _write_views(out, rows, chunk, matrices[: pairs - start])
+            tables.append(rows)
         log.info("%s: %d images", split, count)
     return pd.concat(tables)
 
@@ -59,6 +71,17 @@ def _write_chunk(out: Path, split: str, start: int, chunk: draw.Images, count: i
             }
         )
     return pd.DataFrame(rows)
+
+
+def _write_views(out: Path, rows: pd.DataFrame, chunk: draw.Images, matrices: views.Floats) -> None:
+    """Second views of the first images of a chunk, put down in its ``rows``."""
+    (out / "pairs").mkdir(exist_ok=True)
+    entries: list[str | None] = [None] * len(rows)
+    for i, (image_id, matrix) in enumerate(zip(rows["image_id"], matrices, strict=False)):
+        path = f"pairs/{image_id}.png"
+        _save(views.view(chunk.rgb[i], matrix), out / path)
+        entries[i] = views.entry(path, matrix)
+    rows["correspondence"] = entries
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vit_registers.core.errors import InputError
+from vit_registers.data.images import OBJECT, load_map, load_mask
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.transforms import Transform
 from vit_registers.models.preprocess import Preprocess
 
-OBJECT = 255  # in a mask; what is no object is 0
 FARTHEST = 65535  # of a 16-bit depth map, which counts as 1; 0: not known
 
 
@@ -70,32 +70,13 @@ def _size(manifest: Manifest, row: int) -> tuple[int, int]:
     return int(manifest.table["width"].iloc[row]), int(manifest.table["height"].iloc[row])
 
 
-def _open(path: Path, size: tuple[int, int], modes: tuple[str, ...], expected: str) -> Image.Image:
-    """A map as it is stored, of its image's size."""
-    try:
-        with Image.open(path) as stored:
-            stored.load()
-            values: Image.Image = stored
-    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as {expected} ({error}); restore it or drop it") from None
-    if values.mode not in modes or values.size != size:
-        found = f"{values.mode} of {values.width}x{values.height} pixels"
-        raise InputError(f"{path}: {found}; expected {expected} of {size[0]}x{size[1]}")
-    return values
-
-
 def _mask(path: Path, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.int16]:
     """1 where the object is: (h, w)."""
-    values = _open(path, size, ("L", "P", "1"), "a mask of 0 and 255")
-    whole = np.asarray(values.convert("L") if values.mode == "1" else values)
-    odd = np.setdiff1d(whole, [0, OBJECT])
-    if len(odd):
-        raise InputError(f"{path}: holds {odd[0]}; expected a mask of 0 and 255, the object being of the image's class")
-    return (np.asarray(at_input(Image.fromarray(whole), preprocess)) == OBJECT).astype(np.int16)
+    return (np.asarray(at_input(load_mask(path, size), preprocess)) == OBJECT).astype(np.int16)
 
 
 def _depth(path: Path, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.uint16]:
     """Depth as it is stored: (h, w)."""
-    values = _open(path, size, ("I;16", "I;16B", "I"), "a 16-bit depth map")
+    values = load_map(path, size, ("I;16", "I;16B", "I"), "a 16-bit depth map")
     whole = np.asarray(values).astype(np.int32)  # in a mode that every resize knows
     return np.asarray(at_input(Image.fromarray(whole), preprocess)).astype(np.uint16)

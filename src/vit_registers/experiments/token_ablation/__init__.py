@@ -1,14 +1,14 @@
 """Token ablation: what [CLS], registers and random patches are needed for, task by task (parodi2026).
 
-Tasks are measured elsewhere: rows are those of classification, retrieval, dense prediction and object discovery.
-What is measured here is whether effects of single registers add up to that of all.
+Tasks are measured elsewhere: rows are those of classification, retrieval, correspondence, dense prediction and object
+discovery. What is measured here is whether effects of single registers add up to that of all.
 """
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.token_ablation.params import Config, TokenAblation, single
 from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
 
-SHOWN = ("top1", "recall_at_1", "miou", "corloc")
+SHOWN = ("top1", "recall_at_1", "correspondence", "miou", "corloc")
 EXPERIMENT = Experiment(
     title="Token ablation",
     order=60,
@@ -36,8 +36,9 @@ EXPERIMENT = Experiment(
             shows=SHOWN,
             differences=True,
             caption="Tokens replaced at the output of every block, or of the last: a linear probe on [CLS] and linear "
-            "segmentation, both fitted to the model as it is and frozen; recall@1 on [CLS]; CorLoc of LOST. Change: "
-            "less the model as it is, in points, where the study compares them. Segmentation and CorLoc on "
+            "segmentation, both fitted to the model as it is and frozen; recall@1 on [CLS]; patches that find their "
+            "place in a second view; CorLoc of LOST. Change: less the model as it is, in points, where the study "
+            "compares them; intervals of the values stand in the tables of the tasks. Segmentation and CorLoc on "
             "{{ dense_images }}. {{ estimates }}",
             size="scriptsize",
             long=True,

@@ -26,7 +26,7 @@ def token_ablation(study: Study, arrays: object) -> Figure:
     for panel, (before, conditions) in zip(panels, found.items(), strict=True):
         _map(panel, values[before], top)
         panel.set_yticks(range(len(conditions)), [study.conditions[c.name] for c in conditions])
-        panel.set_xticks(range(len(TASKS)), [str(task.group).replace(" (%)", "") for task in TASKS])
+        panel.set_xticks(range(len(TASKS)), [str(task.group) for task in TASKS])
         panel.set_title(study.model_label(before), weight="bold")
     return figure
 

@@ -8,11 +8,18 @@ from vit_registers.views.columns import CONDITION, KEYS, MODEL, difference, row_
 from vit_registers.views.study import Condition, Estimate, Study
 from vit_registers.views.table import Cell, Column, Table
 
+
+def _task(key: str, metric: str, where: dict[str, str | None], group: str) -> Column:
+    """The value of a task. Its interval stands in the task's own table: here there is room for that of the change."""
+    return Column(key, "%", metric, where, interval=False, group=group)
+
+
 TASKS = (
-    Column("top1", "Value", "top1", {"feature": "cls", "head": "frozen"}, group="Probe, [CLS] (%)"),
-    Column("recall", "Value", "recall_at_1", {"feature": "cls"}, group="Recall@1 (%)"),
-    Column("miou", "Value", "miou", {"head": "frozen"}, group="Segmentation (%)"),
-    Column("corloc", "Value", "corloc", {"head": "lost"}, group="CorLoc (%)"),
+    _task("top1", "top1", {"feature": "cls", "head": "frozen"}, "Probe, [CLS]"),
+    _task("recall", "recall_at_1", {"feature": "cls"}, "Recall@1"),
+    _task("correspondence", "correspondence", {"group": None}, "Correspondence"),
+    _task("miou", "miou", {"head": "frozen"}, "Segmentation"),
+    _task("corloc", "corloc", {"head": "lost"}, "CorLoc"),
 )
 
 GAPS = (

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.targets import NO_BOXES, covered, has_boxes, target_boxes
-from vit_registers.data.transforms import Floats, Transform
+from vit_registers.data.targets import NO_BOXES, box_shares
+from vit_registers.data.transforms import Floats
 from vit_registers.experiments.token_statistics.tokens import Arrays, Tokens
 from vit_registers.extraction.store import Features
 
@@ -17,14 +17,7 @@ def winners(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def objects(manifest: Manifest, cached: Features) -> Floats | None:
     """Share of each patch of the dense images that is object (m, p), from the true boxes; None where there are none."""
-    dense = cached.dense_rows
-    truth = target_boxes(manifest, dense)
-    if not has_boxes(manifest, dense, truth):
-        return None
-    sizes = manifest.table[["height", "width"]].to_numpy()[dense]
-    ways = [Transform.of(cached.index, int(height), int(width)) for height, width in sizes]
-    grid = cached.layout.grid
-    return np.stack([covered(boxes, way, grid).ravel() for boxes, way in zip(truth, ways, strict=True)])
+    return box_shares(manifest, cached.dense_rows, cached.index, cached.layout.grid)
 
 
 def on_object(maps: NDArray[np.float32], inside: Floats) -> Floats:
