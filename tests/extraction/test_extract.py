@@ -233,6 +233,7 @@ def test_the_index_says_what_was_run(workshop):
         "patches",
         "norms",
         "attention",
+        "cls_attention_max",
         "flow",
         "k_01",
         "dense_rows",

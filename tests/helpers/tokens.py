@@ -34,7 +34,10 @@ def made_up(layout: TokenLayout, seed: int) -> Arrays:
     for group, there in enumerate((layout.cls, layout.registers + layout.appended)):
         if not there:
             flow[:, :, group], flow[:, :, :, group] = np.nan, np.nan
-    return {"norms": norms, "attention": attention, "flow": flow}
+    arrays = {"norms": norms, "attention": attention, "flow": flow}
+    if layout.cls:
+        arrays["cls_attention_max"] = np.minimum(2 * attention[:, :, 0], np.float16(1))
+    return arrays
 
 
 def parts(layout: TokenLayout) -> dict[str, range]:

@@ -173,14 +173,6 @@ def test_focus_by_epoch_shows_the_mean_maps(made):
                 np.testing.assert_allclose(next(axes).get_images()[0].get_array(), content[epoch, token])
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 7, 8, 15, 800])
-def test_of_many_epochs_seven_are_shown_the_first_and_the_last_among_them(epochs):
-    shown = figures_attention._shown(epochs)
-    assert (shown[0], shown[-1], len(shown)) == (0, epochs - 1, min(epochs, 7))
-    steps = np.diff(shown)
-    assert len(steps) == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
-
-
 def test_cosines_by_epoch_are_those_measured_with_their_intervals(made):
     panels = draw("register_cosine_by_epoch", made).axes
     for axes, metric in zip(panels, ("register_cosine", "cls_register_cosine"), strict=True):

@@ -1,16 +1,17 @@
 """Tables and the figure of register counts, over rows of the metrics that they show."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.measuring import rows_of, study_of
 from vit_registers.experiments.register_count import figures, tables
-from vit_registers.params.study import Comparison
+from vit_registers.params.study import Comparison, Run
 from vit_registers.pipeline import experiment
 from vit_registers.pipeline.paths import Paths
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
-from vit_registers.views.study import Condition
+from vit_registers.views.study import Condition, Study
 
 REGISTERS = {"r4": 4, "r0": 0, "r1": 1, "wide": 0}
 MODELS = [*REGISTERS, "planted"]
@@ -142,18 +143,41 @@ def draw(study):
         return figures.register_count(study, Arrays(Paths("none"), ()))
 
 
-def test_the_figure_shows_values_with_their_intervals(study, tmp_path):
-    figure = draw(study)
-    axes = figure.axes[2]
+@pytest.mark.parametrize(
+    ("panel", "values", "intervals"),
+    [
+        (2, [41.0, 42.0, 40.0], [[39.0, 44.0], [40.0, 45.0], [38.0, 43.0]]),  # CorLoc, in percent
+        (3, [51.0, 52.0, 50.0], [[49.0, 54.0], [50.0, 55.0], [48.0, 53.0]]),  # mIoU, of the refitted head
+        (4, [0.051, 0.052, 0.05], [[0.031, 0.081], [0.032, 0.082], [0.03, 0.08]]),  # RMSE is no share
+    ],
+)
+def test_the_figure_shows_values_with_their_intervals(study, panel, values, intervals):
+    axes = draw(study).axes[panel]
     points = axes.containers[0].lines[0].get_ydata()
-    np.testing.assert_allclose(np.array(points, dtype=float), [41.0, 42.0, 40.0])
+    np.testing.assert_allclose(np.array(points, dtype=float), values)
     segments = axes.containers[0].lines[2][0].get_segments()
-    ends = np.array([segment[:, 1] for segment in segments], dtype=float)
-    np.testing.assert_allclose(ends, [[39.0, 44.0], [40.0, 45.0], [38.0, 43.0]])
+    np.testing.assert_allclose(np.array([segment[:, 1] for segment in segments], dtype=float), intervals)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "4"]
+
+
+def test_the_figure_fits_the_page_and_says_which_task_was_not_measured(study, tmp_path):
+    rows = study.rows
+    figure = draw(Study(study.plan, rows[rows["metric"] != "miou"]))
     assert figure.get_size_inches()[0] <= style.WIDTH + 1e-9
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], [], [], ["not measured"], []]
+    assert not figure.legends  # one data set
     with style.styled():
         style.save(figure, tmp_path, "register_count")
+
+
+def test_several_data_sets_are_told_apart_in_the_legend(study):
+    where = study.rows["model"].isin(["r0", "r4"]) & study.rows["reference_model"].isna()
+    other = study.rows[where].assign(dataset="cells")
+    runs = [*study.plan.runs, Run(dataset="cells", models=["r0", "r4"], interventions=[])]
+    made = Study(study.plan.model_copy(update={"runs": runs}), pd.concat([study.rows, other], ignore_index=True))
+    figure = draw(made)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["shapes", "cells"]
+    assert [len(container.lines[0].get_ydata()) for container in figure.axes[0].containers] == [3, 2]
 
 
 def test_the_figure_of_a_study_without_trained_models_says_so():

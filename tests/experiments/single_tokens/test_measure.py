@@ -12,7 +12,7 @@ from vit_registers.core.patches import patchify
 from vit_registers.core.table import Rows
 from vit_registers.data import manifest
 from vit_registers.experiments.job import Job
-from vit_registers.experiments.single_tokens import measure
+from vit_registers.experiments.single_tokens import measure, neighbours
 from vit_registers.experiments.single_tokens.params import Config, SingleTokens
 from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
@@ -40,8 +40,27 @@ TEST, TRAIN = np.arange(IMAGES), np.arange(IMAGES, 2 * IMAGES)
 
 
 def cosines_of(outlier):
-    noise = np.random.default_rng(9).uniform(-0.1, 0.1, size=outlier.shape)
-    return (np.where(outlier, 0.8, 0.3) + noise).astype(np.float32)
+    """Cosines of each patch with the one below and with the one to its right, NaN where there is none."""
+    noise = np.random.default_rng(9).uniform(-0.1, 0.1, size=(len(outlier), 2, PATCHES))
+    cosines = (np.where(outlier, 0.8, 0.3)[:, None] + noise).astype(np.float32)
+    on_grid = cosines.reshape(-1, 2, *GRID)
+    on_grid[:, 0, -1] = on_grid[:, 1, :, -1] = np.nan
+    return cosines
+
+
+def with_neighbours(cosines, image, patch):
+    """Cosines of a patch with its two to four neighbours, one by one."""
+    y, x = divmod(patch, GRID[1])
+    found = []
+    for (row, column), side, at in (
+        ((y - 1, x), 0, patch - GRID[1]),
+        ((y + 1, x), 0, patch),
+        ((y, x - 1), 1, patch - 1),
+        ((y, x + 1), 1, patch),
+    ):
+        if 0 <= row < GRID[0] and 0 <= column < GRID[1]:
+            found.append(float(cosines[image, side, at]))
+    return found
 
 
 def write_features(root, model, arrays, preprocess):
@@ -114,7 +133,7 @@ def run(made, registers="found", out="out", config=CONFIG, features="features"):
     rows = Rows("single_tokens", declared.metrics, declared.axes, dataset="tiny", model="m")
     one = Job(rows, root / out, data=root / "data", features=root / features, registers=root / registers)
     measure.run(config, one)
-    one.write(images=False, arrays=False)
+    one.write(images=False, arrays=True)
     return one.rows.frame()
 
 
@@ -242,7 +261,7 @@ def test_means_and_differences_are_those_of_a_loop_over_patches(made, table):
     for image in range(IMAGES):
         of = {True: [], False: []}
         for patch in range(PATCHES):
-            of[bool(outlier[image, patch])].append(float(values[image, patch]))
+            of[bool(outlier[image, patch])].append(np.mean(with_neighbours(values, image, patch)))
         collected = {kind: collected[kind] + of[kind] for kind in of}
         if of[True] and of[False]:
             of_images.append(np.mean(of[True]) - np.mean(of[False]))
@@ -254,6 +273,25 @@ def test_means_and_differences_are_those_of_a_loop_over_patches(made, table):
     row = differences(table).loc["neighbour_cosine"]
     assert (row["value"], row["n"]) == (pytest.approx(np.mean(of_images)), len(of_images))
     assert rows.loc[("neighbour_cosine", "outlier"), "n"] == outlier.any(axis=1).sum()
+
+
+def test_the_histogram_has_every_neighbour_of_every_patch_once(made):
+    outlier, values = made[1][TEST], cosines_of(made[1])[TEST]
+    of = {"outlier": [], "normal": []}
+    for image in range(IMAGES):
+        for patch in range(PATCHES):
+            of["outlier" if outlier[image, patch] else "normal"] += with_neighbours(values, image, patch)
+    where = {"outlier": outlier, "normal": ~outlier}
+    arrays = neighbours.histograms(neighbours.of_each(values, GRID), where)
+    edges = arrays["edges_neighbour_cosine"]
+    for group, single in of.items():
+        counts = arrays[f"histogram/neighbour_cosine/{group}"]
+        assert counts.sum() == len(single)
+        for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
+            assert sum(left <= value < right for value in single) == count
+    beyond = np.full((1, 1, 4), np.nan, np.float32)
+    beyond[..., 0] = 1.0000002  # of equal patches, by a rounding
+    assert neighbours.histograms(beyond, {"normal": np.array([[True]])})["histogram/neighbour_cosine/normal"][-1] == 1
 
 
 @pytest.mark.slow
@@ -341,4 +379,5 @@ def test_planted_models_are_matched_with_what_they_were_made_from():
 def test_the_same_params_write_the_same_bytes(made):
     run(made, out="one")
     run(made, out="two")
-    assert (made[0] / "one/rows.csv").read_bytes() == (made[0] / "two/rows.csv").read_bytes()
+    for name in ("rows.csv", "arrays.npz"):
+        assert (made[0] / "one" / name).read_bytes() == (made[0] / "two" / name).read_bytes()

@@ -111,8 +111,9 @@ def test_the_methods_state_every_value_that_ran():
 def test_the_prose_and_captions_name_what_is_shown(planted):
     text = latex(HERE / "results.tex.j2", planted=planted)
     assert ("Planted artifacts stand" in text) == planted
-    for table in single_tokens.EXPERIMENT.tables:
-        assert rf"\ref{{tab:{table.name}}}" in text
-        caption = plain(table.caption, settings=SETTINGS, dense_images="the first 9 images", estimates="Brackets.")
+    assert r"\ref{fig:neighbour_cosines}" in text
+    for view in (*single_tokens.EXPERIMENT.figures, *single_tokens.EXPERIMENT.tables):
+        assert rf":{view.name}}}" in text
+        caption = plain(view.caption, settings=SETTINGS, dense_images="the first 9 images", estimates="Brackets.")
         assert "{" not in caption
     assert "mean over 3 draws" in caption

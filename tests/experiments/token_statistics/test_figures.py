@@ -9,7 +9,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from helpers.tokens import GRID, L
-from vit_registers.experiments.token_statistics import EXPERIMENT, figures_maps
+from vit_registers.experiments.token_statistics import EXPERIMENT
+from vit_registers.experiments.token_statistics.figures.slots import OTHERS
 from vit_registers.views import style
 from vit_registers.views.study import Condition, Study
 
@@ -115,7 +116,7 @@ def test_distributions_are_shares_of_all_tokens_with_the_threshold(views):
     axes = next(a for a in draw("norm_distributions", made).axes if a.get_title() == "Planted\nbaseline")
     shares, edges, _ = axes.patches[0].get_data()
     arrays = made.arrays.of(MOVED["before"])
-    counts = arrays["histogram/norm/patches"]
+    counts = arrays["histogram/norm/patches"]  # at the block that detection looked at
     first = np.searchsorted(arrays["edges_norm"], edges[0])
     np.testing.assert_array_equal(edges, arrays["edges_norm"][first : first + len(edges)])
     np.testing.assert_allclose(shares, counts[first : first + len(shares)] / counts.sum())
@@ -123,7 +124,19 @@ def test_distributions_are_shares_of_all_tokens_with_the_threshold(views):
     assert shares[0] > 0
     assert shares[-1] > 0
     assert shares.sum() == pytest.approx(1.0)
-    assert axes.get_lines()[0].get_xdata()[0] == 12.0
+    threshold, median = (line.get_xdata()[0] for line in axes.get_lines())
+    assert threshold == 12.0
+    assert median == made.study.estimate(MOVED["before"], "token_norm_median", group="patches").value
+
+
+def test_triangles_stand_at_the_published_statistic_of_each_kind_of_token(views):
+    made = views()
+    axes = next(a for a in draw("attention_distributions", made).axes if a.get_title().endswith("test-time registers"))
+    expected = [
+        made.study.estimate(MOVED["after"], "attention_in_any_head", group="cls", target=kind).value
+        for kind in ("patches", "appended")
+    ]
+    assert [line.get_xdata()[0] for line in axes.get_lines()] == expected
 
 
 def test_distributions_have_a_panel_for_each_condition_shown_and_a_line_for_each_kind_of_token(views):
@@ -174,48 +187,119 @@ def test_the_focus_of_cls_and_of_eight_registers_at_most(views):
             assert panel.images[0].get_clim() == (0.0, focus[:9].max())
 
 
+def tiles(figure):
+    """Every picture and map of a figure of tiles, in the order of its sections, rows and columns."""
+    return iter(figure.axes[0].images)
+
+
 def test_attention_by_block_shows_every_block_of_each_side_on_one_scale(views):
     made = views()
-    figure = draw("attention_by_block", made)
-    sides = [made.arrays.of(condition)["cls"] for condition in MOVED.values()]
-    assert len(figure.axes) == 3 * 2 * (1 + L)
-    for side, content in enumerate(sides):
-        for row in range(2):
-            for layer in range(L):
-                shown = figure.axes[(2 * side + row) * (1 + L) + 1 + layer].get_images()[0]
-                np.testing.assert_allclose(shown.get_array(), content[row, layer])
-                assert shown.get_clim() == (0, pytest.approx(max(other[row, layer].max() for other in sides)))
-
-
-def test_maps_of_one_kind_share_a_scale_within_a_row(views):
-    made = views()
-    line = draw("attention_maps", made).axes[:7]  # the first row
+    shown = tiles(draw("attention_by_block", made))
     arrays = {side: made.arrays.of(condition) for side, condition in MOVED.items()}
-    np.testing.assert_array_equal(line[0].images[0].get_array(), arrays["before"]["images"][0])
-    attention = [arrays[side]["cls"][0, -1] for side in ("control", "before", "after")]
-    norms = [arrays[side]["norms"][0] for side in ("before", "after")]
-    register = [arrays["after"]["appended"][0, -1, 0]]
-    shown = iter(axes.images[0] for axes in line[1:])
-    for kind in (attention, norms, register):
-        for one in kind:
-            image = next(shown)
-            np.testing.assert_allclose(image.get_array(), one)
-            assert image.get_clim() == (0.0, pytest.approx(max(other.max() for other in kind)))
+    largest = [arrays["before"]["norms"][i].max() for i in range(3)]
+    image = largest.index(max(largest))
+    np.testing.assert_array_equal(next(shown).get_array(), arrays["before"]["images"][image])
+    for kind in ("cls", "norms"):
+        for side in MOVED:
+            for layer in range(L):
+                one = next(shown)
+                np.testing.assert_allclose(one.get_array(), arrays[side][kind][image, layer])
+                top = max(other[kind][image, layer].max() for other in arrays.values())
+                assert one.get_clim() == (0.0, pytest.approx(top))
+    for layer in range(L):
+        np.testing.assert_allclose(next(shown).get_array(), arrays["after"]["appended"][image, layer, 0])
+    assert next(shown, None) is None
 
 
-def test_without_artifacts_the_attention_of_every_model_stands_beside_the_picture(views):
+def test_a_control_and_a_model_without_cls_have_norms_alone(views):
+    made = views()
+    arrays = made.arrays
+    arrays.of(MOVED["before"])  # loaded
+    for content in arrays._loaded.values():
+        for name in [name for name in content if name.endswith("/cls")]:
+            del content[name]
+    made = type("Views", (), {"study": made.study, "arrays": arrays})
+    assert len(list(tiles(draw("attention_by_block", made)))) == 1 + 3 * L + L
+
+
+def test_maps_by_block_has_every_model_on_the_image_in_which_a_norm_stands_out_most(views):
+    made = views()
+    figure = draw("maps_by_block", made)
+    found = {c: made.arrays.of(c) for c in made.study.baselines}
+    most = {}
+    for i in range(3):
+        flat = [maps["norms"][i, layer].ravel() for maps in found.values() for layer in range(L)]
+        most[i] = max(norms.max() / np.median(norms) for norms in flat)
+    image = max(most, key=most.get)
+    shown = tiles(figure)
+    for condition, maps in found.items():
+        np.testing.assert_array_equal(next(shown).get_array(), maps["images"][image])
+        rows = [maps["cls"][image]]
+        if "registers" in maps:
+            rows += [maps["registers"][image, :, i] for i in range(min(4, maps["registers"].shape[2]))]
+        for row in [*rows, maps["norms"][image]]:
+            for layer in range(L):
+                one = next(shown)
+                np.testing.assert_allclose(one.get_array(), row[layer])
+                assert one.get_clim() == (0.0, pytest.approx(row[layer].max()))
+        said = texts(figure)
+        assert made.study.model_label(condition) in said
+        assert f"{maps['norms'][image, 0].max():.3g}" in said
+    assert next(shown, None) is None
+    assert texts(figure).count("register 4") == 1  # of the one with ten
+
+
+def test_of_many_blocks_twelve_are_shown_with_the_first_and_the_last(views):
     made = views(NATURAL)
+    arrays = made.arrays
+    deep = np.random.default_rng(0).random((3, 24, *GRID)).astype(np.float32)
+    for condition in made.study.baselines:
+        content = arrays.of(condition)
+        arrays._loaded["token_statistics", "tiny", condition.model] |= {
+            f"baseline/{name}": deep for name in ("cls", "norms") if name in content
+        }
+    made = type("Views", (), {"study": made.study, "arrays": arrays})
+    figure = draw("maps_by_block", made)
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    headings = shown[shown.index("block\n0") :][:12]
+    assert headings == ["block\n0", "2", "4", "6", "8", "10", "13", "15", "17", "19", "21", "23"]
+
+
+def test_all_models_stand_side_by_side_with_what_was_done_to_them(views):
+    made = views()
     figure = draw("attention_maps", made)
-    assert len(figure.axes) == 3 * 3
-    for column, model in enumerate(NATURAL, start=1):
-        cls = made.arrays.of(Condition("tiny", model))["cls"]
+    study, shown = made.study, tiles(figure)
+    conditions = [c for before in study.baselines for c in (before, study.after(before)) if c is not None]
+    assert [c.name for c in conditions].count("ttr-2") == 1
+    found = {c: made.arrays.of(c) for c in conditions}
+    for kind in ("cls", "norms"):
         for row in range(3):
-            np.testing.assert_allclose(figure.axes[3 * row + column].images[0].get_array(), cls[row, -1])
+            image = next(iter(found.values()))["images"][row]
+            np.testing.assert_array_equal(next(shown).get_array(), image)
+            tops = [maps[kind][row, -1].max() for maps in found.values()]
+            for maps, own in zip(found.values(), tops, strict=True):
+                one = next(shown)
+                np.testing.assert_allclose(one.get_array(), maps[kind][row, -1])
+                assert one.get_clim() == (0.0, pytest.approx(max(tops) if kind == "cls" else own))
+    assert next(shown, None) is None
+    assert "Attention of [CLS]" in texts(figure)
+    assert "Patch norms" in texts(figure)
+
+
+def test_models_without_registers_come_before_those_with_most(views):
+    figure = draw("register_slots", views())
+    titles = [text.get_text() for text in figure.texts]
+    assert titles == ["ViT without registers", "ViT with 2 registers", "ViT with 10 registers"]  # of the usual size
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["input", "[CLS]"]
 
 
 def test_the_winner_of_a_patch_has_the_colour_of_its_frame(views):
     made = views()
     axes = iter(draw("register_slots", made).axes)
+    for row in range(3):  # of the model without registers: the picture and [CLS]
+        next(axes)
+        cls = made.arrays.of(Condition("tiny", "vit-r0"))["cls"]
+        np.testing.assert_allclose(next(axes).get_images()[0].get_array(), cls[row, -1])
     for name, registers in (("vit-r2", 2), ("vit-r10", 8)):
         content = made.arrays.of(Condition("tiny", name))
         for row in range(3):
@@ -227,7 +311,7 @@ def test_the_winner_of_a_patch_has_the_colour_of_its_frame(views):
             drawn = line[-1].get_images()[1].get_array()
             for y, x in np.ndindex(GRID):
                 winner = content["winners"][row, y, x]
-                expected = frames[winner] if winner < registers else to_rgb(figures_maps.OTHERS)
+                expected = frames[winner] if winner < registers else to_rgb(OTHERS)
                 np.testing.assert_allclose(drawn[y, x], expected)
     assert next(axes, None) is None
 

@@ -265,19 +265,24 @@ def test_a_model_without_cls_and_registers_has_no_rows_about_them(tmp_path):
     baseline = set(named(select(rows, intervention="baseline")))
     positions = {"artifact_rate_max", "artifacts_on_border", "border_positions"}
     shared = {"norm_median", "norm_p99", "norm_max", "artifact_share", "attention_by_group patches patches"}
-    assert baseline == shared | positions
+    severe = {"norm_peak", "norm_ratio_peak", "token_norm_median patches"}
+    assert baseline == shared | positions | severe
     appended = set(named(select(rows, intervention="append-2"))) - baseline
     pairs = ("registers registers", "registers patches", "patches registers")
-    assert appended == {"norm_mean appended", *(f"attention_by_group {pair}" for pair in pairs)}
+    norms = {"norm_mean appended", "norm_reduction", "token_norm_median appended"}
+    assert appended == norms | {f"attention_by_group {pair}" for pair in pairs}
 
 
-@pytest.mark.parametrize("quantity", ["norm", "attention"])
-def test_the_histogram_counts_every_token_of_the_last_block_once(made, job, quantity):
+@pytest.mark.parametrize(("quantity", "layer"), [("norm", -1), ("norm", 1), ("attention", 1)])
+def test_the_histogram_counts_every_token_once(made, quantity, layer):
+    """Norms where detection looks, attention at the last block wherever that is."""
+    job = made.run(outlier_layer=layer)
     edges = job.arrays[f"edges_{quantity}"]
     assert "ttr-4" not in {name.split("/")[0] for name in job.arrays}
     for (_, condition), layout in made.layouts.items():
         found = made.arrays["m", condition]
-        of_tokens = found["norms"][:, -1] if quantity == "norm" else found["attention"][:, -1, 0].astype(np.float32)
+        attention = found["attention"][:, -1, 0].astype(np.float32)
+        of_tokens = found["norms"][:, layer] if quantity == "norm" else attention
         for kind, at in parts(layout).items():
             counts = job.arrays.get(f"{condition}/histogram/{quantity}/{kind}")
             if kind == "cls" or not at:
@@ -316,7 +321,7 @@ def test_maps_stand_where_the_patches_stand(made, job):
             for y in range(2):
                 for x in range(3):
                     token = at["patches"][3 * y + x]
-                    assert maps[f"{condition}/norms"][g, y, x] == arrays["norms"][i, -1, token]
+                    np.testing.assert_array_equal(maps[f"{condition}/norms"][g, :, y, x], arrays["norms"][i, :, token])
                     for kind in ("cls", "registers", "appended"):
                         for r, special in enumerate(at[kind]):
                             row = arrays["attention"][i, :, specials.index(special), token]

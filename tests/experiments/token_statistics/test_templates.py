@@ -10,7 +10,7 @@ from vit_registers.experiments import token_statistics
 from vit_registers.report.templates import latex, plain
 
 HERE = Path(token_statistics.__file__).parent
-FACTS = ("natural", "resized", "planted", "trained", "generated")
+FACTS = ("natural", "resized", "planted", "trained", "generated", "moved")
 
 
 @pytest.mark.parametrize("holds", list(itertools.product([True, False], repeat=len(FACTS))))

@@ -11,6 +11,7 @@ from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, heat, picture, stacked
 from vit_registers.views.study import Study
+from vit_registers.views.tiles import spread
 
 REGISTERS, EPOCHS = 4, 7  # shown of each model
 
@@ -31,11 +32,6 @@ def _found(study: Study, arrays: Arrays) -> list[tuple[str, list[str], ByName]]:
     return [(study.models[name], tokens, kept) for name, tokens, kept in named if tokens]
 
 
-def _shown(epochs: int) -> list[int]:
-    """Positions of the epochs that are shown, spread evenly, the first and the last among them."""
-    return np.linspace(0, epochs - 1, min(epochs, EPOCHS)).round().astype(int).tolist()
-
-
 def _tokens(registers: int, maps: int) -> list[str]:
     """Names of the tokens whose ``maps`` there are: [CLS], where a model has one, then its registers."""
     return ["[CLS]"] * (maps - registers) + [f"register {i + 1}" for i in range(registers)]
@@ -44,13 +40,13 @@ def _tokens(registers: int, maps: int) -> list[str]:
 def _by_epoch(line: Sequence[Axes], name: str, maps: np.ndarray, shape: tuple[int, int]) -> None:
     """A token's name, then its maps (E,h,w) after the epochs shown, on one scale from zero."""
     line[0].text(0.92, 0.5, name, ha="right", va="center", transform=line[0].transAxes)
-    at = _shown(len(maps))
+    at = spread(len(maps), EPOCHS)
     for panel, epoch in zip(line[1:], at, strict=True):
         heat(panel, maps[epoch], shape, float(maps[at].max()))
 
 
 def _headings(line: Sequence[Axes], epochs: int) -> None:
-    for panel, epoch in zip(line, _shown(epochs), strict=True):
+    for panel, epoch in zip(line, spread(epochs, EPOCHS), strict=True):
         panel.set_title(f"epoch {epoch + 1}")
 
 
@@ -65,7 +61,8 @@ def attention_by_epoch(study: Study, arrays: Arrays) -> Figure:
     images = range(min(len(kept["images"]) for _, _, kept in found))
     wanted = [each for _ in images[:2] for each in found]
     shapes = [
-        (label, min(len(tokens), 1 + REGISTERS), 2 + len(_shown(len(kept["maps"])))) for label, tokens, kept in wanted
+        (label, min(len(tokens), 1 + REGISTERS), 2 + len(spread(len(kept["maps"]), EPOCHS)))
+        for label, tokens, kept in wanted
     ]
     figure, blocks = stacked(shapes, cell_side(shapes, 0.7), 1)
     for place, ((_, tokens, kept), block) in enumerate(zip(wanted, blocks, strict=True)):
@@ -86,7 +83,9 @@ def focus_by_epoch(study: Study, arrays: Arrays) -> Figure:
     found = [(label, tokens, kept["focus"]) for label, tokens, kept in _found(study, arrays)]
     if not found:
         return style.message(f"{EMPTY}, or none with [CLS] or registers")
-    shapes = [(label, min(len(tokens), 1 + REGISTERS), 1 + len(_shown(len(focus)))) for label, tokens, focus in found]
+    shapes = [
+        (label, min(len(tokens), 1 + REGISTERS), 1 + len(spread(len(focus), EPOCHS))) for label, tokens, focus in found
+    ]
     figure, blocks = stacked(shapes, cell_side(shapes, 0.75), 1)
     for (_, tokens, focus), block in zip(found, blocks, strict=True):
         _headings(block[0][1:], len(focus))

@@ -73,12 +73,13 @@ EXPERIMENT = Experiment(
     figures=(
         Figure(
             name="lost_steps",
-            draw="figures:lost_steps",
+            draw="figures_steps:lost_steps",
             arrays=("object_discovery",),
-            shows=("corloc",),
-            caption="LOST on the gallery images, in a model with artifacts before and after test-time registers where "
-            "there is one: degree of every patch (dark: low), seed (star) with the patches kept of the "
-            "{{ settings.lost.k }} of lowest degree, mask, and its box (solid) with the true one (dashed).",
+            shows=("corloc", "artifacts_found"),
+            caption="LOST on the first gallery images, in every model as it is{% if moved %} and, of those that "
+            "neurons were moved in, with test-time registers{% endif %}: degree of every patch (dark: low, each map on "
+            "its own scale from zero), seed (star) with the patches kept of the {{ settings.lost.k }} of lowest "
+            "degree, mask, and its box (solid) with the true one (dashed).",
         ),
         Figure(
             name="lost_settings",

@@ -43,9 +43,10 @@ EXPERIMENT = Experiment(
         Figure(
             name="register_count",
             draw="figures:register_count",
-            shows=("top1", "corloc"),
-            caption="Accuracy on [CLS] and CorLoc by number of trained registers, with the {{ interval }} over test "
-            "images. A point is one training: no evidence about registers.",
+            shows=("top1", "corloc", "miou", "rmse"),
+            caption="Tasks by number of trained registers, with the {{ interval }} over test images: accuracy on "
+            "[CLS], CorLoc, and segmentation and depth by linear heads on patches. Each panel has its own scale, "
+            "which does not begin at zero. A point is one training: no evidence about registers.",
             when="trained",
         ),
     ),

@@ -2,7 +2,7 @@
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.single_tokens.params import Config, SingleTokens
-from vit_registers.pipeline.experiment import Experiment, Measure, Resources, Table
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Resources, Table
 
 PIXELS = "reconstructing the pixels of a patch from its token"
 LINEAR, MLP = "by least squares", "by an MLP"
@@ -16,6 +16,7 @@ EXPERIMENT = Experiment(
             run="measure:run",
             config=Config,
             reads=("manifest", "baseline", "reference", "registers"),
+            arrays=True,
             resources=Resources(mem_mb=8000),
             axes={"probe": "string"},
             metrics=(
@@ -94,6 +95,18 @@ EXPERIMENT = Experiment(
             "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. {{ estimates }}",
             size="scriptsize",
             stacked=True,
+        ),
+    ),
+    figures=(
+        Figure(
+            name="neighbour_cosines",
+            draw="figures:neighbour_cosines",
+            arrays=("single_tokens",),
+            shows=("neighbour_cosine", "outliers_are_artifacts"),
+            caption="How alike patches are to their neighbours before the first block, in every model as it is, on "
+            "{{ dense_images }}: cosines of patch embeddings with those above, below, left and right, of outlier "
+            "patches and of normal ones, share of the pairs of each kind per bin, logarithmic; triangles: their means. "
+            "Outliers: artifacts, or the largest norms where there are none. All panels share one scale.",
         ),
     ),
 )

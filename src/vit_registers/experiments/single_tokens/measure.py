@@ -22,7 +22,7 @@ from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Floats, Resamples
 from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job
-from vit_registers.experiments.single_tokens import probes
+from vit_registers.experiments.single_tokens import neighbours, probes
 from vit_registers.experiments.single_tokens.estimates import Estimates, Groups
 from vit_registers.experiments.single_tokens.params import Config
 from vit_registers.experiments.single_tokens.tokens import Bools, Probed, load, of_reference
@@ -50,8 +50,9 @@ def run(cfg: Config, job: Job) -> None:
     job.rows.add("outliers_are_artifacts", float(probed.artifacts), count, intervention=BASELINE)
     where = {"outlier": test.outlier, "normal": ~test.outlier, "matched": test.outlier}
     if probed.cosines is not None:
-        of_groups = {group: probed.cosines for group in ("outlier", "normal")}
-        estimates.by_group("neighbour_cosine", of_groups, where)
+        both, mean = {group: where[group] for group in ("outlier", "normal")}, np.nanmean(probed.cosines, axis=-1)
+        estimates.by_group("neighbour_cosine", {group: mean for group in both}, where)
+        job.keep(neighbours.histograms(probed.cosines, both), BASELINE)
     reference = None
     if cfg.reference is not None:
         ((_, reference),) = job.conditions(cfg.dataset, cfg.reference, [BASELINE])

@@ -29,7 +29,7 @@ def _difference(group: str, against: str) -> dict[str, Any]:
     return {"group": group, "reference_group": against}
 
 
-def _outliers(study: Study, condition: Condition) -> str:
+def outliers(study: Study, condition: Condition) -> str:
     """What the outlier patches of a model are."""
     return "artifacts" if study.estimate(condition, "outliers_are_artifacts").value else "top norms"
 
@@ -54,7 +54,7 @@ def local_information(study: Study) -> Table:
                 if rows[rows["probe"].isna() if probe is None else rows["probe"] == probe].empty:
                     continue  # cosines need no probe, an MLP is fitted to all tokens alone
                 row = row_of(study, condition, (), first)
-                row |= {"outliers": _outliers(study, condition), "measure": label, "probe": probe}
+                row |= {"outliers": outliers(study, condition), "measure": label, "probe": probe}
                 for group in GROUPS:
                     cell = study.estimate(condition, metric, group=group, probe=probe)
                     row[group] = replace(cell, n=None)  # that of the difference: images with both kinds
@@ -93,5 +93,5 @@ def token_classification(study: Study) -> Table:
     for condition in study.baselines:
         if study.rows_of(condition, top1).empty:
             continue  # the experiment did not run on this model
-        table.add(row_of(study, condition, columns) | {"outliers": _outliers(study, condition)})
+        table.add(row_of(study, condition, columns) | {"outliers": outliers(study, condition)})
     return table

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vit_registers.core.patches import patchify
 from vit_registers.data.manifest import Manifest
+from vit_registers.experiments.single_tokens import neighbours
 from vit_registers.experiments.single_tokens.params import Config
 from vit_registers.extraction.store import Features
 from vit_registers.models.preprocess import Preprocess, load_pixels
@@ -69,7 +70,7 @@ class Tokens:
 class Probed:
     """Tokens that train probes and tokens that test them; ``artifacts``: whether outliers are artifacts.
 
-    ``grid``: height and width in patches; ``cosines`` (m, p) of test patches with their neighbours, where kept.
+    ``grid``: height and width in patches; ``cosines`` (m, p, 4) of test patches with their neighbours, where kept.
     """
 
     train: Tokens
@@ -109,7 +110,8 @@ def load(cfg: Config, features: Features, manifest: Manifest, detected: dict[str
         )
         for split in rows
     }
-    cosines = np.asarray(features.array("neighbours")[:count]) if "neighbours" in arrays else None
+    kept = "neighbours" in arrays
+    cosines = neighbours.of_each(np.asarray(features.array("neighbours")[:count]), layout.grid) if kept else None
     return Probed(made["train"], made["test"], artifacts, layout.grid, cosines)
 
 

@@ -7,6 +7,8 @@ from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
 MEASURE = "token_statistics"
 NORM, COSINE = "L2 norm", "cosine"
 LAST = "at the last block"
+PEAK = "mean over images, at the block where that is largest"
+GONE = "share that an intervention takes away of the model's own"
 CONDITIONS_SHOWN = (
     "{% if moved %} First models as they are, then those that neurons were moved in: control, before and after "
     "test-time registers.{% endif %}"
@@ -53,6 +55,20 @@ EXPERIMENT = Experiment(
                     format="percent",
                 ),
                 Metric("cls_attention_peak", "share", "attention of [CLS] on one patch at most", format="percent"),
+                Metric("norm_peak", NORM, f"largest patch norm of an image, {PEAK}"),
+                Metric("norm_ratio_peak", "medians", f"largest patch norm over the median of its image, {PEAK}"),
+                Metric("attention_peak", "share", f"attention of [CLS] on one patch at most, {PEAK}", format="percent"),
+                Metric("norm_reduction", "share", f"{GONE} norm_peak", format="percent"),
+                Metric("attention_reduction", "share", f"{GONE} attention_peak", format="percent"),
+                Metric(
+                    "token_norm_median", NORM, "median norm of all tokens of a group at the block detection looks at"
+                ),
+                Metric(
+                    "attention_in_any_head",
+                    "share",
+                    f"largest attention of [CLS], in any head, on a token of a group {LAST}, median over images",
+                    format="percent",
+                ),
                 Metric(
                     "attention_by_group",
                     "share",
@@ -104,6 +120,35 @@ EXPERIMENT = Experiment(
         ),
     ),
     tables=(
+        Table(
+            name="severity",
+            draw="tables_severity:severity",
+            shows=("artifacts_found", "norm_peak", "attention", "top1"),
+            differences=True,
+            caption="How severe artifacts are, on {{ dense_images }}: the largest patch norm of an image, also as a "
+            "multiple of the median of its patches, and the largest attention of [CLS] on one patch (mean over "
+            "heads), means over images at the block where each is largest, which for attention may be an early one; "
+            "beside that what [CLS] gives at the last block to the patches that are artifacts in the model as it is."
+            "{% if moved %} Below the models that neurons were moved in: what zero tokens alone, clearing the neurons "
+            "and test-time registers leave, and the share of the model's own that is gone. Top-1: of the linear probe "
+            "on [CLS], or on the mean patch where a model has none, refitted where heads are, test-time registers "
+            "less as many zero tokens, on all test images.{% endif %} {{ estimates }}",
+            size="scriptsize",
+            long=True,
+            stacked=True,
+        ),
+        Table(
+            name="token_medians",
+            draw="tables_severity:token_medians",
+            shows=("artifacts_found", "token_norm_median", "attention_in_any_head", "attention"),
+            caption="Patches against registers, in the form of Figures 5 and 6 of kukade2025, on {{ dense_images }}: "
+            "the median norm of all tokens of a kind at the block that detection looks at; the largest attention "
+            "that [CLS] gives at the last block to one of them in any head, median over images, as published; and "
+            "beside it what it gives to all of them together there, mean over heads and images. {{ estimates }}",
+            size="scriptsize",
+            long=True,
+            stacked=True,
+        ),
         Table(
             name="attention_shares",
             draw="tables:attention_shares",
@@ -159,7 +204,7 @@ EXPERIMENT = Experiment(
     figures=(
         Figure(
             name="norms_by_layer",
-            draw="figures_layers:norms_by_layer",
+            draw="figures.layers:norms_by_layer",
             shows=("norm_median", "norm_p99", "norm_max"),
             caption="L2 norms of patch tokens at the output of every block, on {{ dense_images }}: median, 99th "
             "percentile over all patches, and the mean over images of the largest.{% if moved %} Control: what the "
@@ -167,16 +212,16 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="norm_distributions",
-            draw="figures_distributions:norm_distributions",
+            draw="figures.distributions:norm_distributions",
             arrays=(MEASURE,),
-            shows=("norm_median", "detection_threshold"),
-            caption="Norms of tokens at the output of the last block, on {{ dense_images }}: share of the tokens of "
-            "each type per bin, logarithmic. Dashed: the threshold that makes a patch an artifact of that model."
-            + CONDITIONS_SHOWN,
+            shows=("norm_median", "detection_threshold", "token_norm_median"),
+            caption="Norms of tokens at the block that detection looks at, on {{ dense_images }}: share of the tokens "
+            "of each kind per bin, logarithmic; triangles: their medians. Dashed: the threshold that makes a patch an "
+            "artifact of that model." + CONDITIONS_SHOWN,
         ),
         Figure(
             name="norms_by_size",
-            draw="figures_layers:norms_by_size",
+            draw="figures.layers:norms_by_size",
             shows=("norm_median", "norm_p99", "norm_max", "norm_mean", "parameters", "outlier_layer"),
             caption="Patch norms at the block that detection looks at, by number of parameters, for the models "
             "without registers or planting as they are, on {{ dense_images }}: median, 99th percentile over all "
@@ -187,7 +232,7 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="artifact_positions",
-            draw="figures_positions:artifact_positions",
+            draw="figures.positions:artifact_positions",
             arrays=(MEASURE,),
             shows=("norm_median", "artifacts_found"),
             caption="How often the patch at each position of the grid is an artifact, on {{ dense_images }}: models "
@@ -196,7 +241,7 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="norms_by_position",
-            draw="figures_positions:norms_by_position",
+            draw="figures.positions:norms_by_position",
             arrays=(MEASURE,),
             shows=("norm_median",),
             caption="Mean patch norm at each position of the grid at the block that detection looks at, every model "
@@ -205,7 +250,7 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="cls_attention_by_layer",
-            draw="figures_layers:cls_attention_by_layer",
+            draw="figures.layers:cls_attention_by_layer",
             shows=("attention", "cls_attention_peak"),
             caption="Where the attention of [CLS] goes, by block: shares of patches, trained registers, appended "
             "tokens and [CLS] itself, and the largest share of one patch; means over heads and over "
@@ -213,35 +258,47 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="attention_distributions",
-            draw="figures_distributions:attention_distributions",
+            draw="figures.distributions:attention_distributions",
             arrays=(MEASURE,),
-            shows=("norm_median",),
+            shows=("norm_median", "attention_in_any_head"),
             caption="Attention that [CLS] gives to single tokens at the last block, on {{ dense_images }}: share of "
-            "the "
-            "tokens of each type per bin, logarithmic." + CONDITIONS_SHOWN,
+            "the tokens of each kind per bin, logarithmic, mean over heads. Triangles: of each kind the largest in any "
+            "head, median over images (kukade2025)." + CONDITIONS_SHOWN,
         ),
         Figure(
             name="attention_by_block",
-            draw="figures_maps:attention_by_block",
+            draw="figures.blocks:attention_by_block",
             arrays=(MEASURE,),
             shows=("norm_median",),
-            caption="Attention of [CLS] over the patches by block, on gallery images (rows){% if moved %}, in the "
-            "first model that neurons were moved in: control, before and after test-time registers{% endif %}. Maps "
-            "of one image at one block share a scale from zero.",
+            caption="Attention of [CLS] over the patches and patch norms by block, in every model that neurons were "
+            "moved in: control, before and after test-time registers, then the attention of the first appended "
+            "token. Of each model the gallery image with its largest norm. Maps of the same kind at one block share a "
+            "scale from zero, those of the register have their own; of more than twelve blocks twelve are shown.",
+            when="moved",
+        ),
+        Figure(
+            name="maps_by_block",
+            draw="figures.blocks:maps_by_block",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Every model as it is, block by block, on one gallery image of its data set, that in which a "
+            "norm stands out most: attention of [CLS] and of up to four registers over the patches, and patch norms, "
+            "whose largest stands below. Each map has its own scale from zero; of more than twelve blocks twelve are "
+            "shown.",
         ),
         Figure(
             name="attention_maps",
-            draw="figures_maps:attention_maps",
+            draw="figures.maps:attention_maps",
             arrays=(MEASURE,),
             shows=("norm_median",),
-            caption="Gallery images (rows): {% if moved %}attention of [CLS] and patch norms at the last block, in "
-            "the control, before and after test-time registers, and the attention of the first appended token over "
-            "the patches.{% else %}attention of [CLS] at the last block in every model.{% endif %} Within a row, "
-            "maps of the same kind share one scale from zero.",
+            caption="Gallery images (rows) in all models side by side: attention of [CLS] and patch norms at the last "
+            "block, of the models as they are{% if moved %} and, right of those that neurons were moved in, of the "
+            "same with test-time registers{% endif %}. Attention on one image shares one scale from zero over all "
+            "models; a map of norms has its own, from zero to the largest, which stands below it.",
         ),
         Figure(
             name="positional_focus",
-            draw="figures_positions:positional_focus",
+            draw="figures.positions:positional_focus",
             arrays=(MEASURE,),
             shows=("norm_median",),
             caption="Where [CLS] and each register look: their attention over the patches at the last block, mean "
@@ -251,11 +308,11 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="register_slots",
-            draw="figures_maps:register_slots",
+            draw="figures.slots:register_slots",
             arrays=(MEASURE,),
             shows=("norm_median",),
-            caption="Where registers look in the models that have some, as they are, on gallery images (rows): "
-            "attention of [CLS] and of each register over the patches at the last block, each map on its own scale "
+            caption="Models by number of registers, as they are, from none on, on gallery images (rows): attention of "
+            "[CLS] and of each register, at most eight, over the patches at the last block, each map on its own scale "
             "from zero, and the register that attends most to each patch, in the colour of its frame (grey: one "
             "that is not shown). Some register wins every patch, however little they differ: read it beside the "
             "cosines of the table of register slots.",

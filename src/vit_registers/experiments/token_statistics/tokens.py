@@ -75,27 +75,27 @@ class Tokens:
         self.rows.mean(metric, values, self.resampled, intervention=self.condition, **axes)
 
 
-def histograms(tokens: Tokens) -> Arrays:
-    """Counts of tokens at the last block in the bins of :data:`EDGES`, by kind of token.
+def histograms(tokens: Tokens, layer: int) -> Arrays:
+    """Counts of tokens in the bins of :data:`EDGES`, by kind of token.
 
-    By norm, and by the attention that [CLS] gives them where there is one. The outermost bins hold what lies beyond, as
-    zeroed tokens do.
+    By norm at the block ``layer``, that detection looks at, and by the attention that [CLS] gives them at the last
+    block, where there is one. The outermost bins hold what lies beyond, as zeroed tokens do.
     """
     layout = tokens.layout
-    values = {"norm": tokens.norms[:, -1]}
+    values = {"norm": tokens.norms[:, layer]}
     if layout.cls:
         values["attention"] = np.asarray(tokens.attention[:, -1, 0], dtype=np.float32)
     counts: Arrays = {}
     for quantity, of_tokens in values.items():
         edges = EDGES[quantity]
-        for kind, where in _kinds(layout).items():
+        for kind, where in kinds(layout).items():
             counts[f"histogram/{quantity}/{kind}"], _ = np.histogram(
                 np.clip(of_tokens[:, where], edges[0], edges[-1]), bins=edges
             )
     return counts
 
 
-def _kinds(layout: TokenLayout) -> dict[str, slice]:
+def kinds(layout: TokenLayout) -> dict[str, slice]:
     """Kinds of tokens, but [CLS], that there are."""
     kinds = {"patches": layout.patch_slice}
     if layout.registers:
@@ -106,15 +106,16 @@ def _kinds(layout: TokenLayout) -> dict[str, slice]:
 
 
 def maps(tokens: Tokens, chosen: NDArray[np.int64]) -> Arrays:
-    """Maps over the patches of the ``chosen`` dense images (g).
+    """Maps over the patches of the ``chosen`` dense images (g), at every block.
 
-    ``norms`` at the last block (g, h, w); attention at every block of [CLS] (g, layers, h, w) and of each of the
-    registers and appended tokens (g, layers, tokens, h, w).
+    ``norms`` (g, layers, h, w); attention of [CLS] (g, layers, h, w) and of each of the registers and appended tokens
+    (g, layers, tokens, h, w).
     """
     layout = tokens.layout
     attention = tokens.attention[chosen].astype(np.float32)
     over = attention[..., layout.patch_slice].reshape(*attention.shape[:3], *layout.grid)
-    found = {"norms": tokens.norms[chosen, -1][:, layout.patch_slice].reshape(-1, *layout.grid)}
+    norms = tokens.norms[chosen][..., layout.patch_slice]
+    found = {"norms": norms.reshape(*norms.shape[:2], *layout.grid)}
     if layout.cls:
         found["cls"] = over[:, :, 0]
     if layout.registers:

@@ -23,9 +23,10 @@ array                 reader           shape        dtype   rows  unit and meani
 ``patches``           Patches          (p, d)       float16 dense channels after the final norm: patches
 ``patches_NN``        PatchesByLayer   (p, d)       float32 dense channels of the raw output of block NN: patches
 ``norms``             Norms            (L, t)       float32 dense L2 norm of raw block outputs
-``neighbours``        NeighbourCosines (p,)         float32 dense cosine of patch embeddings with their neighbours, mean
+``neighbours``        NeighbourCosines (2, p)       float32 dense cosine of patch embeddings with those below and right
 ``embedding_norms``   EmbeddingNorms   (p,)         float32 dense L2 norm of patch embeddings, before positions
 ``attention``         AttentionRows    (L, s, t)    float16 dense share: from special tokens to all, mean of heads
+``cls_attention_max`` AttentionRows    (L, t)       float16 dense share: from [CLS] to all, largest over heads
 ``attention_heads``   AttentionRows    (L, H, s, t) float16 dense share: from special tokens to all, of every head
 ``attention_columns`` AttentionRows    (L, t, s)    float16 dense share: from all tokens to special ones, mean of heads
 ``flow``              AttentionRows    (L, 3, 3)    float32 dense share: from and to [CLS], registers, patches

@@ -14,20 +14,16 @@ from vit_registers.models.layout import TokenLayout
 class AttentionRows(Reader):
     """Attention of [CLS], registers and appended tokens to all tokens, mean over heads, and the nine-number flow.
 
-    Beside them what patches give, on average, to each of the special tokens.
-    ``heads`` keeps every head's rows besides, ``columns`` the attention of all tokens to the special ones.
+    Of [CLS], where there is one, the largest over heads as well, and what patches give, on average, to each of the
+    special tokens. ``heads`` keeps every head's rows besides, ``columns`` the attention of all tokens to the special
+    ones.
     """
 
     def __init__(self, backbone: Backbone, layout: TokenLayout, heads: bool = False, columns: bool = False) -> None:
         self.layout, self.depth = layout, backbone.depth
         self.num_heads = int(backbone.blocks[0].attn.num_heads) if heads else 0  # type: ignore[union-attr, arg-type]
-        self.wanted = [
-            "attention",
-            "flow",
-            "patch_attention",
-            *["attention_heads"] * heads,
-            *["attention_columns"] * columns,
-        ]
+        chosen = {"cls_attention_max": bool(layout.cls), "attention_heads": heads, "attention_columns": columns}
+        self.wanted = ["attention", "flow", "patch_attention", *(name for name, wanted in chosen.items() if wanted)]
         self.held: dict[str, list[Tensor]] = {name: [] for name in self.wanted}
 
     @staticmethod
@@ -45,6 +41,8 @@ class AttentionRows(Reader):
             "attention_heads": rows,
             "attention_columns": columns,
         }
+        if self.layout.cls:  # the first special token
+            found["cls_attention_max"] = rows[:, :, 0].amax(1)
         for name in self.wanted:
             self.held[name].append(found[name].to(self.precision(name)))
 
@@ -61,6 +59,7 @@ class AttentionRows(Reader):
             "attention": ((self.depth, specials, tokens), "mean over heads: layer, special token, token"),
             "flow": ((self.depth, 3, 3), groups),
             "patch_attention": ((self.depth, specials), "mean over heads and patches: layer, special token"),
+            "cls_attention_max": ((self.depth, tokens), "largest over heads, from [CLS]: layer, token"),
             "attention_heads": ((self.depth, self.num_heads, specials, tokens), "layer, head, special token, token"),
             "attention_columns": ((self.depth, tokens, specials), "mean over heads: layer, token, special token"),
         }

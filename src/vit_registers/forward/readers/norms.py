@@ -55,7 +55,10 @@ class EmbeddingNorms(Reader):
 
 
 class NeighbourCosines(Reader):
-    """Mean cosine of each patch embedding with its up to four neighbours: artifacts are redundant (darcet2024)."""
+    """Cosine of each patch embedding with the one below and the one to its right: artifacts are redundant (darcet2024).
+
+    Every pair of neighbours is there once; NaN where a patch has no such neighbour.
+    """
 
     def __init__(self, backbone: Backbone, layout: TokenLayout) -> None:
         self.grid = layout.grid
@@ -64,13 +67,10 @@ class NeighbourCosines(Reader):
     @override
     def embedding(self, patches: Tensor) -> None:
         unit = F.normalize(patches.float(), dim=-1).unflatten(1, self.grid)  # (b, h, w, d)
-        down = (unit[:, 1:] * unit[:, :-1]).sum(-1)  # (b, h - 1, w): each patch with the one below
+        below = (unit[:, 1:] * unit[:, :-1]).sum(-1)  # (b, h - 1, w)
         right = (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
-        total = F.pad(down, (0, 0, 0, 1)) + F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) + F.pad(right, (1, 0))
-        ones_down, ones_right = torch.ones_like(down[:1]), torch.ones_like(right[:1])
-        count = F.pad(ones_down, (0, 0, 0, 1)) + F.pad(ones_down, (0, 0, 1, 0))
-        count = count + F.pad(ones_right, (0, 1)) + F.pad(ones_right, (1, 0))
-        self.held = (total / count).flatten(1)
+        whole = [F.pad(below, (0, 0, 0, 1), value=torch.nan), F.pad(right, (0, 1), value=torch.nan)]
+        self.held = torch.stack(whole, dim=1).flatten(2)
 
     @override
     def take(self) -> Arrays:
@@ -80,5 +80,5 @@ class NeighbourCosines(Reader):
 
     @override
     def specs(self) -> dict[str, Spec]:
-        what = "mean over the up to four neighbours of a patch embedding, row-major"
-        return {"neighbours": Spec((self.grid[0] * self.grid[1],), "float32", "dense", "cosine", what)}
+        what = "patch embeddings with the one below, and with the one to the right; patches row-major"
+        return {"neighbours": Spec((2, self.grid[0] * self.grid[1]), "float32", "dense", "cosine", what)}

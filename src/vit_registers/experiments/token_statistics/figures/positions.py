@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vit_registers.experiments.token_statistics.figures_layers import measured
+from vit_registers.experiments.token_statistics.figures.layers import measured
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
 from vit_registers.views.panels import wrapped

@@ -1,6 +1,7 @@
-"""Figures of distributions over tokens at the last block: of norms, and of the attention of [CLS]."""
+"""Figures of distributions over tokens: of norms where detection looks, and of the attention of [CLS] at the end."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vit_registers.experiments.token_statistics.figures_layers import TARGETS, measured, sections, title
+from vit_registers.experiments.token_statistics.figures.layers import TARGETS, measured, sections, title
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import grid
@@ -49,8 +50,21 @@ def _distributions(study: Study, arrays: Arrays, quantity: str) -> tuple[Figure,
     return figure, panels
 
 
+def _marked(study: Study, panels: dict[Condition, Axes], metric: str, axis: str, label: str) -> Line2D:
+    """A triangle over each panel at the number of each kind of token, which stands on the ``axis``; for the legend."""
+    for condition, panel in panels.items():
+        for kind, (_, color) in TOKENS.items():
+            at: dict[str, Any] = {axis: kind}
+            value = study.estimate(condition, metric, **at).value
+            if value is not None:
+                over = panel.get_xaxis_transform()
+                look = {"color": color, "markersize": 5, "markeredgecolor": "black", "markeredgewidth": 0.5}
+                panel.plot([value], [0.95], "v", transform=over, **look)
+    return Line2D([], [], color="white", marker="v", markeredgecolor="black", linestyle="", label=label)
+
+
 def norm_distributions(study: Study, arrays: Arrays) -> Figure:
-    """Histograms of token norms at the last block, with the threshold that makes a patch an artifact."""
+    """Histograms of token norms at the block that detection looks at, with the threshold that makes an artifact."""
     drawn = _distributions(study, arrays, "norm")
     if drawn is None:
         return style.message("no norms were measured")
@@ -60,8 +74,9 @@ def norm_distributions(study: Study, arrays: Arrays) -> Figure:
         if threshold is not None:
             panel.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
         style.plain_log(panel.xaxis, (1.0,), most=4)
-    figure.supxlabel("L2 norm at the last block", fontsize=7)
+    figure.supxlabel("L2 norm at the block that detection looks at", fontsize=7)
     handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
+    handles.append(_marked(study, panels, "token_norm_median", "group", "median"))
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="threshold"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
@@ -72,8 +87,9 @@ def attention_distributions(study: Study, arrays: Arrays) -> Figure:
     drawn = _distributions(study, arrays, "attention")
     if drawn is None:
         return style.message("no attention of a [CLS] token was measured")
-    figure, _ = drawn
+    figure, panels = drawn
     figure.supxlabel("share of the attention of [CLS] on one token at the last block", fontsize=7)
-    handles = [Patch(color=color, label=text) for text, color in TOKENS.values()]
+    handles: list[Patch | Line2D] = [Patch(color=color, label=text) for text, color in TOKENS.values()]
+    handles.append(_marked(study, panels, "attention_in_any_head", "target", "largest in any head, median"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
