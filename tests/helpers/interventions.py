@@ -12,9 +12,22 @@ from vit_registers.interventions.base import applied
 from vit_registers.interventions.kinds.ablate import Ablate, Ablation
 from vit_registers.interventions.kinds.append import Append, AppendedTokens
 from vit_registers.interventions.kinds.chain import AppliedChain
+from vit_registers.interventions.kinds.clip_norms import ClipNorms, ClippedNorms
+from vit_registers.interventions.kinds.interpolate_outliers import InterpolatedOutliers, InterpolateOutliers
 from vit_registers.interventions.kinds.restrict_cls_attention import RestrictClsAttention, RestrictedAttention
 from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
 
+# What detection wrote of a tiny model of three blocks: artifacts arise in block 1, the last one decides.
+DETECTED = {
+    "found": True,
+    "top_k": 4,
+    "neurons": [[1, 5, 9.0], [0, 7, 8.0], [1, 2, 7.0], [1, 90, 6.0]],
+    "first_layer": 1,
+    "outlier_layer": 2,
+    "threshold_by_layer": [6.0, 7.0, 8.0],
+    "images_ranked": 50,
+}
+NONE_FOUND = {"found": False, "top_k": 4, "neurons": [], "reason": "no outlier patches found: 0.00% of the patches"}
 ROWS = [40, 3, 17, 4, 90]  # of the manifest: the five images of the fixture ``pixels``
 
 
@@ -33,6 +46,20 @@ def ablate(tokens, by="zero", *, seed=0, count=0, statistics=None, **settings):
 
 def restrict(to, skip=False, cls="drop"):
     return RestrictedAttention(RestrictClsAttention(to=to, skip=skip, cls=cls))
+
+
+def clip(limits, **settings):
+    return ClippedNorms(ClipNorms(**settings), tuple(limits))
+
+
+def interpolate(blocks, **settings):
+    return InterpolatedOutliers(InterpolateOutliers(**settings), tuple(blocks))
+
+
+def some_limits(backbone, pixels, layers, share=0.7):
+    """Thresholds at some blocks that this share of the patches is below, in the model as it is."""
+    norms = passed(backbone, pixels)[0][:, :, backbone.layout.patch_slice].norm(dim=-1)
+    return tuple((layer, float(norms[:, layer].quantile(share))) for layer in layers)
 
 
 def chain(*parts):

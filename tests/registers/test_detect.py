@@ -39,6 +39,7 @@ def test_the_planted_neurons_are_found_and_nothing_else(study):
     assert found["first_layer"] == 1
     assert found["share"] == pytest.approx(above[:, -1].mean())
     assert found["share_by_layer"] == pytest.approx(above.mean(axis=(0, 2)).tolist())
+    assert found["threshold_by_layer"] == [100.0] * 3  # an absolute one
     assert found["images_affected"] == above[:, -1].any(axis=1).sum() == 4
     low, high = found["share_interval"]
     assert 0.0 <= low < found["share"] < high

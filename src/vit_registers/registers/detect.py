@@ -177,6 +177,7 @@ def _outliers(cfg: DetectConfig, layers: outliers.OutlierLayer, found: outliers.
         "images_affected_interval": list(bootstrap.interval(found.affected)),
         "outlier_layer": layers.layer,
         "share_by_layer": layers.shares,
+        "threshold_by_layer": layers.thresholds,
         "first_layer": layers.first,
         "defined": not settings.finds,
     }
