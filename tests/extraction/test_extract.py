@@ -32,6 +32,7 @@ from vit_registers.interventions.base import applied
 from vit_registers.interventions.kinds.ablate import Ablate
 from vit_registers.interventions.kinds.append import Append
 from vit_registers.interventions.kinds.chain import Chain
+from vit_registers.interventions.kinds.edit_sink_values import EditSinkValues
 from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.models import backbone as backbones
 from vit_registers.models.layout import TokenLayout
@@ -845,8 +846,23 @@ def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(works
     assert times(workshop.folder("mean", "vit-r2")) != before
 
 
+def test_mean_values_of_sinks_are_measured_where_params_ask_for_them(workshop, tmp_path):
+    mean = {"mean": EditSinkValues(to="mean", which="most_attended")}
+    out, model = tmp_path / "c.safetensors", workshop.root / "models/vit-r2"
+    calibrate.run(calibration(), workshop.data, model, out)
+    with pytest.raises(InputError, match=r"condition .mean. needs the mean values of sinks; set calibration\.sink_val"):
+        workshop.run("vit-r2", mean, calibrated=out)
+    calibrate.run(calibration(sink_values=True), workshop.data, model, out)
+    assert activation_statistics.load(out).sink_value.shape[:2] == (2, 2)  # blocks, heads
+    workshop.run("vit-r2", mean, calibrated=out)
+    assert Features.open(workshop.folder("mean", "vit-r2")).index["intervention"]["activation_statistics"] == sha256(
+        out
+    )
+
+
 def test_draws_do_not_depend_on_the_size_of_batches(workshop):
     noisy = {
+        "sinks": EditSinkValues(of="random_nonsink", which="most_attended"),
         "patches": Ablate(tokens="patches", count=3),
         "both": Chain(of=[Ablate(tokens="cls"), Append(tokens=2)]),
         "sets": TestTimeRegisters(tokens=1, neurons="random", draws="each_image"),

@@ -65,11 +65,30 @@ def second_linear(backbone: Backbone, layer: int) -> nn.Linear:
     return _linear(backbone, layer, "second", "fc2")
 
 
-def layer_scale(backbone: Backbone, layer: int) -> Tensor | None:
-    """What a block multiplies each channel of its MLP's output with (d,); None where it has no such gain."""
-    scaled = getattr(backbone.blocks[layer], "ls2", None)
-    gain = getattr(scaled, "gamma", None) if scaled is not None else getattr(backbone.blocks[layer], "gamma_2", None)
+def layer_scale(backbone: Backbone, layer: int, branch: int = 2) -> Tensor | None:
+    """What a block multiplies each channel of its attention's output (1) or its MLP's (2) with (d,); None for no gain.
+
+    timm calls it ``ls2.gamma`` or ``gamma_2``.
+    """
+    block = backbone.blocks[layer]
+    scaled = getattr(block, f"ls{branch}", None)
+    gain = getattr(scaled, "gamma", None) if scaled is not None else getattr(block, f"gamma_{branch}", None)
     return gain if isinstance(gain, Tensor) else None
+
+
+def head_columns(backbone: Backbone, layer: int) -> Tensor | None:
+    """What one unit of each channel of each head's output adds to the residual stream: (h, d / h, d), float64, on CPU.
+
+    Columns of the attention's output projection, times LayerScale where the block has it. None where something that is
+    not linear stands between (a norm of the heads' outputs, a gate).
+    """
+    attn: Any = attention(backbone, layer)
+    if not isinstance(getattr(attn, "norm", None) or nn.Identity(), nn.Identity) or getattr(attn, "gate", None):
+        return None
+    columns: Tensor = attn.proj.weight.detach().double().cpu().T
+    gain = layer_scale(backbone, layer, branch=1)
+    columns = columns if gain is None else columns * gain.detach().double().cpu()
+    return columns.unflatten(0, (int(attn.num_heads), -1))
 
 
 def output_columns(backbone: Backbone, layer: int) -> Tensor:

@@ -41,6 +41,20 @@ class Attention:
         logits = self.q.float() @ self.k[:, :, at].float().transpose(-1, -2) * self.scale
         return (logits - self.lse[..., None]).exp()
 
+    def column(self, token: Tensor) -> Tensor:
+        """Attention (b, h, t) in fp32 of all tokens to one of each head, ``token`` (b, h)."""
+        at = token[:, :, None, None].expand(-1, -1, 1, self.k.shape[3])
+        logits = self.q.float() @ self.k.gather(2, at).float().transpose(-1, -2) * self.scale
+        return (logits.squeeze(3) - self.lse).exp()
+
+    def column_means(self) -> Tensor:
+        """What every token gets on average over all that attend: (b, h, t) in fp32, a chunk of queries at a time."""
+        keys = self.k.float().transpose(-1, -2)
+        total = torch.zeros_like(keys[:, :, 0])
+        for query, lse in zip(self.q.split(CHUNK, dim=2), self.lse.split(CHUNK, dim=2), strict=True):
+            total += (query.float() @ keys * self.scale - lse[..., None]).exp().sum(2)
+        return total / self.q.shape[2]
+
     def full(self) -> Tensor:
         """The whole map (b, h, t, t) in fp32, for a few images."""
         return self.rows(range(self.q.shape[2]))

@@ -57,11 +57,14 @@ class Calibration(Strict):
     """Images whose block outputs give the means and deviations that ablations draw from (parodi2026: 5,000).
 
     Of the first ``resample_sources`` of them the special tokens are kept whole, to be put in place of others'.
+    ``sink_values``: whether the mean value of the most attended token of every head is measured, too (fesser2026:
+    4,096 images).
     """
 
     split: str
     images: Annotated[int, Field(ge=2)]
     resample_sources: PositiveInt
+    sink_values: bool = False
 
 
 class Detection(Strict):
