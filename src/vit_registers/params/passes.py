@@ -83,6 +83,9 @@ class Detection(Strict):
     which leaves out neurons that merely respond to them. ``score``: mean |activation| at outliers, as published, or
     ``contribution``, the same times the norm of what the neuron writes for an activation of 1. ``sparsity`` leaves out
     neurons that are active everywhere, judged over the patches of an image or over ``all`` its tokens, as published.
+
+    ``repeats``: how often detection is repeated, with the neurons found so far moved to one appended token, to find
+    further ones (outliers2026); what is found so is for repeated test-time registers alone.
     """
 
     split: str
@@ -97,6 +100,7 @@ class Detection(Strict):
     sparsity: Literal["off", "signed", "absolute"]
     sparsity_tokens: Literal["patches", "all"]
     bootstrap: PositiveInt
+    repeats: NonNegativeInt = 0
 
     @property
     def finds(self) -> bool:
