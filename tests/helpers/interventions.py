@@ -17,6 +17,7 @@ from vit_registers.interventions.kinds.edit_sink_values import EditedSinkValues,
 from vit_registers.interventions.kinds.interpolate_outliers import InterpolatedOutliers, InterpolateOutliers
 from vit_registers.interventions.kinds.redirect_sinks import RedirectedSinks, RedirectSinks
 from vit_registers.interventions.kinds.restrict_cls_attention import RestrictClsAttention, RestrictedAttention
+from vit_registers.interventions.kinds.shift_average import AveragedShifts, ShiftAverage
 from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
 
 # What detection wrote of a tiny model of three blocks: artifacts arise in block 1, the last one decides.
@@ -64,6 +65,10 @@ def redirect(limits=(), **settings):
 
 def edit_values(seed=0, statistics=None, **settings):
     return EditedSinkValues(EditSinkValues(**settings), seed, statistics)
+
+
+def average(*names, **settings):
+    return AveragedShifts(ShiftAverage(**settings), names or (0, "shapes", "vit", "averaged"))
 
 
 def some_limits(backbone, pixels, layers, share=0.7):

@@ -13,6 +13,7 @@ from helpers.interventions import (
     ablate,
     append,
     assert_untouched,
+    average,
     chain,
     clip,
     edit_values,
@@ -45,6 +46,7 @@ EVERY = [
     interpolate(((1, 5.0),)),
     redirect(which="most_attended"),
     edit_values(of="random_nonsink", which="most_attended"),
+    average(views=3),
 ]
 
 
@@ -80,7 +82,7 @@ def test_the_baseline_changes_nothing(make, pixels):
 def test_the_layout_in_force_counts_appended_tokens(make):
     backbone = make("dinov2_reg4")
     found = {repr(how): layout_under(backbone, how).appended for how in EVERY}
-    assert list(found.values()) == [2, 2, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert list(found.values()) == [2, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0]
     for how in EVERY:
         with applied(backbone, how) as layout:
             assert layout == layout_under(backbone, how)

@@ -20,7 +20,7 @@ def rounds(
     Before each of them the ``top_k`` neurons of all rounds so far are moved from the patches to one appended token.
     ``first``: what the first detection found; ``look``: detection, of the model as it is at the time.
     """
-    found, latest = [], first
+    latest, found = first, list[dict[str, Any]]()
     neurons: list[tuple[int, int]] = []
     while len(found) < settings.repeats and latest["found"]:
         neurons += [(int(layer), int(index)) for layer, index, _ in latest["neurons"][: settings.top_k]]
