@@ -1003,6 +1003,22 @@ def test_everything_that_can_be_kept_is_kept_where_params_say(workshop):
     assert found.array("specials").shape == (16, 2, 3, 16)
 
 
+@pytest.mark.parametrize(("maps", "sinks"), [(0, 3), (2, 3), (3, 2), (2, 2), (0, 9)])
+def test_sinks_are_looked_for_in_the_first_dense_images_whatever_maps_are_kept(workshop, maps, sinks):
+    workshop.run("vit-r2", dense_images=5, attention_maps=0)
+    before = arrays(workshop.folder(model="vit-r2"))
+    workshop.run("vit-r2", dense_images=5, attention_maps=maps, sink_images=sinks)
+    found = arrays(workshop.folder(model="vit-r2"))
+    assert found["sink_shares"].shape == (min(sinks, 5), 2, 3)
+    assert ("attention_maps" in found) == (maps > 0)
+    for name in before:  # batches are others, so rounding is, too
+        np.testing.assert_allclose(found[name].astype(float), before[name].astype(float), rtol=1e-2, atol=1e-4)
+    both = min(maps, sinks)
+    if both:
+        shares = found["attention_maps"].astype(float).mean((2, 3)).max(2)
+        np.testing.assert_allclose(found["sink_shares"][:both, :, 0], shares[:both], atol=1e-3)
+
+
 @pytest.mark.parametrize(("count", "expected"), [(2, [0, 13]), (3, [0, 3, 13]), (100, [0, 3, 13, 15]), (0, None)])
 def test_patches_of_training_images_are_those_of_the_model_spread_over_the_split(workshop, count, expected):
     workshop.run("vit-r2", train_dense_images=count)

@@ -21,13 +21,17 @@ CHUNK = 256  # query rows at a time where no kernel gives the log-sum-exp
 
 @dataclass(frozen=True)
 class Attention:
-    """One block's self-attention on a batch: q, k, v (b, h, t, d / h), ``lse`` (b, h, t) of the scaled logits."""
+    """One block's self-attention on a batch: q, k, v (b, h, t, d / h), ``lse`` (b, h, t) of the scaled logits.
+
+    ``out`` (b, h, t, d / h): what it gives, where a model has computed it.
+    """
 
     q: Tensor
     k: Tensor
     v: Tensor
     lse: Tensor
     scale: float
+    out: Tensor | None = None
 
     def rows(self, tokens: Sequence[int]) -> Tensor:
         """Attention of some tokens to all: (b, h, len(tokens), t) in fp32; every row sums to 1."""
@@ -135,7 +139,7 @@ class Call:
         result = fused(self.query, self.key, self.value, factor)
         if result is None:
             result = self.output(), log_sum_exp(self.query, self.key, factor)
-        return result[0], Attention(self.query, self.key, self.value, result[1].float(), factor)
+        return result[0], Attention(self.query, self.key, self.value, result[1].float(), factor, result[0])
 
     def to(self, dtype: torch.dtype) -> "Call":
         """The same with queries, keys and values in another precision."""

@@ -18,6 +18,9 @@ class Extraction(Strict):
     what fits into ``memory_mb``. ``projections`` are patch queries, keys or values for LOST, of images at the
     ``model``'s input size or each at its ``native`` one.
 
+    ``sink_images``: the first dense images in whose attention sinks are looked for, which costs the logits of their
+    pass a second time.
+
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
     """
@@ -37,6 +40,7 @@ class Extraction(Strict):
     attention_columns: bool = False
     attention_maps: NonNegativeInt = 0
     neighbours: bool = False
+    sink_images: NonNegativeInt = 0
     frozen_only: list[Name] = Field(default=[])
 
     @model_validator(mode="after")
