@@ -32,8 +32,8 @@ def written(backbone, layer, head, vectors):
 @pytest.fixture
 def mild(monkeypatch):
     """Sink events as random weights have them: in some heads of some images."""
-    monkeypatch.setattr(sinks, "HALF", 0.2)
-    monkeypatch.setattr(sinks, "NEARLY_ALL", 0.3)
+    monkeypatch.setattr(sinks, "SINK_ATTENTION", 0.2)
+    monkeypatch.setattr(sinks, "SINK_QUERIES", 0.3)
 
 
 @pytest.mark.parametrize(("family", "appended"), [*((family, 0) for family in FAMILIES), ("dinov3", 2), ("dinov2", 2)])

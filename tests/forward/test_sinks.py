@@ -35,8 +35,8 @@ def test_column_means_and_columns_are_those_of_the_whole_map(monkeypatch, chunk)
 
 @pytest.mark.parametrize(("half", "nearly_all"), [(0.5, 0.9), (0.2, 0.3), (0.05, 0.5)])
 def test_sinks_are_those_of_a_slow_loop_over_heads_and_queries(monkeypatch, half, nearly_all):
-    monkeypatch.setattr(sinks, "HALF", half)
-    monkeypatch.setattr(sinks, "NEARLY_ALL", nearly_all)
+    monkeypatch.setattr(sinks, "SINK_ATTENTION", half)
+    monkeypatch.setattr(sinks, "SINK_QUERIES", nearly_all)
     given = random_attention(b=8)
     found = sinks.find(given)
     for image, maps in enumerate(given.full()):

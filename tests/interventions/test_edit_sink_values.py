@@ -22,8 +22,8 @@ NAMED = ("dinov2", "dinov2_reg4", "dinov3", "clip", "without_cls")
 @pytest.fixture
 def mild(monkeypatch):
     """Sink events as random weights have them: in some heads of some images."""
-    monkeypatch.setattr(sinks, "HALF", 0.2)
-    monkeypatch.setattr(sinks, "NEARLY_ALL", 0.3)
+    monkeypatch.setattr(sinks, "SINK_ATTENTION", 0.2)
+    monkeypatch.setattr(sinks, "SINK_QUERIES", 0.3)
 
 
 def edited_by_hand(backbone, pixels, one_image, how, value, at="every"):

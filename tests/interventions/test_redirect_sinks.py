@@ -26,8 +26,8 @@ NAMES = (0, "shapes", "vit", "masked")
 @pytest.fixture
 def mild(monkeypatch):
     """Sink events as random weights have them: in some heads of some images."""
-    monkeypatch.setattr(sinks, "HALF", 0.2)
-    monkeypatch.setattr(sinks, "NEARLY_ALL", 0.3)
+    monkeypatch.setattr(sinks, "SINK_ATTENTION", 0.2)
+    monkeypatch.setattr(sinks, "SINK_QUERIES", 0.3)
 
 
 def zeroed_and_scaled(weights, columns):

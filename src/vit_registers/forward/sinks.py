@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vit_registers.models.attention import Attention
-
-HALF = 0.5  # of its attention: what a query gives to a sink at least
-NEARLY_ALL = 0.9  # of the queries have to, for an event
+from vit_registers.params.passes import SINK_ATTENTION, SINK_QUERIES
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,12 @@ class Sinks:
     @property
     def queries(self) -> Tensor:
         """Share (b, h) of the queries that give it half of their attention or more."""
-        return (self.column >= HALF).float().mean(2)
+        return (self.column >= SINK_ATTENTION).float().mean(2)
 
     @property
     def events(self) -> Tensor:
         """Where it is a sink (b, h): nearly all queries give it half of their attention."""
-        return self.queries >= NEARLY_ALL
+        return self.queries >= SINK_QUERIES
 
 
 def find(attention: Attention) -> Sinks:

@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from vit_registers.params.base import Name, Share, Strict
 
 TRAIN = "train"  # the split that heads are trained on
+# A sink event (fesser2026): so many of the queries give one token so much of their attention, or more.
+SINK_ATTENTION, SINK_QUERIES = 0.5, 0.9
 
 
 class Extraction(Strict):
