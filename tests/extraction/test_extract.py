@@ -34,6 +34,7 @@ from vit_registers.interventions.base import Known, applied
 from vit_registers.interventions.kinds.ablate import Ablate
 from vit_registers.interventions.kinds.append import Append
 from vit_registers.interventions.kinds.chain import Chain
+from vit_registers.interventions.kinds.edit_sink_values import EditSinkValues
 from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.models import backbone as backbones
 from vit_registers.models.layout import TokenLayout
@@ -849,8 +850,23 @@ def test_conditions_that_need_calibration_take_it_and_refuse_to_go_without(works
     assert times(workshop.folder("mean", "vit-r2")) != before
 
 
+def test_mean_values_of_sinks_are_measured_where_params_ask_for_them(workshop, tmp_path):
+    mean = {"mean": EditSinkValues(to="mean", which="most_attended")}
+    out, model = tmp_path / "c.safetensors", workshop.root / "models/vit-r2"
+    calibrate.run(calibration(), workshop.data, model, out)
+    with pytest.raises(InputError, match=r"condition .mean. needs the mean values of sinks; set calibration\.sink_val"):
+        workshop.run("vit-r2", mean, calibrated=out)
+    calibrate.run(calibration(sink_values=True), workshop.data, model, out)
+    assert activation_statistics.load(out).sink_value.shape[:2] == (2, 2)  # blocks, heads
+    workshop.run("vit-r2", mean, calibrated=out)
+    assert Features.open(workshop.folder("mean", "vit-r2")).index["intervention"]["activation_statistics"] == sha256(
+        out
+    )
+
+
 def test_draws_do_not_depend_on_the_size_of_batches(workshop):
     noisy = {
+        "sinks": EditSinkValues(of="random_nonsink", which="most_attended"),
         "patches": Ablate(tokens="patches", count=3),
         "both": Chain(of=[Ablate(tokens="cls"), Append(tokens=2)]),
         "sets": TestTimeRegisters(tokens=1, neurons="random", draws="each_image"),
@@ -989,6 +1005,22 @@ def test_everything_that_can_be_kept_is_kept_where_params_say(workshop):
     np.testing.assert_allclose(maps.sum(-1), 1.0, atol=2e-3)
     np.testing.assert_allclose(maps[:, :, :, [0, 1, 2]], found.array("attention_heads")[:2], atol=1e-3)
     assert found.array("specials").shape == (16, 2, 3, 16)
+
+
+@pytest.mark.parametrize(("maps", "sinks"), [(0, 3), (2, 3), (3, 2), (2, 2), (0, 9)])
+def test_sinks_are_looked_for_in_the_first_dense_images_whatever_maps_are_kept(workshop, maps, sinks):
+    workshop.run("vit-r2", dense_images=5, attention_maps=0)
+    before = arrays(workshop.folder(model="vit-r2"))
+    workshop.run("vit-r2", dense_images=5, attention_maps=maps, sink_images=sinks)
+    found = arrays(workshop.folder(model="vit-r2"))
+    assert found["sink_shares"].shape == (min(sinks, 5), 2, 3)
+    assert ("attention_maps" in found) == (maps > 0)
+    for name in before:  # batches are others, so rounding is, too
+        np.testing.assert_allclose(found[name].astype(float), before[name].astype(float), rtol=1e-2, atol=1e-4)
+    both = min(maps, sinks)
+    if both:
+        shares = found["attention_maps"].astype(float).mean((2, 3)).max(2)
+        np.testing.assert_allclose(found["sink_shares"][:both, :, 0], shares[:both], atol=1e-3)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, [0, 13]), (3, [0, 3, 13]), (100, [0, 3, 13, 15]), (0, None)])

@@ -12,9 +12,25 @@ from vit_registers.interventions.base import applied
 from vit_registers.interventions.kinds.ablate import Ablate, Ablation
 from vit_registers.interventions.kinds.append import Append, AppendedTokens
 from vit_registers.interventions.kinds.chain import AppliedChain
+from vit_registers.interventions.kinds.clip_norms import ClipNorms, ClippedNorms
+from vit_registers.interventions.kinds.edit_sink_values import EditedSinkValues, EditSinkValues
+from vit_registers.interventions.kinds.interpolate_outliers import InterpolatedOutliers, InterpolateOutliers
+from vit_registers.interventions.kinds.redirect_sinks import RedirectedSinks, RedirectSinks
 from vit_registers.interventions.kinds.restrict_cls_attention import RestrictClsAttention, RestrictedAttention
+from vit_registers.interventions.kinds.shift_average import AveragedShifts, ShiftAverage
 from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
 
+# What detection wrote of a tiny model of three blocks: artifacts arise in block 1, the last one decides.
+DETECTED = {
+    "found": True,
+    "top_k": 4,
+    "neurons": [[1, 5, 9.0], [0, 7, 8.0], [1, 2, 7.0], [1, 90, 6.0]],
+    "first_layer": 1,
+    "outlier_layer": 2,
+    "threshold_by_layer": [6.0, 7.0, 8.0],
+    "images_ranked": 50,
+}
+NONE_FOUND = {"found": False, "top_k": 4, "neurons": [], "reason": "no outlier patches found: 0.00% of the patches"}
 ROWS = [40, 3, 17, 4, 90]  # of the manifest: the five images of the fixture ``pixels``
 
 
@@ -35,6 +51,32 @@ def restrict(to, skip=False, cls="drop"):
     return RestrictedAttention(RestrictClsAttention(to=to, skip=skip, cls=cls))
 
 
+def clip(limits, **settings):
+    return ClippedNorms(ClipNorms(**settings), tuple(limits))
+
+
+def interpolate(blocks, **settings):
+    return InterpolatedOutliers(InterpolateOutliers(**settings), tuple(blocks))
+
+
+def redirect(limits=(), **settings):
+    return RedirectedSinks(RedirectSinks(**settings), tuple(limits))
+
+
+def edit_values(seed=0, statistics=None, **settings):
+    return EditedSinkValues(EditSinkValues(**settings), seed, statistics)
+
+
+def average(*names, **settings):
+    return AveragedShifts(ShiftAverage(**settings), names or (0, "shapes", "vit", "averaged"))
+
+
+def some_limits(backbone, pixels, layers, share=0.7):
+    """Thresholds at some blocks that this share of the patches is below, in the model as it is."""
+    norms = passed(backbone, pixels)[0][:, :, backbone.layout.patch_slice].norm(dim=-1)
+    return tuple((layer, float(norms[:, layer].quantile(share))) for layer in layers)
+
+
 def chain(*parts):
     return AppliedChain(parts)
 
@@ -53,7 +95,9 @@ def some_statistics(backbone):
     flat = (backbone.depth, backbone.width)
     patches = torch.randn(flat, generator=draw), torch.rand(flat, generator=draw)
     activity = torch.rand(backbone.depth, second_linear(backbone, 0).in_features, generator=draw)
-    return ActivationStatistics(mean, sd, *patches, sources, activity, "digest")
+    heads = backbone.blocks[0].attn.num_heads
+    sinks = torch.randn(backbone.depth, heads, backbone.width // heads, generator=draw)
+    return ActivationStatistics(mean, sd, *patches, sources, activity, "digest", sinks)
 
 
 def sign_max(values):
@@ -80,6 +124,17 @@ def slow_move(a, neurons, layout, how):
         for token in every[layout.appended_slice]:
             out[token, n] = how.scale * (largest(list(found.values())) if how.value_per == "layer" else found[n])
     return out
+
+
+def slow_sinks(weights, half=0.5, nearly_all=0.9):
+    """The most attended token of each head of a softmax map (h, t, t), and whether there is a sink event: by hand."""
+    found = []
+    for head in weights.tolist():
+        tokens = range(len(head))
+        means = [sum(row[token] for row in head) / len(head) for token in tokens]
+        token = means.index(max(means))
+        found.append((token, sum(row[token] >= half for row in head) / len(head) >= nearly_all))
+    return found
 
 
 def passed(backbone, pixels, intervention=None, of=ROWS):

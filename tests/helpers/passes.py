@@ -118,7 +118,12 @@ def rotated(x: Tensor, rope: Tensor, halves: bool) -> Tensor:
 
 
 def attend(
-    attn: nn.Module, x: Tensor, rope: Tensor | None, layout: TokenLayout, change: Callable[[Tensor], Tensor]
+    attn: nn.Module,
+    x: Tensor,
+    rope: Tensor | None,
+    layout: TokenLayout,
+    change: Callable[[Tensor], Tensor],
+    change_values: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor]:
     """Output (t, d), q, k and v (h, t, d / h) and softmax map (h, t, t) of self-attention on (t, d), written out."""
     tokens, width = x.shape
@@ -135,7 +140,8 @@ def attend(
             placed[:, layout.patch_slice] = rotated(placed[:, layout.patch_slice], rope, attn.rotate_half)
     logits = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
     weights = logits.exp() / logits.exp().sum(-1, keepdim=True)
-    return attn.proj((change(weights) @ v).transpose(0, 1).reshape(tokens, width)), (q, k, v), weights
+    taken = change_values(weights, v)
+    return attn.proj((change(weights) @ taken).transpose(0, 1).reshape(tokens, width)), (q, k, v), weights
 
 
 def hidden(mlp: nn.Module, x: Tensor) -> Tensor:
@@ -165,6 +171,7 @@ def one_image(
     change_output: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
     change_weights: Callable[[int, Tensor], Tensor] = lambda layer, weights: weights,
     change_skip: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
+    change_values: Callable[[int, Tensor, Tensor], Tensor] = lambda layer, weights, values: values,
 ) -> Pass:
     """An image (3, h, w) through a backbone, block by block."""
     module = backbone.module
@@ -175,8 +182,8 @@ def one_image(
         seen = Pass(x)
         for layer, block in enumerate(module.blocks):
             of_layer = rope[layer] if getattr(module, "rope_mixed", False) else rope
-            changed = partial(change_weights, layer)
-            mixed, projected, weights = attend(block.attn, block.norm1(x), of_layer, backbone.layout, changed)
+            changed = partial(change_weights, layer), partial(change_values, layer)
+            mixed, projected, weights = attend(block.attn, block.norm1(x), of_layer, backbone.layout, *changed)
             x = change_skip(layer, x) + branch_scale(block, 1) * mixed
             a = change_activation(layer, hidden(block.mlp, block.norm2(x)))
             x = x + branch_scale(block, 2) * (a @ block.mlp.fc2.weight.T + block.mlp.fc2.bias)

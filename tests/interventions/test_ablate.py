@@ -422,3 +422,8 @@ class WithCalibration:
 def test_it_is_called_by_what_it_does(settings, label, sentence):
     assert Ablate(**settings).label() == label
     assert Ablate(**settings).sentence(WithCalibration) == rf"{sentence} \citep{{parodi2026}}"
+
+
+def test_registers_at_their_mean_everywhere_cite_where_that_was_done_before():
+    fixed = Ablate(tokens="registers", by="mean")
+    assert fixed.sentence(WithCalibration).endswith(r"at the output of every block \citep{massive2024,parodi2026}")

@@ -2,14 +2,30 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from helpers.interventions import ablate, append, assert_untouched, chain, move, passed, restrict, weights_of
+from helpers.interventions import (
+    ablate,
+    append,
+    assert_untouched,
+    average,
+    chain,
+    clip,
+    edit_values,
+    interpolate,
+    move,
+    passed,
+    redirect,
+    restrict,
+    weights_of,
+)
 from vit_registers.core.errors import InputError
+from vit_registers.interventions import kinds as package
 from vit_registers.interventions.base import applied, check, described, layout_under, shuffles
 from vit_registers.interventions.kinds.ablate import Ablate
 from vit_registers.interventions.kinds.chain import Chain
@@ -17,6 +33,7 @@ from vit_registers.params.bases import Intervention
 from vit_registers.params.kinds import KindsIn, kinds
 
 KINDS = "vit_registers.interventions.kinds"
+FILES = sorted(path.stem for path in Path(package.__file__).parent.glob("*.py") if path.stem != "__init__")
 NEURONS = ((0, 3), (1, 17), (2, 30))
 EVERY = [
     append(2),
@@ -25,6 +42,11 @@ EVERY = [
     ablate("cls", at="last"),
     restrict("patches"),
     chain(move(NEURONS, 2), restrict("registers", skip=True)),
+    clip(((0, 5.0), (2, 5.0))),
+    interpolate(((1, 5.0),)),
+    redirect(which="most_attended"),
+    edit_values(of="random_nonsink", which="most_attended"),
+    average(views=3),
 ]
 
 
@@ -60,7 +82,7 @@ def test_the_baseline_changes_nothing(make, pixels):
 def test_the_layout_in_force_counts_appended_tokens(make):
     backbone = make("dinov2_reg4")
     found = {repr(how): layout_under(backbone, how).appended for how in EVERY}
-    assert list(found.values()) == [2, 2, 0, 0, 0, 2]
+    assert list(found.values()) == [2, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0]
     for how in EVERY:
         with applied(backbone, how) as layout:
             assert layout == layout_under(backbone, how)
@@ -79,7 +101,8 @@ def test_what_is_refused_is_refused_before_anything_is_hooked(make):
 
 def test_the_kinds_are_those_that_are_there_and_params_tell_them_by_their_name():
     found = kinds(KINDS, Intervention)
-    assert set(found) == {"ablate", "append", "chain", "restrict_cls_attention", "test_time_registers"}
+    assert set(found) == set(FILES)
+    assert {"ablate", "append", "chain"} < set(found)
     assert set(kinds(KINDS, Intervention, "chain")) == set(found) - {"chain"}
     any_kind = TypeAdapter(Annotated[Intervention, KindsIn(KINDS)])
     zero = any_kind.validate_json('{"kind": "ablate", "tokens": "cls"}')
@@ -95,7 +118,7 @@ def test_the_kinds_are_those_that_are_there_and_params_tell_them_by_their_name()
 
 @pytest.mark.slow
 def test_kinds_are_declared_without_torch():
-    for module in ("ablate", "append", "chain", "restrict_cls_attention", "test_time_registers"):
+    for module in FILES:
         code = f"import sys, {KINDS}.{module}; print('torch' in sys.modules, 'timm' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == "False False\n"

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from helpers.interventions import move
 from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction.store import Features
+from vit_registers.interventions.base import applied
 from vit_registers.models import backbone as backbones
 from vit_registers.models.preprocess import load_pixels
 from vit_registers.params.statistics import Statistics
@@ -39,6 +41,7 @@ def test_the_planted_neurons_are_found_and_nothing_else(study):
     assert found["first_layer"] == 1
     assert found["share"] == pytest.approx(above[:, -1].mean())
     assert found["share_by_layer"] == pytest.approx(above.mean(axis=(0, 2)).tolist())
+    assert found["threshold_by_layer"] == [100.0] * 3  # an absolute one
     assert found["images_affected"] == above[:, -1].any(axis=1).sum() == 4
     low, high = found["share_interval"]
     assert 0.0 <= low < found["share"] < high
@@ -279,3 +282,35 @@ def test_norms_that_overflowed_are_refused_instead_of_called_none(study, monkeyp
     with pytest.raises(InputError, match="not finite in 12 of 12 images; detection ran in fp32"):
         study.detect("plain", "overflow")
     assert not (study.root / "overflow").exists()
+
+
+def test_repeated_it_finds_the_other_planted_neuron_and_then_none(study):
+    once = study.detect("planted", "once more", top_k=1)
+    found = study.detect("planted", "again", top_k=1, repeats=3)
+    rounds = found.pop("repeats")
+    assert found == once
+    assert "repeats" not in once
+    assert [each["found"] for each in rounds] == [True, False]
+    first, second = ([tuple(neuron[:2]) for neuron in each["neurons"]] for each in (once, rounds[0]))
+    assert sorted([list(first[0]), list(second[0])]) == PLANTED
+    assert len(rounds[0]["neurons"]) == 1
+    assert rounds[1]["neurons"] == []
+    assert rounds[1]["reason"].startswith("no outlier patches found: ")
+    assert 0.0 < rounds[0]["share"] <= found["share"]
+
+
+def test_a_repeated_round_is_detection_on_the_model_with_its_neurons_moved(study):
+    """The same numbers as detection gives of that model when the neurons are moved from outside."""
+    found = study.detect("planted", "moved", top_k=1, repeats=1)
+    layer, index, _ = found["neurons"][0]
+    backbone = backbones.load(study.root / "models" / "planted")
+    with pytest.MonkeyPatch.context() as patch, applied(backbone, move([(layer, index)], 1)):
+        patch.setattr(detect.backbones, "load", lambda *_: backbone)
+        other = study.detect("planted", "moved from outside", top_k=1)
+    (again,) = found["repeats"]
+    assert again["neurons"] == other["neurons"][:1]
+    assert {key: again[key] for key in ("share", "threshold")} == {key: other[key] for key in ("share", "threshold")}
+
+
+def test_a_model_without_artifacts_is_not_looked_at_again(study):
+    assert study.detect("plain", "none again", repeats=2)["repeats"] == []

@@ -14,6 +14,8 @@ def test_authors_and_years_of_the_references() -> None:
     assert found["kukade2025"] == ("Kukade and Bansal", "2025")
     assert found["simeoni2021"] == ("Simeoni et al.", "2021")
     assert found["timm"] == ("Wightman", "2019")
+    assert found["fesser2026"] == ("Fesser et al.", "2026")
+    assert found["scclip2024"] == ("SC-CLIP", "2024")  # its authors are not known: its key
 
 
 def test_an_entry_without_a_year_is_refused(tmp_path: Path) -> None:

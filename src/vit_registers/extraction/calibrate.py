@@ -15,7 +15,7 @@ from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import Rows, batched
 from vit_registers.forward.reading import reading
 from vit_registers.interventions import activation_statistics
-from vit_registers.interventions.activation_statistics import ActivationStatisticsReader
+from vit_registers.interventions.activation_statistics import ActivationStatisticsReader, SinkValueReader
 from vit_registers.models import backbone as backbones
 from vit_registers.pipeline.configs import CalibrateConfig
 
@@ -41,14 +41,16 @@ def run(cfg: CalibrateConfig, data: Path, model: Path, out: Path) -> None:
     settings = cfg.calibration
     rows = choose(cfg, manifest)
 
-    def fresh() -> list[ActivationStatisticsReader]:
-        return [ActivationStatisticsReader(backbone, settings.resample_sources)]
+    def fresh() -> list[ActivationStatisticsReader | SinkValueReader]:
+        tokens = ActivationStatisticsReader(backbone, settings.resample_sources)
+        return [tokens, SinkValueReader(backbone)] if settings.sink_values else [tokens]
 
     size = batch_size(cfg.batch_size, backbone, None, fresh, cfg.precision, cfg.memory_mb)
-    (reader,), batches = fresh(), batched(rows, size)
+    readers, batches = fresh(), batched(rows, size)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
-    with exclusive(out.parent / f".{out.stem}"), reading(backbone, [reader], cfg.precision) as forward:
+    with exclusive(out.parent / f".{out.stem}"), reading(backbone, readers, cfg.precision) as forward:
         for pixels in tqdm(images.batches(batches), total=len(batches), desc="calibration", disable=None):
             forward(pixels)
-        activation_statistics.save(out, reader.finish(), {"images": len(rows), "split": settings.split})
+        found = {name: tensor for reader in readers for name, tensor in reader.finish().items()}
+        activation_statistics.save(out, found, {"images": len(rows), "split": settings.split})
     log.info("%s: activation statistics of %d images", cfg.model, len(rows))

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from vit_registers.forward.readers.head import OwnHead, has_head
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
 from vit_registers.forward.readers.parts import ClsParts, adds_up
 from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.sinks import AttentionSinks
 from vit_registers.forward.readers.tokens import ClsByBlock, Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.interventions.base import Applied, layout_under, shuffles
 from vit_registers.models.backbone import Backbone
@@ -139,11 +141,11 @@ class TrainDenseImages(WholeImages):
 
 
 class DenseImages(WholeImages):
-    """Images of which arrays per token are kept as well; of the first of them with whole attention maps."""
+    """Images of which arrays per token are kept as well; of the first of them with whole attention maps, or sinks."""
 
-    def __init__(self, plan: "Plan", rows: Rows, maps: bool) -> None:
+    def __init__(self, plan: "Plan", rows: Rows, maps: bool, sinks: bool) -> None:
         super().__init__(plan, rows)
-        self.maps = maps
+        self.maps, self.sinks = maps, sinks
 
     @property
     def for_projections(self) -> bool:
@@ -151,7 +153,7 @@ class DenseImages(WholeImages):
         return not self.plan.native
 
     def readers(self) -> list[Reader]:
-        """Readers of arrays with rows ``all``, ``dense`` and ``maps``."""
+        """Readers of arrays with rows ``all``, ``dense``, ``maps`` and ``sinks``."""
         backbone, layout, wanted = self.backbone, self.plan.layout, self.plan.extraction
         readers = super().readers()
         readers += [
@@ -167,13 +169,15 @@ class DenseImages(WholeImages):
             readers.append(NeighbourCosines(backbone, layout))
         if self.maps:
             readers.append(AttentionMaps(backbone, layout))
+        if self.sinks:
+            readers.append(AttentionSinks(backbone, layout))
         return readers
 
     def placed(self, rows: Rows, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Places]:
         """A row for every image that passes, and one for every dense image."""
         arrays, places = super().placed(rows, values)
         at = np.searchsorted(self.plan.dense, rows)
-        return {**arrays, "dense_rows": rows}, {**places, "dense": at, "maps": at}
+        return {**arrays, "dense_rows": rows}, {**places, "dense": at, "maps": at, "sinks": at}
 
 
 class SecondViews(Phase):
@@ -324,10 +328,10 @@ class Plan:
                 yield NativeImages(self, self.dense[same], self.backbone.at_size(size))
 
     def _dense_phases(self) -> list[DenseImages]:
-        """The one that takes most memory first."""
-        maps = self.extraction.attention_maps
-        first = [DenseImages(self, self.dense[:maps], maps=True)] if maps else []
-        return [*first, DenseImages(self, self.dense[maps:], maps=False)]
+        """Images that are read alike, the ones that take most memory first."""
+        maps, sinks = self.extraction.attention_maps, self.extraction.sink_images
+        parts = pairwise([*sorted({0, maps, sinks}), max(maps, sinks, len(self.dense))])
+        return [DenseImages(self, self.dense[a:b], maps=a < maps, sinks=a < sinks) for a, b in parts]
 
     @cached_property
     def native_batch_size(self) -> int:
@@ -368,6 +372,7 @@ class Plan:
             "train": len(self.train_dense),
             "maps": min(self.extraction.attention_maps, len(self.dense)),
             "pairs": len(self.pairs),
+            "sinks": min(self.extraction.sink_images, len(self.dense)),
             "native": int(self.native_grids.prod(1).sum()) if self.native else 0,
         }
 

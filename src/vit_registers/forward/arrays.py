@@ -18,8 +18,8 @@ class Spec:
     """One array: shape of a row, dtype, unit, what it holds, and what its rows are.
 
     ``all`` images that passed; ``dense`` ones; those of split ``train`` whose tokens are kept; the first dense ones,
-    whose ``maps`` are kept whole; the first dense ones that are ``pairs`` with a second view; or ``native``: the
-    patches of the dense images at their own sizes, one image after the other.
+    whose ``maps`` are kept whole, in whose attention ``sinks`` are looked for, or that are ``pairs`` with a second
+    view; or ``native``: the patches of the dense images at their own sizes, one image after the other.
     """
 
     shape: tuple[int, ...]

@@ -76,6 +76,21 @@ def layer_scale(backbone: Backbone, layer: int, branch: int) -> Tensor | None:
     return gain if isinstance(gain, Tensor) else None
 
 
+def head_columns(backbone: Backbone, layer: int) -> Tensor | None:
+    """What one unit of each channel of each head's output adds to the residual stream: (h, d / h, d), float64, on CPU.
+
+    Columns of the attention's output projection, times LayerScale where the block has it. None where something that is
+    not linear stands between (a norm of the heads' outputs, a gate).
+    """
+    attn: Any = attention(backbone, layer)
+    if not isinstance(getattr(attn, "norm", None) or nn.Identity(), nn.Identity) or getattr(attn, "gate", None):
+        return None
+    columns: Tensor = attn.proj.weight.detach().double().cpu().T
+    gain = layer_scale(backbone, layer, branch=1)
+    columns = columns if gain is None else columns * gain.detach().double().cpu()
+    return columns.unflatten(0, (int(attn.num_heads), -1))
+
+
 def output_columns(backbone: Backbone, layer: int) -> Tensor:
     """What one unit of each neuron's activation adds to the residual stream: (d, h) float64 on the CPU.
 

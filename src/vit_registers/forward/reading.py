@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from vit_registers.models.backbone import Backbone
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ROWS: ContextVar[tuple[int, ...]] = ContextVar("manifest rows of the batch that passes")
+_UNREAD: ContextVar[bool] = ContextVar("whether passes feed no reader", default=False)
 
 
 def announce_rows(rows: Iterable[int]) -> None:
@@ -37,6 +38,29 @@ def rows_of_batch(images: int) -> tuple[int, ...]:
     if len(rows) != images:
         raise RuntimeError(f"a batch of {images} images passes, but {len(rows)} rows were announced")
     return rows
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Within the context passes feed no reader: for an intervention that needs further passes of the same images.
+
+    Interventions are in force in them as in any other, and the rows that were announced are theirs.
+    """
+    token = _UNREAD.set(True)
+    try:
+        yield
+    finally:
+        _UNREAD.reset(token)
+
+
+def _fed(callback: Callable[..., None]) -> Callable[..., None]:
+    """``callback``, but not in passes that feed no reader."""
+
+    def called(*arguments: Any) -> None:
+        if not _UNREAD.get():
+            callback(*arguments)
+
+    return called
 
 
 def final_norm(backbone: Backbone) -> nn.Module:
@@ -108,12 +132,12 @@ def reading(backbone: Backbone, readers: Sequence[Reader], precision: str) -> It
                 for reader in finals:
                     reader.final(tokens)
 
-    with hooks.hooked() as on, tapped(backbone, on_attention) if attentions else nullcontext():
+    with hooks.hooked() as on, tapped(backbone, _fed(on_attention)) if attentions else nullcontext():
         if embeddings:
-            on.output(hooks.patch_embedding(backbone), on_embedding)
+            on.output(hooks.patch_embedding(backbone), _fed(on_embedding))
         for layer in range(backbone.depth):
             if blocks:
-                on.output(hooks.block(backbone, layer), partial(on_block, layer))
+                on.output(hooks.block(backbone, layer), partial(_fed(on_block), layer))
             if activations:
-                on.input(hooks.second_linear(backbone, layer), partial(on_activation, layer))
+                on.input(hooks.second_linear(backbone, layer), partial(_fed(on_activation), layer))
         yield forward

@@ -13,8 +13,10 @@ from typing_extensions import override
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import canonical, replacing, sha256
+from vit_registers.forward import sinks
 from vit_registers.forward.hooks import second_linear
 from vit_registers.forward.readers.base import Reader
+from vit_registers.models.attention import Attention
 from vit_registers.models.backbone import Backbone
 
 SOURCES = "donors"  # name of the resample sources in the file
@@ -26,7 +28,9 @@ class ActivationStatistics:
 
     ``mean``, ``sd``: of each special token, (layers, specials, d); ``patch_mean``, ``patch_sd``: over all patches,
     (layers, d); ``resample_sources``: special tokens of some images, (images, layers, specials, d);
-    ``neuron_activity``: mean |activation| of every neuron over all patches, (layers, h). All fp32, sd unbiased.
+    ``neuron_activity``: mean |activation| of every neuron over all patches, (layers, h). ``sink_value``: mean value of
+    the most attended token of each head, (layers, heads, d / heads); None where params do not ask for it. All fp32, sd
+    unbiased.
     """
 
     mean: Tensor
@@ -36,6 +40,7 @@ class ActivationStatistics:
     resample_sources: Tensor
     neuron_activity: Tensor
     digest: str
+    sink_value: Tensor | None = None
 
     def __eq__(self, other: object) -> bool:
         """By the digest of the file."""
@@ -82,6 +87,24 @@ class ActivationStatisticsReader(Reader):
         patches = {"patch_mean": patch_mean, "patch_sd": patch_sd}
         activity = (self.activity / self.patch_count).float()
         return {"mean": mean, "sd": sd, **patches, "neuron_activity": activity, SOURCES: sources}
+
+
+class SinkValueReader(Reader):
+    """Accumulates, in fp64, the value of the most attended token of every head (fesser2026)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.sums = [torch.zeros((), dtype=torch.float64)] * backbone.depth
+        self.images = 0
+
+    @override
+    def attention(self, layer: int, attention: Attention) -> None:
+        found = sinks.values(attention, sinks.find(attention).token)
+        self.sums[layer] = self.sums[layer] + found.to("cpu", torch.float64).sum(0)
+        self.images += len(found) if layer == 0 else 0
+
+    def finish(self) -> dict[str, Tensor]:
+        """The mean, by its name in :class:`ActivationStatistics`."""
+        return {"sink_value": (torch.stack(self.sums) / self.images).float()}
 
 
 def _mean_and_sd(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -21,13 +21,17 @@ CHUNK = 256  # query rows at a time where no kernel gives the log-sum-exp
 
 @dataclass(frozen=True)
 class Attention:
-    """One block's self-attention on a batch: q, k, v (b, h, t, d / h), ``lse`` (b, h, t) of the scaled logits."""
+    """One block's self-attention on a batch: q, k, v (b, h, t, d / h), ``lse`` (b, h, t) of the scaled logits.
+
+    ``out`` (b, h, t, d / h): what it gives, where a model has computed it.
+    """
 
     q: Tensor
     k: Tensor
     v: Tensor
     lse: Tensor
     scale: float
+    out: Tensor | None = None
 
     def rows(self, tokens: Sequence[int]) -> Tensor:
         """Attention of some tokens to all: (b, h, len(tokens), t) in fp32; every row sums to 1."""
@@ -40,6 +44,20 @@ class Attention:
         at = torch.as_tensor(tokens, dtype=torch.long, device=self.q.device)
         logits = self.q.float() @ self.k[:, :, at].float().transpose(-1, -2) * self.scale
         return (logits - self.lse[..., None]).exp()
+
+    def column(self, token: Tensor) -> Tensor:
+        """Attention (b, h, t) in fp32 of all tokens to one of each head, ``token`` (b, h)."""
+        at = token[:, :, None, None].expand(-1, -1, 1, self.k.shape[3])
+        logits = self.q.float() @ self.k.gather(2, at).float().transpose(-1, -2) * self.scale
+        return (logits.squeeze(3) - self.lse).exp()
+
+    def column_means(self) -> Tensor:
+        """What every token gets on average over all that attend: (b, h, t) in fp32, a chunk of queries at a time."""
+        keys = self.k.float().transpose(-1, -2)
+        total = torch.zeros_like(keys[:, :, 0])
+        for query, lse in zip(self.q.split(CHUNK, dim=2), self.lse.split(CHUNK, dim=2), strict=True):
+            total += (query.float() @ keys * self.scale - lse[..., None]).exp().sum(2)
+        return total / self.q.shape[2]
 
     def full(self) -> Tensor:
         """The whole map (b, h, t, t) in fp32, for a few images."""
@@ -121,7 +139,7 @@ class Call:
         result = fused(self.query, self.key, self.value, factor)
         if result is None:
             result = self.output(), log_sum_exp(self.query, self.key, factor)
-        return result[0], Attention(self.query, self.key, self.value, result[1].float(), factor)
+        return result[0], Attention(self.query, self.key, self.value, result[1].float(), factor, result[0])
 
     def to(self, dtype: torch.dtype) -> "Call":
         """The same with queries, keys and values in another precision."""

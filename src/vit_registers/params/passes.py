@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from vit_registers.params.base import Name, Share, Strict
 
 TRAIN = "train"  # the split that heads are trained on
+# A sink event (fesser2026): so many of the queries give one token so much of their attention, or more.
+SINK_ATTENTION, SINK_QUERIES = 0.5, 0.9
 
 
 class Extraction(Strict):
@@ -22,7 +24,8 @@ class Extraction(Strict):
     adds up in the last: from patches, from registers, from itself, and the skip connection.
 
     ``pairs``: of so many of the dense images, the first that have one, the second view passes as well, if an experiment
-    of the run reads it.
+    of the run reads it. ``sink_images``: the first dense images in whose attention sinks are looked for, which costs
+    the logits of their pass a second time.
 
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
@@ -45,6 +48,7 @@ class Extraction(Strict):
     attention_maps: NonNegativeInt = 0
     neighbours: bool = False
     pairs: NonNegativeInt = 0
+    sink_images: NonNegativeInt = 0
     frozen_only: list[Name] = Field(default=[])
 
     @model_validator(mode="after")
@@ -65,11 +69,14 @@ class Calibration(Strict):
     """Images whose block outputs give the means and deviations that ablations draw from (parodi2026: 5,000).
 
     Of the first ``resample_sources`` of them the special tokens are kept whole, to be put in place of others'.
+    ``sink_values``: whether the mean value of the most attended token of every head is measured, too (fesser2026:
+    4,096 images).
     """
 
     split: str
     images: Annotated[int, Field(ge=2)]
     resample_sources: PositiveInt
+    sink_values: bool = False
 
 
 class Detection(Strict):
@@ -88,6 +95,9 @@ class Detection(Strict):
     which leaves out neurons that merely respond to them. ``score``: mean |activation| at outliers, as published, or
     ``contribution``, the same times the norm of what the neuron writes for an activation of 1. ``sparsity`` leaves out
     neurons that are active everywhere, judged over the patches of an image or over ``all`` its tokens, as published.
+
+    ``repeats``: how often detection is repeated, with the neurons found so far moved to one appended token, to find
+    further ones (outliers2026); what is found so is for repeated test-time registers alone.
     """
 
     split: str
@@ -102,6 +112,7 @@ class Detection(Strict):
     sparsity: Literal["off", "signed", "absolute"]
     sparsity_tokens: Literal["patches", "all"]
     bootstrap: PositiveInt
+    repeats: NonNegativeInt = 0
 
     @property
     def finds(self) -> bool:

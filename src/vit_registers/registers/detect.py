@@ -30,7 +30,7 @@ from vit_registers.forward.reading import reading
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.pipeline.configs import DetectConfig, PassConfig
-from vit_registers.registers import outliers
+from vit_registers.registers import outliers, repeated
 from vit_registers.registers.neurons import NeuronScores, ranking, resample_counts, scored
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,28 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
     """Write ``out`` (json), and the ranking beside it.
 
     Norms come from one pass over the first ``images`` images of the split, the ranking from another over those with an
-    outlier patch. Refused: a split without images, layers that the model lacks, norms that are not finite.
+    outlier patch. Refused: a split without images, layers that the model lacks, norms that are not finite. Where params
+    ask for it, all of it is repeated on the model with test-time registers.
     """
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
     _check_layers(cfg, backbone)
     images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
     chosen: Rows = manifest.rows(cfg.detection.split)[: cfg.detection.images]
+    result, rows = _look(cfg, backbone, images, chosen)
+    log.info("%s: %s", cfg.model, result.get("reason", f"{result['share']:.2%} of the patches are outliers"))
+    if cfg.detection.repeats:
+        result["repeats"] = repeated.rounds(
+            cfg.detection, backbone, result, lambda: _look(cfg, backbone, images, chosen)[0]
+        )
+    _write_ranking(out.with_suffix(".neurons.csv"), rows)
+    write_json(out, result)
+
+
+def _look(
+    cfg: DetectConfig, backbone: Backbone, images: Images, chosen: Rows
+) -> tuple[dict[str, Any], list[list[Any]]]:
+    """What is found in the model under what is in force now, and rows of the ranking."""
     norms = patch_norms(cfg, backbone, images, chosen)
     settings = cfg.detection
     layers = outliers.outlier_layer(
@@ -73,10 +88,7 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
         scores = _scores(cfg, backbone, images, chosen[affected], counts[:, affected], layers, highest)
         ranked, rows = _ranked(cfg, int(affected.sum()), *scores, _planted(backbone))
         result |= {"highest_layer": highest, **ranked}
-    result["found"] = "reason" not in result
-    log.info("%s: %s", cfg.model, result.get("reason", f"{result['share']:.2%} of the patches are outliers"))
-    _write_ranking(out.with_suffix(".neurons.csv"), rows)
-    write_json(out, result)
+    return result | {"found": "reason" not in result}, rows
 
 
 def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
@@ -177,6 +189,7 @@ def _outliers(cfg: DetectConfig, layers: outliers.OutlierLayer, found: outliers.
         "images_affected_interval": list(bootstrap.interval(found.affected)),
         "outlier_layer": layers.layer,
         "share_by_layer": layers.shares,
+        "threshold_by_layer": layers.thresholds,
         "first_layer": layers.first,
         "defined": not settings.finds,
     }

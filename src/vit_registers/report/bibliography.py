@@ -10,7 +10,10 @@ _ACCENT = re.compile(r"\{?\\['\"`^~]\{?(\w)\}?\}?")  # {\'e}, \'e and \"{o}
 
 @dataclass(frozen=True)
 class Paper:
-    """One entry: ``authors`` as text calls them (``Darcet et al.``) and the year."""
+    """One entry: ``authors`` as text calls them (``Darcet et al.``) and the year.
+
+    What names no authors (software, a paper known by its arXiv number) is called by its ``key``, as BibTeX does.
+    """
 
     key: str
     authors: str
@@ -23,9 +26,11 @@ def papers(bibliography: Path = REFERENCES) -> list[Paper]:
     for entry in re.split(r"^@\w+\{", bibliography.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         year = re.search(r"year\s*=\s*\{(\d+)\}", entry)
         authors = re.search(r"author\s*=\s*\{(.*?)\}\s*,\s*\n\s*\w+\s*=", entry, flags=re.DOTALL)
-        if year is None or authors is None:
+        named = re.search(r"^\s*key\s*=\s*\{(.+)\}", entry, flags=re.MULTILINE)
+        if year is None or (authors is None and named is None):
             raise ValueError(f"{bibliography}: {entry.split(',')[0]} lacks its authors or its year")
-        found.append(Paper(entry.split(",")[0], _named(authors[1]), year[1]))
+        by = _named(authors[1]) if authors else named[1]  # type: ignore[index]
+        found.append(Paper(entry.split(",")[0], by, year[1]))
     return found
 
 

@@ -122,7 +122,8 @@ def _plan(cfg: SweepConfig, backbone: Backbone, manifest: Manifest, wanted: list
     kinds = sorted({setting.feature for setting in wanted})
     projections = {kind: sorted({s.layer for s in wanted if s.feature == kind}) for kind in kinds}
     nothing = {"cls_blocks": 0, "specials_layers": False, "cls_parts": False, "patch_layers": [], "pairs": 0}
-    nothing |= {"attention_heads": False, "attention_columns": False, "attention_maps": 0, "neighbours": False}
+    nothing |= {"attention_heads": False, "attention_columns": False, "attention_maps": 0, "sink_images": 0}
+    nothing |= {"neighbours": False}
     reads = cfg.extraction.model_copy(update={**nothing, "projections": projections})
     return Plan(backbone, None, manifest, reads)
 

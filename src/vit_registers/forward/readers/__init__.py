@@ -2,11 +2,12 @@
 
 All arrays, and the readers that make them. Shapes are of one image: d channels; p patches, row-major; r registers; a
 appended tokens; t tokens of the sequence ([CLS], registers, patches, appended tokens), s of them special (all but
-patches); L blocks, n of them the last ones; H heads; c classes. NN is the number of a block, from 00.
-Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept.
-Projections can instead be ``native``: a row (d,) per patch of images at their own sizes. Of models as
-they are only: ``specials``, ``specials_normed`` and ``cls_parts``; and ``train_patches`` and ``train_norms``, which are
-the ``patches`` and ``norms`` of the ``train`` rows, ``extraction.train_dense_images`` many.
+patches); L blocks, n of them the last ones; H heads, M their mean and each of them; c classes. NN is the number of a
+block, from 00.
+Rows: ``all`` images; the ``dense`` ones of ``extraction.dense_images``; the first of these, whose ``maps`` are kept, or
+in whose attention ``sinks`` are looked for. Projections can instead be ``native``: a row (d,) per patch of images at
+their own sizes. Of models as they are only: ``specials``, ``specials_normed`` and ``cls_parts``; and ``train_patches``
+and ``train_norms``, which are ``patches`` and ``norms`` of the ``train`` rows, ``extraction.train_dense_images`` many.
 
 ===================== ================ ============ ======= ===== =====================================================
 array                 reader           shape        dtype   rows  unit and meaning
@@ -32,6 +33,12 @@ array                 reader           shape        dtype   rows  unit and meani
 ``flow``              AttentionRows    (L, 3, 3)    float32 dense share: from and to [CLS], registers, patches
 ``patch_attention``   AttentionRows    (L, s)       float32 dense share: from patches to special tokens, mean of both
 ``attention_maps``    AttentionMaps    (L, H, t, t) float16 maps  share: whole softmax maps
+``sink_shares``       AttentionSinks   (L, M)       float32 sinks share: mean attention on the most attended token
+``sink_tokens``       AttentionSinks   (L, M)       int32   sinks token: the most attended one, of all heads and of each
+``sink_medians``      AttentionSinks   (L,)         float32 sinks share: mean attention on the median token
+``sink_queries``      AttentionSinks   (L, H)       float32 sinks share: of queries that give it half or more
+``sink_ratios``       AttentionSinks   (L, H)       float32 sinks ratio: norm of what it writes over that of others
+``sink_ranks``        AttentionSinks   (L, H)       float32 sinks stable rank of what a head with a sink writes
 ``q_NN``              Projections      (p, d)       float16 dense queries' channels at block NN, heads concatenated
 ``k_NN``              Projections      (p, d)       float16 dense keys' channels at block NN, heads concatenated
 ``v_NN``              Projections      (p, d)       float16 dense values' channels at block NN, heads concatenated

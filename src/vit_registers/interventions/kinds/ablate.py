@@ -1,4 +1,7 @@
-"""Zero, mean, noise and resample ablations of [CLS], registers or patches (parodi2026)."""
+"""Zero, mean, noise and resample ablations of [CLS], registers or patches (parodi2026).
+
+Registers at their mean at every block are what massive2024 calls Fix-Reg-Mean.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,9 @@ class Ablate(Intervention):
             "resample": resampled,
         }[self.by]
         where = "every block" if self.at == "every" else "the last block"
-        return rf"{self._what()} replaced by {by} at the output of {where} \citep{{parodi2026}}"
+        fixed = self.by == "mean" and self.tokens == "registers" and self.at == "every" and self.only is None
+        papers = "massive2024,parodi2026" if fixed else "parodi2026"
+        return rf"{self._what()} replaced by {by} at the output of {where} \citep{{{papers}}}"
 
     def _what(self) -> str:
         """The tokens, in a sentence."""
