@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vit_registers.core.linalg import effective_rank, principal_axes, ridge, row_cosines, spectrum
+from vit_registers.core.linalg import effective_rank, jensen_shannon, principal_axes, ridge, row_cosines, spectrum
 
 
 @pytest.mark.parametrize("outputs", [(), (3,)], ids=["one target", "several"])
@@ -63,3 +63,13 @@ def test_row_cosines_are_those_of_each_pair():
         for rows in zip(a, b, strict=True)
     ]
     np.testing.assert_allclose(row_cosines(a, b), slow, rtol=1e-5)
+
+
+def test_the_divergence_of_attention_is_that_of_jensen_and_shannon():
+    p, q = np.random.default_rng(0).dirichlet(np.ones(5), size=(2, 3))
+    for one, other, found in zip(p, q, jensen_shannon(p, 2.0 * q), strict=True):
+        middle = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
+        halves = [sum(a * np.log2(a / m) for a, m in zip(x, middle, strict=True)) for x in (one, other)]
+        assert found == pytest.approx(sum(halves) / 2)
+    assert jensen_shannon(p, p) == pytest.approx(np.zeros(3))
+    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Cosines, effective rank, principal components, Gram matrices and ridge regression: one definition each.
+"""Cosines, divergence, effective rank, principal components, Gram matrices and ridge regression: one definition each.
 
 Torch is loaded by what computes with it, not by the module: who measures cached features need not wait for it.
 """
@@ -58,6 +58,17 @@ def effective_rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
     shares = np.divide(values, total, out=np.zeros_like(values), where=total > 0.0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0.0)
     return np.where(total[..., 0] > 0.0, np.exp(-(shares * logs).sum(axis=-1)), 0.0)
+
+
+def jensen_shannon(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Jensen-Shannon divergence in bits of distributions (..., k), (...): 0 of the same, 1 of such that share nothing.
+
+    They are divided by their sums, which half precision leaves near 1.
+    """
+    p, q = (x / x.sum(axis=-1, keepdims=True) for x in (p, q))
+    middle = (p + q) / 2.0
+    halves = [x * np.log2(np.divide(x, middle, out=np.ones_like(x), where=x > 0.0)) for x in (p, q)]
+    return np.asarray((halves[0] + halves[1]).sum(axis=-1) / 2.0)
 
 
 def principal_axes(products: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ import pytest
 from helpers.jobs import job as job_of
 from helpers.measuring import study_of, written
 from helpers.tokens import DENSE, GRID, M, Made
-from vit_registers.experiments.geometry import figures, measure, tables
+from vit_registers.core.linalg import jensen_shannon
+from vit_registers.experiments.geometry import figures, figures_divergence, measure, tables
 from vit_registers.experiments.geometry.params import Config
 from vit_registers.models.layout import TokenLayout
 from vit_registers.params.statistics import Gallery, Statistics
@@ -125,3 +126,23 @@ def test_table_and_figure_show_every_condition_that_was_measured(made):
     headings = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert headings == ["input", "as it is", "append-2"]
     assert figure.get_size_inches()[0] <= style.WIDTH + 1e-9
+
+
+def test_attention_is_put_against_that_of_the_model_as_it_is_where_tokens_are_the_same(tmp_path):
+    features, rng, layout = Made(tmp_path), np.random.default_rng(0), TokenLayout(1, 0, GRID)
+    patches = rng.normal(size=(M, GRID[0] * GRID[1], WIDTH)).astype(np.float16)
+    for condition in ("baseline", "append-2", "zero-cls"):
+        features.layouts["m", condition] = layout.with_appended(2 if condition == "append-2" else 0)
+        tokens = features.layouts["m", condition].length
+        attention = rng.dirichlet(np.ones(tokens), size=(M, 3, tokens - 6)).astype(np.float16)
+        features.write("m", condition, {"patches": patches, "attention": attention})
+        features.arrays["m", condition]["attention"] = attention
+    job = job_of("geometry", tmp_path, dataset="tiny", model="m")
+    measure.run(CFG.model_copy(update={"conditions": ["baseline", "append-2", "zero-cls"]}), job)
+    rows = select(job.rows.frame(), metric="attention_divergence")
+    assert rows["intervention"].unique().tolist() == ["zero-cls"]
+    given = [features.arrays["m", name]["attention"][:, :, 0].astype(float) for name in ("zero-cls", "baseline")]
+    assert rows["value"].tolist() == pytest.approx(jensen_shannon(*given).mean(axis=0).tolist())
+    study = study_of([job.rows.frame().assign(dataset="shapes")], ["m"], interventions=["append-2", "zero-cls"])
+    (panel,) = figures_divergence.attention_divergence(study, None).axes
+    assert [line.get_label() for line in panel.get_lines()] == ["zero-cls"]

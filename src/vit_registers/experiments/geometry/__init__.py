@@ -35,6 +35,13 @@ EXPERIMENT = Experiment(
                     "cosine",
                     "of patches after the final norm to the same patches of the model as it is, mean",
                 ),
+                Metric(
+                    "attention_divergence",
+                    "bits",
+                    "Jensen-Shannon divergence of the attention of [CLS] from that in the model as it is, mean over "
+                    "heads",
+                    format="fine",
+                ),
             ),
         ),
     ),
@@ -42,16 +49,26 @@ EXPERIMENT = Experiment(
         Table(
             name="effective_rank",
             draw="tables:effective_rank",
-            shows=("effective_rank", "pooled_effective_rank", "intact_cosine"),
+            shows=("effective_rank", "pooled_effective_rank", "intact_cosine", "attention_divergence"),
             caption="How many dimensions patches after the final norm fill, on {{ dense_images }}: exp of the entropy "
             "of the singular values, and of the eigenvalues, of the patches about their mean, of every image by itself "
-            "and of all images together. Cosine: of patches to those of the model as it is. {{ estimates }}",
+            "and of all images together. Cosine: of patches to those of the model as it is. Divergence: of "
+            "the attention of [CLS] at the last block from that in the model as it is, in bits, where no tokens were "
+            "appended. {{ estimates }}",
             size="scriptsize",
             long=True,
             stacked=True,
         ),
     ),
     figures=(
+        Figure(
+            name="attention_divergence",
+            draw="figures_divergence:attention_divergence",
+            shows=("attention_divergence",),
+            caption="Jensen-Shannon divergence of the attention of [CLS], mean over heads, from that in the model as "
+            "it is, block by block, on {{ dense_images }}: 0 bits where a condition leaves it as it is. "
+            "Intervals are shaded. The models with most conditions.",
+        ),
         Figure(
             name="patch_components",
             draw="figures:patch_components",

@@ -1,4 +1,4 @@
-"""Effective rank of patch features, their cosine to those of the model as it is, and principal components as colours.
+"""Effective rank of patch features, how far conditions move them and attention, principal components as colours.
 
 The effective rank is exp of the entropy of the normalised singular values of the centred patches (Roy and Vetterli
 2007; parodi2026). Texts do not always say whether singular values or eigenvalues are meant, nor whether the patches are
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import effective_rank, principal_axes, row_cosines, spectrum
+from vit_registers.core.linalg import effective_rank, jensen_shannon, principal_axes, row_cosines, spectrum
 from vit_registers.core.stats import Resamples
 from vit_registers.data import gallery
 from vit_registers.experiments.geometry.params import Config
@@ -54,10 +54,22 @@ def run(cfg: Config, job: Job) -> None:
         if name != BASELINE:
             cosines = row_cosines(cached.array("patches"), intact.array("patches")).mean(axis=1)
             job.rows.mean("intact_cosine", cosines, resamples[len(cosines)], intervention=name)
+            _divergence(job, name, cached, intact, resamples)
         colours = (_projected(cached, chosen, mean, axes) - low) / np.maximum(high - low, 1e-12)
         height, width = cached.layout.grid
         shaped = colours.reshape(len(chosen), height, width, COMPONENTS)
         job.keep({"colours": np.clip(shaped, 0.0, 1.0).astype(np.float16)}, name)
+
+
+def _divergence(job: Job, name: str, cached: Features, intact: Features, resamples: Resamples) -> None:
+    """How far the attention of [CLS] is from that in the model as it is, block by block; of the same tokens alone."""
+    if cached.layout != intact.layout or not intact.layout.cls:
+        return
+    given = [np.asarray(each.array("attention")[:, :, 0], dtype=np.float64) for each in (cached, intact)]
+    found = jensen_shannon(*given)  # (m, layers)
+    for layer in range(found.shape[1]):
+        axes = {"intervention": name, "layer": layer}
+        job.rows.mean("attention_divergence", found[:, layer], resamples[len(found)], **axes)
 
 
 def _chunks(cached: Features) -> Iterator[Floats]:

@@ -11,6 +11,7 @@ COLUMNS = (
     Column("pooled", "Singular values", "pooled_effective_rank", {"spectrum": "singular values"}, group=ALL),
     Column("pooled_eigenvalues", "Eigenvalues", "pooled_effective_rank", {"spectrum": "eigenvalues"}, group=ALL),
     Column("intact_cosine", "Cosine to the model as it is", "intact_cosine"),
+    Column("divergence", "Divergence of attention", "attention_divergence"),
 )
 
 
