@@ -236,6 +236,7 @@ def test_the_index_says_what_was_run(workshop):
         "attention",
         "cls_attention_max",
         "flow",
+        "patch_attention",
         "k_01",
         "dense_rows",
     }
