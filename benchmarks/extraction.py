@@ -28,8 +28,9 @@ from benchmarks.pairs import compare
 from vit_registers.forward.readers.attention import AttentionRows
 from vit_registers.forward.readers.base import Reader
 from vit_registers.forward.readers.norms import NeighbourCosines, Norms
-from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.parts import ClsParts
+from vit_registers.forward.readers.projections import Projections
+from vit_registers.forward.readers.sinks import AttentionSinks
 from vit_registers.forward.readers.tokens import Patches, PatchesByLayer, SpecialsByLayer, Tokens
 from vit_registers.forward.reading import PRECISIONS, reading
 from vit_registers.models.backbone import Backbone
@@ -56,7 +57,8 @@ CUDA_CASES = {"L/14@518": Case("vit_large_patch14_reg4_dinov2", 518, 32)}
 CASES = CPU_CASES | CUDA_CASES
 # What jobs start with (workflow/rules/common.smk): glibc keeps what is freed. It reads this when a process begins.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-CONTENDERS = ("default", "all", "obvious", "obvious, one by one")
+OURS = ("default", "default and sinks", "all")
+CONTENDERS = (*OURS, "obvious", "obvious, one by one")
 Work = Callable[[], object]
 
 
@@ -76,7 +78,7 @@ def default_readers(backbone: Backbone) -> list[Reader]:
 
 
 def all_readers(backbone: Backbone) -> list[Reader]:
-    """Everything but whole attention maps, which are for the few images of a figure; every neuron is scored.
+    """Everything but whole attention maps and sinks, which are of the first images only; every neuron is scored.
 
     One patch in fifty counts as an artifact, as in the models of the papers.
     """
@@ -164,8 +166,10 @@ def hooked(backbone: Backbone, kept: list[Any]) -> Iterator[None]:
 def contenders(backbone: Backbone, pixels: Tensor, precision: str) -> dict[str, Work]:
     """Every way of reading, by name."""
     kept: list[Any] = []
+    sinks = AttentionSinks(backbone, backbone.layout)
     return {
         "default": ours(backbone, pixels, precision, default_readers(backbone)),
+        "default and sinks": ours(backbone, pixels, precision, [*default_readers(backbone), sinks]),
         "all": ours(backbone, pixels, precision, all_readers(backbone)),
         "obvious": obvious(backbone, pixels, precision, len(pixels), kept),
         "obvious, one by one": obvious(backbone, pixels, precision, 1, kept),
@@ -182,7 +186,7 @@ def memory(case: Case, contender: str, precision: str, batches: int) -> float:
     if contender == "bare":
         for _ in range(batches):
             bare(backbone, pixels, precision)()
-    elif contender in ("default", "all"):
+    elif contender in OURS:
         for _ in range(batches):
             contenders(backbone, pixels, precision)[contender]()
     else:  # one list over all batches: only at the end is it saved
