@@ -49,7 +49,7 @@ def test_every_view_of_an_experiment_stands_in_its_section_with_its_caption() ->
     results = text.results(params, study_of(params))
     section = results[results.index(r"\label{sec:object_discovery}") :].split(r"\subsection")[0]
     assert r"\longresulttable{lost_corloc}{\footnotesize}{CorLoc of LOST" in section
-    assert r"\resultfigure{lost_steps}{LOST on the gallery images" in section
+    assert r"\resultfigure{lost_steps}{LOST on the first gallery images" in section
     assert "lost_grid" not in section  # in the CSV only
 
 

@@ -222,47 +222,67 @@ def test_a_control_and_a_model_without_cls_have_norms_alone(views):
     assert len(list(tiles(draw("attention_by_block", made)))) == 1 + 3 * L + L
 
 
-def test_maps_by_block_has_every_model_on_the_image_in_which_a_norm_stands_out_most(views):
-    made = views()
-    figure = draw("maps_by_block", made)
-    found = {c: made.arrays.of(c) for c in made.study.baselines}
+def on_image(found):
+    """The gallery image in which a norm stands out most from its map, one by one."""
     most = {}
     for i in range(3):
         flat = [maps["norms"][i, layer].ravel() for maps in found.values() for layer in range(L)]
         most[i] = max(norms.max() / np.median(norms) for norms in flat)
-    image = max(most, key=most.get)
-    shown = tiles(figure)
+    return max(most, key=most.get)
+
+
+def assert_maps(shown, maps):
+    """The next tiles are these maps by block, each on its own scale."""
+    for layer in range(L):
+        one = next(shown)
+        np.testing.assert_allclose(one.get_array(), maps[layer])
+        assert one.get_clim() == (0.0, pytest.approx(maps[layer].max()))
+
+
+def test_maps_by_block_has_norms_and_attention_of_every_model_on_one_image(views):
+    made = views()
+    figure = draw("maps_by_block", made)
+    found = {c: made.arrays.of(c) for c in made.study.baselines}
+    image, shown = on_image(found), tiles(figure)
+    for kind in ("norms", "cls"):
+        np.testing.assert_array_equal(next(shown).get_array(), next(iter(found.values()))["images"][image])
+        for maps in found.values():
+            assert_maps(shown, maps[kind][image])
+    assert next(shown, None) is None
+    said = texts(figure)
     for condition, maps in found.items():
-        np.testing.assert_array_equal(next(shown).get_array(), maps["images"][image])
-        rows = [maps["cls"][image]]
-        if "registers" in maps:
-            rows += [maps["registers"][image, :, i] for i in range(min(4, maps["registers"].shape[2]))]
-        for row in [*rows, maps["norms"][image]]:
-            for layer in range(L):
-                one = next(shown)
-                np.testing.assert_allclose(one.get_array(), row[layer])
-                assert one.get_clim() == (0.0, pytest.approx(row[layer].max()))
-        said = texts(figure)
         assert made.study.model_label(condition) in said
         assert f"{maps['norms'][image, 0].max():.3g}" in said
+
+
+def test_registers_by_block_has_cls_and_four_registers_at_most(views):
+    made = views()
+    figure = draw("registers_by_block", made)
+    image, shown = on_image({c: made.arrays.of(c) for c in made.study.baselines}), tiles(figure)
+    for model, registers in (("vit-r2", 2), ("vit-r10", 4)):
+        maps = made.arrays.of(Condition("tiny", model))
+        np.testing.assert_array_equal(next(shown).get_array(), maps["images"][image])
+        assert_maps(shown, maps["cls"][image])
+        for register in range(registers):
+            assert_maps(shown, maps["registers"][image, :, register])
     assert next(shown, None) is None
-    assert texts(figure).count("register 4") == 1  # of the one with ten
+    assert texts(figure).count("register 4") == 1
+    assert "no model of this study has registers" in texts(draw("registers_by_block", views(("vit-r0",))))
 
 
-def test_of_many_blocks_twelve_are_shown_with_the_first_and_the_last(views):
+def test_of_many_blocks_twelve_are_shown_and_models_of_another_depth_stand_apart(views):
     made = views(NATURAL)
     arrays = made.arrays
-    deep = np.random.default_rng(0).random((3, 24, *GRID)).astype(np.float32)
-    for condition in made.study.baselines:
-        content = arrays.of(condition)
-        arrays._loaded["token_statistics", "tiny", condition.model] |= {
-            f"baseline/{name}": deep for name in ("cls", "norms") if name in content
-        }
-    made = type("Views", (), {"study": made.study, "arrays": arrays})
-    figure = draw("maps_by_block", made)
+    for condition, depth in zip(made.study.baselines, (24, 12), strict=True):
+        arrays.of(condition)  # loaded
+        deep = np.random.default_rng(depth).random((3, depth, *GRID)).astype(np.float32)
+        arrays._loaded["token_statistics", "tiny", condition.model] |= {"baseline/cls": deep, "baseline/norms": deep}
+    figure = draw("maps_by_block", type("Views", (), {"study": made.study, "arrays": arrays}))
     shown = [text.get_text() for text in figure.axes[0].texts]
-    headings = shown[shown.index("block\n0") :][:12]
-    assert headings == ["block\n0", "2", "4", "6", "8", "10", "13", "15", "17", "19", "21", "23"]
+    firsts = [i for i, text in enumerate(shown) if text == "block\n0"]
+    headings = [tuple(text.removeprefix("block\n") for text in shown[i : i + 12]) for i in firsts]
+    every_second = ("0", "2", "4", "6", "8", "10", "13", "15", "17", "19", "21", "23")
+    assert headings == [every_second, tuple(map(str, range(12)))] * 2
 
 
 def test_all_models_stand_side_by_side_with_what_was_done_to_them(views):

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.measuring import rows_of
 from helpers.tokens import L, M, one_model, parts
 from vit_registers.core.seeds import generator
 from vit_registers.experiments.token_statistics import tables_severity
-from vit_registers.views.study import select
+from vit_registers.pipeline import experiment
+from vit_registers.views.study import Study, select
 
 RESAMPLES = 200
 
@@ -124,6 +126,32 @@ def test_the_table_has_every_model_and_below_it_what_is_left(views):
             assert (line[column], line[f"{column}_low"]) == (found["value"].item(), found["low"].item())
             if column in ("norm_peak", "attention_peak"):
                 assert line[f"{column}_layer"] == found["layer"].item()
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        ([("frozen", "patch_mean", 0.1)], 0.1),  # a model without [CLS], whose heads are not refitted
+        ([("frozen", "cls", 0.2), ("frozen", "patch_mean", 0.1)], 0.2),
+        ([("refitted", "cls", 0.3), ("frozen", "cls", 0.2)], 0.3),
+        ([], None),
+    ],
+)
+def test_the_change_of_accuracy_is_that_against_as_many_zero_tokens(views, measured, shown):
+    study, differences = views().study, rows_of("comparisons", dataset="tiny", model="planted", intervention="ttr-2")
+    differences.metrics = {name: metric for name, (_, metric) in experiment.metrics().items()}
+    for head, feature, value in measured:
+        for against, change in (("append-2", value), ("baseline", 9.0)):  # the paper's baseline has the tokens
+            given = {"reference_model": "planted", "reference_intervention": against, "low": value, "high": value}
+            differences.add("top1", change, 40, head=head, feature=feature, **given)
+    whole = pd.concat([study.rows, differences.frame().reindex(columns=study.rows.columns)], ignore_index=True)
+    frame = tables_severity.severity(Study(study.plan, whole.astype(study.rows.dtypes))).frame()
+    if shown is None:
+        assert frame["top1_change"].isna().all()
+        return
+    assert frame.loc[frame["top1_change"].notna(), ["condition", "top1_change"]].to_numpy().tolist() == [
+        ["ttr-2", shown]
+    ]
 
 
 def test_patches_stand_against_registers_where_there_are_some(views):

@@ -9,6 +9,10 @@ NORM, COSINE = "L2 norm", "cosine"
 LAST = "at the last block"
 PEAK = "mean over images, at the block where that is largest"
 GONE = "share that an intervention takes away of the model's own"
+ONE_IMAGE = (
+    "on one gallery image of each data set, that in which a norm stands out most at any block of any model. Each map "
+    "has its own scale from zero; of more than twelve blocks twelve are shown. "
+)
 CONDITIONS_SHOWN = (
     "{% if moved %} First models as they are, then those that neurons were moved in: control, before and after "
     "test-time registers.{% endif %}"
@@ -278,13 +282,21 @@ EXPERIMENT = Experiment(
         ),
         Figure(
             name="maps_by_block",
-            draw="figures.blocks:maps_by_block",
+            draw="figures.models_by_block:maps_by_block",
             arrays=(MEASURE,),
             shows=("norm_median",),
-            caption="Every model as it is, block by block, on one gallery image of its data set, that in which a "
-            "norm stands out most: attention of [CLS] and of up to four registers over the patches, and patch norms, "
-            "whose largest stands below. Each map has its own scale from zero; of more than twelve blocks twelve are "
-            "shown.",
+            caption="Patch norms and attention of [CLS] over the patches by block, every model as it is (rows), "
+            + ONE_IMAGE
+            + "The largest norm stands below each map.",
+        ),
+        Figure(
+            name="registers_by_block",
+            draw="figures.models_by_block:registers_by_block",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Attention of [CLS] and of registers, at most four and fewer of many models, over the patches by "
+            "block, every model with registers as it is, " + ONE_IMAGE,
+            when="trained",
         ),
         Figure(
             name="attention_maps",

@@ -1,4 +1,4 @@
-"""Figures of single images block by block: every model as it is, and before and after neurons were moved."""
+"""The figure of single images block by block, before and after neurons were moved; rows of maps by block."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,19 +10,18 @@ from vit_registers.views.study import Condition, Study
 from vit_registers.views.tiles import Row, Section, Tile, drawn, spread
 
 BLOCKS = 12  # shown of each model
-REGISTERS = 4  # shown of each model
 LABEL = 0.62  # inches
 
 
-def _section(title: str, picture: np.ndarray, depth: int, rows: list[Row]) -> Section:
-    """The rows of a model, the picture before the first of them."""
+def section(title: str, picture: np.ndarray, depth: int, rows: list[Row]) -> Section:
+    """Rows of maps by block, of ``depth`` blocks at most, the picture before the first of them."""
     first, *others = rows
     rows = [Row(first.label, [Tile(picture), *first.tiles])]
     rows += [Row(other.label, [None, *other.tiles]) for other in others]
     return Section(title, ["input", *(f"block\n{i}" if i == 0 else str(i) for i in spread(depth, BLOCKS))], rows)
 
 
-def _row(label: str, maps: np.ndarray, tops: np.ndarray | None = None, noted: bool = False) -> Row:
+def row_of(label: str, maps: np.ndarray, tops: np.ndarray | None = None, noted: bool = False) -> Row:
     """Maps (layers, h, w), each to the ``top`` of its block (layers,), or to its own largest."""
     tiles = []
     for layer in spread(len(maps), BLOCKS):
@@ -51,10 +50,10 @@ def _before_and_after(study: Study, arrays: Arrays, before: Condition) -> Sectio
             continue
         tops = np.max([maps.max(axis=(1, 2)) for maps in of_sides.values()], axis=0)
         # one scale per block: the sides can be compared by eye
-        rows += [_row(f"{name},\n{side}", maps, tops) for side, maps in of_sides.items()]
+        rows += [row_of(f"{name},\n{side}", maps, tops) for side, maps in of_sides.items()]
     if "appended" in sides.get("after", {}):
-        rows.append(_row("register,\nafter", sides["after"]["appended"][image, :, 0]))
-    return _section(study.model_label(before), own["images"][image], own["norms"].shape[1], rows)
+        rows.append(row_of("register,\nafter", sides["after"]["appended"][image, :, 0]))
+    return section(study.model_label(before), own["images"][image], own["norms"].shape[1], rows)
 
 
 def attention_by_block(study: Study, arrays: Arrays) -> Figure:
@@ -65,30 +64,3 @@ def attention_by_block(study: Study, arrays: Arrays) -> Figure:
     if not moved:
         return style.message("no artifacts found: there were no neurons to move")
     return drawn([_before_and_after(study, arrays, before) for before in moved], LABEL, 0.5)
-
-
-def _as_it_is(label: str, maps: ByName, image: int) -> Section:
-    """[CLS], registers and norms of a model."""
-    rows = [_row("[CLS]", maps["cls"][image])] if "cls" in maps else []
-    if "registers" in maps:
-        of_tokens = np.moveaxis(maps["registers"][image], 1, 0)[:REGISTERS]
-        rows += [_row(f"register {i}", one) for i, one in enumerate(of_tokens, start=1)]
-    rows.append(_row("norm", maps["norms"][image], noted=True))
-    return _section(label, maps["images"][image], maps["norms"].shape[1], rows)
-
-
-def maps_by_block(study: Study, arrays: Arrays) -> Figure:
-    """Where [CLS] and registers look and how large norms are, block by block in every model as it is (parodi2026).
-
-    On one gallery image of each data set: that in which the norm that stands out most from its map does.
-    """
-    found = [(c, arrays.of(c)) for c in measured(study, study.baselines)]
-    if not found:
-        return style.message("no norms were measured")
-    stands_out: dict[str, np.ndarray] = {}
-    for condition, maps in found:
-        norms = maps["norms"].reshape(*maps["norms"].shape[:2], -1)
-        ratio = (norms.max(axis=-1) / np.maximum(np.median(norms, axis=-1), 1e-12)).max(axis=1)
-        stands_out[condition.dataset] = np.maximum(stands_out.get(condition.dataset, ratio), ratio)
-    chosen = {dataset: int(ratio.argmax()) for dataset, ratio in stands_out.items()}
-    return drawn([_as_it_is(study.model_label(c), maps, chosen[c.dataset]) for c, maps in found], LABEL, 0.5)
