@@ -191,7 +191,7 @@ def test_it_is_called_by_what_it_does():
         "values of most attended tokens at their mean at the last block"
     )
     assert EditSinkValues().sentence(WithCalibration) == (
-        "in every head that has a sink of every block the value of the most attended token replaced by zeros "
+        "in every block, in every head that has a sink, the value of the most attended token replaced by zeros "
         r"\citep{fesser2026}"
     )
     tos = ("zero", "mean", "donor_sink", "donor_nonsink")

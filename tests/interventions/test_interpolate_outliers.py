@@ -124,7 +124,7 @@ def test_it_is_called_by_what_it_does():
     assert InterpolateOutliers(by="lof", at=-1).label() == "LOF outliers interpolated at the last block"
     assert InterpolateOutliers(at="arising").sentence(None) == (
         "patches whose norm exceeds the threshold of detection replaced by the mean of those of their eight neighbours "
-        r"on the grid that are none, at the output of the first block that has artifacts \citep{scclip2024}"
+        r"on the grid that are no outliers, at the output of the first block that has artifacts \citep{scclip2024}"
     )
     assert (
         InterpolateOutliers(by="lof")

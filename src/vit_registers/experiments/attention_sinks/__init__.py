@@ -23,7 +23,11 @@ EXPERIMENT = Experiment(
                     "attention that the most attended token of a block gets, mean over queries and heads",
                     format="percent",
                 ),
-                Metric("sink_over_median", "ratio", "the same over the attention that the median token gets"),
+                Metric(
+                    "sink_over_median",
+                    "ratio",
+                    "the same over the attention that the median token gets, both means over images",
+                ),
                 Metric(
                     "sink_layer",
                     "block",
@@ -64,8 +68,7 @@ EXPERIMENT = Experiment(
             "median token. It is: [CLS], a register (trained or appended), an artifact; else another patch. Heads with "
             "a sink (at least {{ (100 * settings.queries) | round | int }} % of the queries give one token "
             "{{ (100 * settings.attention) | round | int }} % of their attention or more): all, those whose sink "
-            "writes nothing, and those whose sink broadcasts. Ratio: norm of what the most attended token of a head "
-            "writes over that of the others. {{ estimates }}",
+            "writes nothing, and those whose sink broadcasts. {{ estimates }}",
             size="scriptsize",
             long=True,
             stacked=True,

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.stats import Resamples
-from vit_registers.core.table import Resampled
+from vit_registers.core.stats import Bootstrap, Resamples
 from vit_registers.experiments.attention_sinks.params import AttentionSinks, Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
@@ -90,7 +89,16 @@ def kinds_of(tokens: NDArray[np.int64], layout: TokenLayout, artifact: Masks) ->
     return np.where(np.take_along_axis(artifact, tokens, axis=2), ARTIFACTS, kinds[tokens])
 
 
-def _rows(job: Job, sinks: Sinks, resampled: Resampled, settings: AttentionSinks, condition: str) -> None:
+def _over_median(job: Job, sinks: Sinks, resampled: Bootstrap, axes: dict[str, Any]) -> None:
+    """A ratio of two means: that of single images has no mean, as the median token may get next to nothing."""
+    layer = axes["layer"]
+    both = np.stack([sinks.shares[:, layer], sinks.medians[:, layer]], axis=1)
+    (share, median), resamples = both.mean(axis=0), resampled.means(both)
+    low, high = resampled.percentiles(resamples[:, 0] / resamples[:, 1])
+    job.rows.add("sink_over_median", float(share / median), len(both), low=low, high=high, **axes)
+
+
+def _rows(job: Job, sinks: Sinks, resampled: Bootstrap, settings: AttentionSinks, condition: str) -> None:
     """Numbers of one condition, by block."""
     events = sinks.events(settings)
     linear = np.asarray(np.isfinite(sinks.ratios).all(axis=(0, 2)))
@@ -101,7 +109,7 @@ def _rows(job: Job, sinks: Sinks, resampled: Resampled, settings: AttentionSinks
             job.rows.mean(metric, values, resampled, **axes, **more)
 
         mean("sink_share", sinks.shares[:, layer])
-        mean("sink_over_median", sinks.shares[:, layer] / sinks.medians[:, layer])
+        _over_median(job, sinks, resampled, axes)
         mean("sink_events", events[EVERY][:, layer].mean(axis=1), sink_class=EVERY)
         for kind, name in enumerate(KINDS):
             mean("sink_token", sinks.kinds[:, layer] == kind, group=name)

@@ -15,15 +15,13 @@ COLUMNS = (
     Column("events", "All", "sink_events", {"sink_class": "all", "group": None}, group=HEADS),
     Column("no_op", "No-op", "sink_events", {"sink_class": "no-op"}, group=HEADS),
     Column("broadcast", "Broadcast", "sink_events", {"sink_class": "broadcast"}, group=HEADS),
-    Column("ratio", "Ratio", "sink_ratio"),
+    Column("ratio", "Ratio", "sink_ratio", printed=False),
 )
 
 
 def attention_sinks(study: Study) -> Table:
     """Every model under every condition: the block with the strongest sink, and the last one."""
-    table = Table(
-        [MODEL, CONDITION, BLOCK, *COLUMNS], KEYS, empty="no sinks were looked for", heading=MODEL.key, long=True
-    )
+    table = Table([MODEL, CONDITION, BLOCK, *COLUMNS], KEYS, empty="no sinks were looked for", heading=MODEL.key)
     for before in study.baselines:
         first = True
         for condition in study.of(before.dataset, before.model):

@@ -72,9 +72,9 @@ class EditSinkValues(Intervention):
             "donor_nonsink": "the value of a random other token of another image of the batch in the same head",
         }[self.to]
         where = "every block" if self.at == "every" else "the last block"
-        heads = "every head that has a sink" if self.which == "events" else "every head"
+        heads = "in every head that has a sink" if self.which == "events" else "in every head"
         of = "the most attended token" if self.of == "sink" else "a random token that is not the most attended one"
-        return rf"in {heads} of {where} the value of {of} replaced by {to} \citep{{fesser2026}}"
+        return rf"in {where}, {heads}, the value of {of} replaced by {to} \citep{{fesser2026}}"
 
     @property
     def calibrated(self) -> bool:

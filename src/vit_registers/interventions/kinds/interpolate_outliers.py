@@ -62,7 +62,7 @@ class InterpolateOutliers(Intervention):
             f"outlier factor over {self.neighbours} neighbours",
         }[self.by]
         return (
-            f"{which} replaced by the mean of those of their eight neighbours on the grid that are none, at the output "
+            f"{which} replaced by the mean of those of their eight neighbours on the grid that are no outliers, at the output "
             rf"of {where(self.at)} \citep{{scclip2024}}"
         )
 
