@@ -118,6 +118,17 @@ def test_the_nearest_patches_are_those_of_a_full_sort():
     assert (nearest.nearest_patches(queries, patches, 5) == expected).all()
 
 
+def test_of_the_nearest_patches_one_of_an_image_is_kept():
+    draw = torch.Generator().manual_seed(0)
+    query, patches = (directions(torch.randn(n, 4, generator=draw).numpy()) for n in (1, 60))
+    found, images = [], set()
+    for place in np.argsort(-(patches @ query[0]).numpy()):
+        if place // 6 not in images and len(found) < 5:
+            images.add(place // 6)
+            found.append(int(place))
+    assert nearest.one_of_an_image(query, patches, 6, 5).tolist() == found
+
+
 def test_a_model_without_registers_has_its_cls_alone(study, job):
     n, rng = len(study.table), np.random.default_rng(0)
     arrays = {"specials": rng.normal(size=(n, LAYERS, 1, D)).astype(np.float32)}

@@ -12,7 +12,7 @@ from vit_registers.views.study import Condition, Study
 
 BINS = 40
 MODELS = 8  # lines that a panel has at most
-STREAM = "attention output and skip"
+STREAM = "with the skip"
 
 
 def attention_split(study: Study, arrays: Arrays) -> Figure:
@@ -41,8 +41,8 @@ def _equal(values: np.ndarray) -> np.ndarray:
 def cls_and_skip(study: Study, arrays: Arrays) -> Figure:
     """[CLS] by block against the last, and what it takes from patches against the skip."""
     models = [c for c in study.baselines if study.is_natural(c.model) and _rows(study, c)]
-    others = [c for c in study.baselines if c not in models and _rows(study, c)]
-    shown = (models + others)[:MODELS]
+    others = [c for c in study.baselines if _rows(study, c)]
+    shown = (models or others)[:MODELS]  # planted models are what they were made from, but for patches
     if not shown:
         return style.message("no [CLS] was kept by layer")
     figure = Figure(figsize=(style.WIDTH, 2.5), layout="constrained")

@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
             draw="figures_divergence:attention_divergence",
             shows=("attention_divergence",),
             caption="Jensen-Shannon divergence of the attention of [CLS], mean over heads, from that in the model as "
-            "it is, block by block, on {{ dense_images }}: 0 bits where a condition leaves it as it is. "
+            "it is, block by block, on {{ dense_images }}: conditions that leave it as it is are left out. "
             "Intervals are shaded. The models with most conditions.",
         ),
         Figure(

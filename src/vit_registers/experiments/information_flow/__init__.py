@@ -156,7 +156,7 @@ EXPERIMENT = Experiment(
             shows=("nearest_patch_own",),
             caption="The {{ settings.nearest }} patches (framed) that are nearest, by cosine after the final norm, to "
             "the mean of each register over images, among the patches of the first {{ settings.nearest_images }} dense "
-            "images; the nearest first. Of a model with many registers the first are shown.",
+            "images, at most one of an image; the nearest first. Of a model with many registers the first are shown.",
             when="trained",
         ),
     ),

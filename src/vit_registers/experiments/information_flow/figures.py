@@ -43,6 +43,7 @@ def attention_flow(study: Study, arrays: Arrays) -> Figure:
                 line(panel, mine[mine["target"] == target], color)
             panel.set(ylim=(0.0, 1.0), title=f"from {name}" if row == 0 else "")
             if mine.empty:
+                style.blank(panel)
                 panel.text(0.5, 0.5, f"no {name}", ha="center", va="center", transform=panel.transAxes, style="italic")
         panels[3 * row].set_ylabel(wrapped(study.model_label(condition), 18))
     figure.supxlabel("block", fontsize=7)

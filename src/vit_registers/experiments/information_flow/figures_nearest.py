@@ -11,6 +11,7 @@ from vit_registers.views.panels import cell_side, picture, stacked
 from vit_registers.views.study import Study
 
 MODELS, REGISTERS = 2, 4  # shown at most
+BOX = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
 
 
 def nearest_patches(study: Study, arrays: Arrays) -> Figure:
@@ -36,5 +37,5 @@ def nearest_patches(study: Study, arrays: Arrays) -> Figure:
                 patch = np.array(image.shape[:2]) / grid
                 y, x = arrays_of["nearest_cells"][row, column] * patch
                 panel.add_patch(Rectangle((x, y), patch[1], patch[0], fill=False, edgecolor=style.FOUND, linewidth=1.2))
-            line[0].set_ylabel(f"register {row + 1}")
+            line[0].text(0.04, 0.04, f"register {row + 1}", transform=line[0].transAxes, fontsize=6, bbox=BOX)
     return figure

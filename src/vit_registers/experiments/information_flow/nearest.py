@@ -20,8 +20,8 @@ Places = NDArray[np.int64]
 def measure(cfg: Config, job: Job, cached: Features, manifest: Manifest, resamples: Resamples) -> None:
     """Whether the patch nearest to a register is one of its own image; keep the patches nearest to its mean.
 
-    All after the final norm, by cosine. Patches whose image holds nothing of the register would be there as often as
-    all images have as many patches: one time in the number of images.
+    All after the final norm, by cosine; of the patches kept at most one is of an image. If a register knew nothing of
+    its image, the nearest patch would be one of it one time in the number of images.
     """
     rows = cached.dense_rows[: cfg.settings.nearest_images]
     patches = np.asarray(cached.array("patches")[: len(rows)])
@@ -35,7 +35,7 @@ def measure(cfg: Config, job: Job, cached: Features, manifest: Manifest, resampl
         axes = {"intervention": BASELINE, "group": "registers", "item": register + 1}
         job.rows.mean("nearest_patch_own", own, resamples[images], **axes)
         mean = directions(registers[:, register].mean(axis=0, keepdims=True))
-        found.append(nearest_patches(mean, flat, cfg.settings.nearest)[0])
+        found.append(one_of_an_image(mean, flat, count, cfg.settings.nearest))
     _keep(job, cached, manifest, rows, np.stack(found), count)
 
 
@@ -46,6 +46,16 @@ def nearest_patches(queries: Tensor, patches: Tensor, count: int) -> Places:
     """
     parts = [torch.topk(part @ patches.T, count, dim=1).indices for part in queries.split(64)]
     return np.asarray(torch.cat(parts).numpy())
+
+
+def one_of_an_image(query: Tensor, patches: Tensor, count: int, wanted: int) -> Places:
+    """Places (wanted,) of the patches (n, d) nearest to a query (1, d), the nearest of each image alone.
+
+    ``count``: patches of an image; images follow one another.
+    """
+    best = (patches @ query[0]).unflatten(0, (-1, count)).max(dim=1)
+    images = torch.topk(best.values, min(wanted, len(best.values))).indices
+    return np.asarray((images * count + best.indices[images]).numpy())
 
 
 def _keep(job: Job, cached: Features, manifest: Manifest, rows: Places, found: Places, count: int) -> None:

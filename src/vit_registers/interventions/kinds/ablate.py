@@ -66,7 +66,8 @@ class Ablate(Intervention):
         what = {"cls": "[CLS]", "registers": "registers", "patches": "random patches"}[self.tokens]
         if self.only is not None:
             what = f"register{'s' if len(self.only) > 1 else ''} {', '.join(map(str, self.only))}"
-        how = {"zero": "zeroed", "mean": "at their mean", "noise": "as noise", "resample": "of another image"}[self.by]
+        mean = "at its mean" if self.tokens == "cls" else "at their mean"
+        how = {"zero": "zeroed", "mean": mean, "noise": "as noise", "resample": "of another image"}[self.by]
         again = "" if self.draw == 1 else f", draw {self.draw}"
         return f"{what} {how}{'' if self.at == 'every' else ' at the last block'}{again}"
 
