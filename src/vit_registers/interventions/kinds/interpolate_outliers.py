@@ -62,8 +62,8 @@ class InterpolateOutliers(Intervention):
             f"outlier factor over {self.neighbours} neighbours",
         }[self.by]
         return (
-            f"{which} replaced by the mean of those of their eight neighbours on the grid that are no outliers, at the output "
-            rf"of {where(self.at)} \citep{{scclip2024}}"
+            f"{which} replaced by the mean of those of their eight neighbours on the grid that are no outliers, at the "
+            rf"output of {where(self.at)} \citep{{scclip2024}}"
         )
 
     def resolve(self, backbone: Backbone, known: Known) -> InterpolatedOutliers | NotApplicable:
