@@ -13,6 +13,7 @@ from vit_registers.views.arrays import Arrays
 from vit_registers.views.study import Study
 
 MODELS = ("planted", "vit-r0", "no-outliers")
+MEANS = {"normal": 0.5, "outlier": 0.6}
 COUNTS = {"normal": np.arange(40), "outlier": 40 - np.arange(40)}
 
 
@@ -27,10 +28,13 @@ def made(tmp_path):
         folder.mkdir(parents=True)
         kept = {"baseline/edges_neighbour_cosine": EDGES}
         if model != "bare":
-            measured.add("neighbour_cosine", 0.5, group="normal", **where)
             for group, counts in COUNTS.items():
-                of_model = 0 * counts if (model, group) == ("no-outliers", "outlier") else counts
-                kept[f"baseline/histogram/neighbour_cosine/{group}"] = of_model
+                there = (model, group) != ("no-outliers", "outlier")
+                kept[f"baseline/histogram/neighbour_cosine/{group}"] = counts * there
+                if there:
+                    measured.add("neighbour_cosine", MEANS[group], group=group, **where)
+                else:
+                    measured.absent("neighbour_cosine", "no outlier patches", group=group, **where)
         np.savez(folder / "arrays.npz", **kept)
     return study_of([measured.frame()], [*MODELS, "bare"]), Arrays(at, ("single_tokens",))
 
@@ -51,7 +55,8 @@ def test_each_model_has_its_two_histograms_as_shares_on_one_scale(made, tmp_path
         shares = [patch.get_data().values for patch in axes.patches]
         expected = COUNTS if "no-outliers" not in axes.get_title() else {"normal": COUNTS["normal"]}
         for found, counts in zip(shares, expected.values(), strict=True):
-            np.testing.assert_allclose(found, counts / counts.sum())
+            np.testing.assert_allclose(found, counts[counts > 0] / counts.sum())  # no bin has none between others
+        assert [line.get_xdata()[0] for line in axes.get_lines()] == [MEANS[group] for group in expected]
         assert axes.get_ylim() == figure.axes[0].get_ylim()
     assert figure.get_size_inches()[0] <= style.WIDTH + 1e-6
     with style.styled():
