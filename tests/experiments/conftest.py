@@ -52,8 +52,8 @@ class Study:
         condition: str,
         arrays: dict[str, np.ndarray],
         dense: np.ndarray,
-        registers: int = 0,
         pairs: np.ndarray | None = None,
+        registers: int = 0,
     ) -> None:
         """Arrays whose length is that of the data set have rows ``all``; those called ``pair_...`` those of ``pairs``;
         the others ``dense``.

@@ -33,7 +33,7 @@ def measured(params: Params) -> Measured:
 
 PLANTED = [
     *("planted", "planted-cls", "planted-cls-raw"),
-    *("planted-late", "planted-late-half", "planted-late-quarter"),
+    *("planted-late", "planted-late-few", "planted-late-half", "planted-late-quarter"),
 ]
 PROBE = {"feature": "cls", "head": "refitted"}
 

@@ -34,7 +34,7 @@ def made(study):
     arrays = {"specials": specials, "specials_normed": normed}
     norms = rng.random(size=(len(test), LAYERS, tokens)).astype(np.float32)
     norms[:, 1, 2] = 10.0
-    study.write_features("baseline", {**arrays, "attention": attention, "norms": norms}, test, REGISTERS)
+    study.write_features("baseline", {**arrays, "attention": attention, "norms": norms}, test, registers=REGISTERS)
     return study, {**arrays, "attention": attention, "norms": norms}
 
 

@@ -44,7 +44,7 @@ def run(study, job, parts):
 
     def rows(registers=4, out="out"):
         cls = parts.sum(axis=1)
-        study.write_features("baseline", {"cls": cls, "cls_parts": parts}, study.rows("test"), registers)
+        study.write_features("baseline", {"cls": cls, "cls_parts": parts}, study.rows("test"), registers=registers)
         one = job("decoupling", out)
         measure.run(CFG, one)
         one.rows.check()

@@ -41,7 +41,7 @@ def made(study):
         "patch_attention": rng.random(size=(len(test), LAYERS, 1 + REGISTERS)).astype(np.float32),
         "patches": patches,
     }
-    study.write_features("baseline", arrays, test, REGISTERS)
+    study.write_features("baseline", arrays, test, registers=REGISTERS)
     return study, arrays
 
 
