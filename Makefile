@@ -11,8 +11,8 @@ study: setup
 	    || $(BIN)/snakemake --quiet all --report $(RESULTS)/report.html
 	@workflow/scripts/made.sh $(RESULTS)
 
-# The embedded study with all register counts, sizes and conditions, and repeated trainings. Never timed to its end; its
-# trainings alone take half an hour on two cores.
+# The embedded study with all register counts, sizes and conditions, and repeated trainings. About an hour on two
+# cores, estimated.
 extended: setup
 	@$(BIN)/snakemake --cores all --quiet rules --configfile params/extended.yaml
 	@workflow/scripts/made.sh results/extended
@@ -21,7 +21,7 @@ extended: setup
 quick: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units-quick
 
-# About eleven minutes on two cores; more than half of it whole pipelines.
+# About a quarter of an hour on two cores; half of it whole pipelines.
 test: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units
 	@$(MAKE) --no-print-directory pipelines
