@@ -116,7 +116,7 @@ EXPERIMENT = Experiment(
             shows=("cka", "part_cosine", "part_norm", "part_norm_ratio", "gram_share", *SHOWN[2:]),
             caption="Parts of [CLS] after the attention of the last block, before its MLP, in models as they are: sums "
             "over patches, over registers and over [CLS] itself, and the skip connection. Of: the attention output, or "
-            "that with the skip. Norm: mean L2 norm, and over that of the full output. Gram: share of the full "
+            "that with the skip. Norm: mean L2 norm; over that of the full output in the CSV. Gram: share of the full "
             "output's Gram matrix; those of the parts and of the cross terms between them add up to 100 %. "
             + INTERVALS
             + "{{ estimates }}",

@@ -14,7 +14,7 @@ COLUMNS = (
 )
 NORMS = (
     Column("norm", "Norm", "part_norm"),
-    Column("norm_ratio", "Of the whole", "part_norm_ratio"),
+    Column("norm_ratio", "Of the whole", "part_norm_ratio", printed=False),
     Column("gram", "Gram (%)", "gram_share"),
 )
 ONE_SHOT = Column("one_shot", "One shot, top-1 (%)", "one_shot_top1")
