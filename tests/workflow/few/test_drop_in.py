@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from vit_registers.core import table
+from vit_registers.data.manifest import COLUMNS
 from vit_registers.params import reading
 from vit_registers.params.bases import Intervention
 from vit_registers.params.kinds import kinds
@@ -190,8 +191,8 @@ def test_the_name_of_an_experiment_stands_in_its_own_folder_alone():
     code = [
         path for place in ("src", "workflow") for path in (root / place).rglob("*") if path.suffix in (".py", ".smk")
     ]
-    # An intervention and the experiment on it have one name, and so may a table.
-    shared = {*kinds("vit_registers.interventions.kinds", Intervention)}
+    # An intervention or a column of the manifest and the experiment on it have one name, and so may a table.
+    shared = {*kinds("vit_registers.interventions.kinds", Intervention), *COLUMNS}
     for name, found in experiment.found().items():
         named = rf"experiments\.{name}\b" + ("" if name in shared else rf"|[\"']{name}[\"']")
         for path in code:
