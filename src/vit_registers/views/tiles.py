@@ -16,7 +16,7 @@ SMALLEST = 0.3  # inches of the side of a tile: on a map of 16 x 16 patches each
 GAP = 0.03  # of a side, between tiles
 APART = 0.25  # inches between sections side by side
 NOTE = 0.115  # inches for what stands below a tile
-SMALL = 6  # points of a note
+SMALL = 7  # points of a note
 
 
 Extent = tuple[float, float, float, float]  # left, right, bottom and top of a tile, in inches of the figure

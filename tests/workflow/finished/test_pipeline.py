@@ -160,7 +160,7 @@ def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(
         rules = finished.planned()
     finally:
         (finished.path / "params.yaml").write_bytes(before)
-    assert set(rules) == {"classification", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+    assert set(rules) == {"classification", "comparisons", "additivity", "collect", "table", "figure"} | ALWAYS_LAST
     assert rules.count("classification") == len(study_of(finished).pairs("classification"))
     assert rules.count("collect") == 2  # classification and comparisons
     assert finished.planned() == []
@@ -183,7 +183,9 @@ LOST = "experiments/object_discovery/lost.py"
 def test_edited_lost_code_redoes_lost_and_what_follows(finished):
     rules = edited(finished, LOST, "np.argsort(degree", "+np.argsort(degree")
     assert (
-        set(rules) == {"object_discovery", "lost_settings", "comparisons", "collect", "table", "figure"} | ALWAYS_LAST
+        set(rules)
+        == {"object_discovery", "lost_settings", "comparisons", "additivity", "collect", "table", "figure"}
+        | ALWAYS_LAST
     )
     assert rules.count("collect") == 3  # object discovery, its sweep, and comparisons
 

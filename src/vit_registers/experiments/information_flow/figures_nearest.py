@@ -37,5 +37,5 @@ def nearest_patches(study: Study, arrays: Arrays) -> Figure:
                 patch = np.array(image.shape[:2]) / grid
                 y, x = arrays_of["nearest_cells"][row, column] * patch
                 panel.add_patch(Rectangle((x, y), patch[1], patch[0], fill=False, edgecolor=style.FOUND, linewidth=1.2))
-            line[0].text(0.04, 0.04, f"register {row + 1}", transform=line[0].transAxes, fontsize=6, bbox=BOX)
+            line[0].text(0.04, 0.04, f"register {row + 1}", transform=line[0].transAxes, fontsize=7, bbox=BOX)
     return figure
