@@ -162,7 +162,7 @@ def test_a_changed_learning_rate_of_the_probe_redoes_probes_and_what_shows_them(
         (finished.path / "params.yaml").write_bytes(before)
     assert set(rules) == {"classification", "comparisons", "additivity", "collect", "table", "figure"} | ALWAYS_LAST
     assert rules.count("classification") == len(study_of(finished).pairs("classification"))
-    assert rules.count("collect") == 2  # classification and comparisons
+    assert rules.count("collect") == 3  # classification, and comparisons and additivity, which read it
     assert finished.planned() == []
 
 
@@ -187,7 +187,7 @@ def test_edited_lost_code_redoes_lost_and_what_follows(finished):
         == {"object_discovery", "lost_settings", "comparisons", "additivity", "collect", "table", "figure"}
         | ALWAYS_LAST
     )
-    assert rules.count("collect") == 3  # object discovery, its sweep, and comparisons
+    assert rules.count("collect") == 4  # object discovery, its sweep, and comparisons and additivity, which read it
 
 
 def test_an_edited_comment_and_a_new_helper_redo_nothing(finished):
