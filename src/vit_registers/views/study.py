@@ -3,13 +3,15 @@
 Everything here selects; nothing computes a number.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vit_registers.core import table
 from vit_registers.core.table import REFERENCES, Metric
@@ -58,7 +60,7 @@ def _plain(value: object) -> float | None:
     return None if value is None or pd.isna(value) else float(value)  # type: ignore[call-overload,arg-type]
 
 
-def estimate(row: "pd.Series[Any]") -> Estimate:
+def estimate(row: "Mapping[str, Any] | pd.Series[Any]") -> Estimate:
     """A row of the tidy table as an estimate."""
     return Estimate(
         value=_plain(row["value"]),
@@ -74,9 +76,13 @@ def estimate(row: "pd.Series[Any]") -> Estimate:
 
 def select(rows: pd.DataFrame, **axes: Any) -> pd.DataFrame:
     """Rows at some values of axes; None asks for rows that have no value on the axis."""
+    if not axes:
+        return rows
+    keep = np.ones(len(rows), bool)
     for axis, value in axes.items():
-        rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
-    return rows
+        column = rows[axis]
+        keep &= (column.isna() if value is None else (column == value).fillna(False)).to_numpy(dtype=bool)
+    return rows[keep]  # once: the tidy table has many columns, and each is copied by itself
 
 
 class Study:
@@ -127,21 +133,37 @@ class Study:
     # What was measured.
 
     @cached_property
-    def _index(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        groups = self.rows.groupby(["dataset", "model", "intervention"], sort=False)
-        return {(str(k[0]), str(k[1]), str(k[2])): group for k, group in groups}
+    def _values(self) -> dict[str, NDArray[Any]]:
+        """Columns with None for no value: selecting in the frame itself is slow, because it copies every column."""
+        plain = {name: column.astype(object).to_numpy(copy=True) for name, column in self.rows.items()}
+        for name, values in plain.items():
+            values[self.rows[name].isna().to_numpy()] = None
+        return {str(name): values for name, values in plain.items()}
 
     @cached_property
-    def _by_metric(self) -> dict[tuple[str, str, str, str], pd.DataFrame]:
-        groups = self.rows.groupby(["dataset", "model", "intervention", "metric"], sort=False)
-        return {(str(k[0]), str(k[1]), str(k[2]), str(k[3])): group for k, group in groups}
+    def _places(self) -> dict[tuple[str, ...], list[int]]:
+        """Where the rows of a condition stand, all of them and those of each metric."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        keys = zip(*(self._values[name] for name in ("dataset", "model", "intervention", "metric")), strict=True)
+        for place, key in enumerate(keys):
+            found.setdefault(key[:3], []).append(place)
+            found.setdefault(key, []).append(place)
+        return found
+
+    def _at(self, condition: Condition, metric: str | None, axes: dict[str, Any]) -> list[int]:
+        """Where the rows of a condition at some values of axes stand."""
+        key = (condition.dataset, condition.model, condition.name)
+        places = self._places.get(key if metric is None else (*key, metric), [])
+        asked = [(self._values[axis], value) for axis, value in axes.items()]
+        return [place for place in places if all(values[place] == value for values, value in asked)]
 
     def rows_of(self, condition: Condition, metric: str | None = None, **axes: Any) -> pd.DataFrame:
         """Rows of a condition, of one metric and at some values of axes; empty where it was not measured."""
-        key = (condition.dataset, condition.model, condition.name)
-        nothing = self.rows.iloc[:0]
-        rows = self._index.get(key, nothing) if metric is None else self._by_metric.get((*key, metric), nothing)
-        return select(rows, **axes)
+        return self.rows.iloc[self._at(condition, metric, axes)]
+
+    def has(self, condition: Condition, metric: str, **axes: Any) -> bool:
+        """Whether a metric of a condition has rows, be they only a note."""
+        return bool(self._at(condition, metric, axes))
 
     def metric_rows(self, metric: str, **axes: Any) -> pd.DataFrame:
         """Rows of a metric whatever they are of."""
@@ -149,14 +171,17 @@ class Study:
 
     def measured(self, condition: Condition) -> bool:
         """Whether the condition has a value anywhere; a condition that does not apply has only a note."""
-        rows = self.rows_of(condition)
-        return bool((rows["value"].notna() & rows["reference_model"].isna()).any())
+        value, reference = self._values["value"], self._values["reference_model"]
+        places = self._at(condition, None, {})
+        return any(value[place] is not None and reference[place] is None for place in places)
 
     def note(self, condition: Condition) -> str | None:
         """Why a condition has no values, in the words of the measure that left them out."""
-        rows = self.rows_of(condition)
-        notes = rows.loc[rows["value"].isna(), "note"].dropna()
-        return None if self.measured(condition) or notes.empty else str(notes.iloc[0])
+        if self.measured(condition):
+            return None
+        value, note = self._values["value"], self._values["note"]
+        notes = (note[place] for place in self._at(condition, None, {}) if value[place] is None)
+        return next((str(each) for each in notes if each is not None), None)
 
     def series(self, condition: Condition, metric: str, **axes: Any) -> pd.Series:
         """Values of a metric by layer; empty where there are none."""
@@ -178,24 +203,30 @@ class Study:
         ``against``: the paired difference from another condition of the data set. Rows of single seeds are passed over
         where there is one over all seeds. ``over_trainings``: the number over several trainings, not that of one.
         """
-        rows = self.rows_of(condition, metric, **axes)
-        rows = rows[rows["trainings"].notna() == over_trainings]
+        asked = dict(axes)
         if against is None:
-            rows = rows[rows[[name for name in REFERENCES if name not in axes]].isna().all(axis=1)]
+            asked = dict.fromkeys(REFERENCES) | asked
         else:
-            rows = select(rows, reference_model=against.model, reference_intervention=against.name)
-        rows = rows if layer is None else select(rows, layer=layer)
-        if rows.empty:
+            asked |= {"reference_model": against.model, "reference_intervention": against.name}
+        if layer is not None:
+            asked["layer"] = layer
+        value = self._values
+        rows = [
+            place
+            for place in self._at(condition, metric, asked)
+            if (value["trainings"][place] is not None) == over_trainings
+        ]
+        if not rows:
             return Estimate(None, note=self.note(condition), of=experiment.metrics()[metric][1])
-        over_seeds = rows[rows["seed"].isna()]
-        rows = over_seeds if len(over_seeds) else rows
-        if rows["layer"].notna().any():
-            rows = rows[rows["layer"] == rows["layer"].max()]
+        rows = [place for place in rows if value["seed"][place] is None] or rows
+        layers = [value["layer"][place] for place in rows if value["layer"][place] is not None]
+        if layers:
+            rows = [place for place in rows if value["layer"][place] == max(layers)]
         if len(rows) > 1:
             raise ValueError(
                 f"{condition}: {len(rows)} rows of {metric} at {axes}; name the axis that tells them apart"
             )
-        return estimate(rows.iloc[0])
+        return estimate({name: values[rows[0]] for name, values in value.items()})
 
     def found(self, condition: Condition) -> bool:
         """Whether detection found artifacts in a model as it is."""

@@ -38,7 +38,7 @@ def _rows(study: Study, condition: Condition) -> list[dict[str, Cell]]:
     strongest = study.estimate(condition, "sink_layer")
     if strongest.value is None:
         absent = study.estimate(condition, "sink_share")
-        return [keys | {"share": absent}] if len(study.rows_of(condition, "sink_share")) else []
+        return [keys | {"share": absent}] if study.has(condition, "sink_share") else []
     last = max(study.series(condition, "sink_share").index)
     rows: list[dict[str, Cell]] = []
     for layer in dict.fromkeys([int(strongest.value), int(last)]):

@@ -83,8 +83,7 @@ def _row(study: Study, condition: Condition, columns: list[Column], **axes: Any)
     row: dict[str, Cell] = {"dataset": condition.dataset, "model": condition.model, "condition": condition.name}
     row["condition_label"] = study.conditions[condition.name]
     for column in columns:
-        rows = study.rows_of(condition, column.metric, **axes)
-        if column.metric is not None and len(rows):
+        if column.metric is not None and study.has(condition, column.metric, **axes):
             row[column.key] = study.estimate(condition, column.metric, **axes, **dict(column.where))
     return row
 
@@ -101,7 +100,7 @@ def image_dependence(study: Study) -> Table:
             row |= {"token": "[CLS]" if group == "cls" else f"register {item}"}
             for column in DEPENDENCE:
                 assert column.metric is not None
-                if len(study.rows_of(before, column.metric, **axes)):
+                if study.has(before, column.metric, **axes):
                     row[column.key] = study.estimate(before, column.metric, **axes, **dict(column.where))
             table.add(row, rule=i == 0)
     return table

@@ -29,7 +29,7 @@ def decoys(study: Study) -> Table:
 
 def measured(study: Study, metric: str) -> list[Condition]:
     """Models into which neurons were planted."""
-    return [c for c in study.baselines if len(study.rows_of(c, metric))]
+    return [c for c in study.baselines if study.has(c, metric)]
 
 
 def _by_activation(study: Study, metric: str, title: str, further: tuple[str, ...]) -> Table:

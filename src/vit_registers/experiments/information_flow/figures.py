@@ -65,7 +65,7 @@ def line(panel: Axes, rows: Any, color: str, label: str | None = None) -> None:
 
 def attention_and_content(study: Study, arrays: Arrays) -> Figure:
     """A column of two panels for each model with registers: attention above, content below."""
-    models = [c for c in with_registers_first(study, "token_probe") if len(study.rows_of(c, "attention_to_register"))]
+    models = [c for c in with_registers_first(study, "token_probe") if study.has(c, "attention_to_register")]
     if not models:
         return style.message("no model of this study has registers that were looked at by block")
     models = models[:COLUMNS]

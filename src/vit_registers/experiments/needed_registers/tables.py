@@ -24,13 +24,13 @@ def base(study: Study, before: Condition) -> Condition | None:
 
 def planted(study: Study) -> list[Condition]:
     """Planted models, as they are, whose base the study has as well."""
-    measured = [c for c in study.baselines if not study.rows_of(c, "patch_cosine", group="artifacts").empty]
+    measured = [c for c in study.baselines if study.has(c, "patch_cosine", group="artifacts")]
     return [c for c in measured if base(study, c) is not None]
 
 
 def natural(study: Study) -> list[Condition]:
     """Models that have artifacts though nothing was planted in them, as they are, whose own head was asked."""
-    asked = [c for c in study.with_artifacts if not study.rows_of(c, "own_head_top1").empty]
+    asked = [c for c in study.with_artifacts if study.has(c, "own_head_top1")]
     return [c for c in asked if study.is_natural(c.model)]
 
 

@@ -27,7 +27,7 @@ def _grid(study: Study, condition: Condition) -> pd.DataFrame:
 
 def lost_settings(study: Study, arrays: Arrays) -> Figure:
     """CorLoc of every model as it is under every setting of LOST, on the images that the setting was chosen on."""
-    swept = [c for c in study.baselines if len(study.rows_of(c, "corloc_at_setting"))]
+    swept = [c for c in study.baselines if study.has(c, "corloc_at_setting")]
     if not swept:
         return style.message("this study sweeps over no settings of LOST, or its images have no boxes")
     grids = [_grid(study, condition) for condition in swept]

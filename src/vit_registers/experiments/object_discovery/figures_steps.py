@@ -86,7 +86,7 @@ def _shown(study: Study) -> list[tuple[str, Condition]]:
     """Every model that LOST was run on as it is, and beside those that neurons were moved in test-time registers."""
     found: list[tuple[str, Condition]] = []
     for before in study.baselines:
-        if study.rows_of(before, "corloc", head="lost").empty:
+        if not study.has(before, "corloc", head="lost"):
             continue
         label = study.model_label(before)
         found.append((f"{label}, {FOUND}" if study.found(before) else label, before))

@@ -64,7 +64,7 @@ def lost_sweep(study: Study) -> Table:
 def lost_grid(study: Study) -> Table:
     """CorLoc of every model under every setting, on the images to choose on; a column for each model."""
     rows = study.metric_rows("corloc_at_setting")
-    swept = [c for c in study.baselines if not study.rows_of(c, "corloc_at_setting").empty]
+    swept = [c for c in study.baselines if study.has(c, "corloc_at_setting")]
     columns = [
         Column("layer", "Block", alignment="r"),
         Column("feature", "Projection"),

@@ -26,7 +26,7 @@ def neighbour_cosines(study: Study, arrays: Arrays) -> Figure:
     """Histograms of the cosines of patch embeddings with their neighbours, outliers over normal patches, model by model
     (darcet2024, Fig. 5a; bach2025, Fig. 6).
     """
-    measured = [c for c in study.baselines if len(study.rows_of(c, "neighbour_cosine"))]
+    measured = [c for c in study.baselines if study.has(c, "neighbour_cosine")]
     found = [(c, arrays.of(c)) for c in measured]
     if not found:
         return style.message("no cosines of neighbouring patches were measured")

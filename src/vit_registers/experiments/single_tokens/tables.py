@@ -91,7 +91,7 @@ def token_classification(study: Study) -> Table:
     ]
     table = Table(columns, KEYS[:2])
     for condition in study.baselines:
-        if study.rows_of(condition, top1).empty:
+        if not study.has(condition, top1):
             continue  # the experiment did not run on this model
         table.add(row_of(study, condition, columns) | {"outliers": outliers(study, condition)})
     return table

@@ -75,7 +75,7 @@ def additivity(study: Study) -> Table:
         for condition in conditions:
             for task in TASKS:
                 axes = {"of": task.metric, "feature": None, "head": None, **task.where}
-                if study.rows_of(condition, "additivity_gap", **axes).empty:
+                if not study.has(condition, "additivity_gap", **axes):
                     continue
                 row = row_of(study, condition, [], first)
                 row |= {"model_label": study.model_label(before) if first else "", "task": _name(task)}

@@ -16,7 +16,7 @@ def zero_shot(study: Study) -> Table:
     """The models with a text tower under every condition."""
     table = Table(COLUMNS, KEYS, empty="no model of this study has a text tower")
     for condition in study.planned:
-        if len(study.rows_of(condition, "zero_shot_top1")):
+        if study.has(condition, "zero_shot_top1"):
             first = condition in study.baselines
             table.add(row_of(study, condition, COLUMNS, first), rule=first)
     return table
