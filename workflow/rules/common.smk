@@ -17,9 +17,10 @@ os.environ.update(
 )
 
 try:
+    import pandas as pd
     from vit_registers import warm
     from vit_registers.core.errors import InputError
-    from vit_registers.core.files import canonical, write_text
+    from vit_registers.core.files import canonical, sha256, write_text
     from vit_registers.params import reading
     from vit_registers.pipeline import digest, experiment, provenance, steps
     from vit_registers.pipeline.paths import Paths
@@ -195,8 +196,9 @@ def arrays_of(view):
 
 
 def view_code(found, view, engine):
-    """Digest of the code of one view, and of the engine that writes it."""
-    return [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
+    """Digest of the code of one view, of the engine that writes it, and of the package's files that it shows."""
+    code = [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
+    return code + [sha256(digest.ROOT / name) for name in view.data]
 
 
 # Outputs of each phase; every file of rules/ adds its own. DVC's stages are these phases (dvc.yaml).
@@ -206,6 +208,11 @@ PHASES = {}
 def explain_success():
     made = [str(path) for path in (AT.tables, AT.figures, AT.report / "report.pdf") if path.exists()]
     print(f"done: {', '.join(made)}", file=sys.stderr)
+    counts = AT.tables / "claims_by_paper.csv"
+    if counts.exists():
+        verdicts = pd.read_csv(counts, index_col="source").loc["all"]
+        said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items())
+        print(f"published claims: {said} ({counts.with_name('claims.csv')})", file=sys.stderr)
     if not TEX:
         print(
             "no PDF: latexmk is not installed; apt-get install latexmk texlive-latex-recommended, then run again",

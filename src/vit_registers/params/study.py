@@ -58,6 +58,21 @@ class Comparison(Strict):
         return [self.a, self.b, *([self.before] if self.before else [])]
 
 
+class StandsFor(Strict):
+    """What of this study is what of a paper: only these models are held against the claims about the paper's.
+
+    ``papers``: those whose claims this study is about. ``models``, ``datasets`` and ``conditions``: our name by the
+    name in the ledger of claims; a data set may stand under the ledger's experiment instead, where its claims name
+    none. ``protocol``: by claim, which of our params (keys joined by dots) is the setting that it states.
+    """
+
+    papers: list[Name] = Field(default=[])
+    models: dict[str, Name] = Field(default={})
+    datasets: dict[str, Name] = Field(default={})
+    conditions: dict[str, Name] = Field(default={})
+    protocol: dict[str, str] = Field(default={})
+
+
 class Study(Strict):
     """What a study is called and what it runs.
 
@@ -71,6 +86,7 @@ class Study(Strict):
     trainings: list[Name] = Field(default=[])
     detections: list[Further]
     comparisons: list[Comparison]
+    stands_for: StandsFor = StandsFor()
 
 
 class Params(Strict):
@@ -113,6 +129,7 @@ class Params(Strict):
         self._check_runs()
         self._check_detections()
         self._check_comparisons()
+        self._check_stands_for()
         for name in self._configured:
             try:
                 self.settings(name).check(self)
@@ -160,6 +177,35 @@ class Params(Strict):
                 if model not in {name for _, name in self.pairs()}:
                     raise ValueError(f"{where}: no run has '{model}'; add it to study.runs or drop it here")
                 seen.add((further.dataset, model))
+
+    def _check_stands_for(self) -> None:
+        given, at = self.study.stands_for, "study.stands_for"
+        run = {model: model for _, model in self.pairs()}
+        for claimed, name in given.models.items():
+            known(f"{at}.models.{claimed}", name, run, "model of a run")
+        for claimed, name in given.datasets.items():
+            known(f"{at}.datasets.{claimed}", name, self.datasets, "data set")
+        for claimed, name in given.conditions.items():
+            known(f"{at}.conditions.{claimed}", name, {BASELINE: None, **self.interventions}, "intervention")
+        for claimed, path in given.protocol.items():
+            try:
+                self.stated(path)
+            except KeyError:
+                raise ValueError(f"{at}.protocol.{claimed}: params have no '{path}'") from None
+
+    def stated(self, path: str) -> Any:
+        """The value at ``path``, keys and numbers of lists joined by dots; KeyError where there is none."""
+        value: Any = self
+        for part in path.split("."):
+            if isinstance(value, dict):
+                value = value[part]
+            elif isinstance(value, list | tuple) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            elif isinstance(value, Strict) and part in type(value).model_fields:
+                value = getattr(value, part)
+            else:
+                raise KeyError(path)
+        return value
 
     def _check_comparisons(self) -> None:
         for name in self._configured:

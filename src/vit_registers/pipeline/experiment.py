@@ -73,6 +73,7 @@ class View:
     ``draw``: ``module:function`` below the experiment's package. ``shows``: names of the metrics whose rows it reads
     (of any experiment), ``differences`` whether their paired differences too, ``arrays`` names of measures whose arrays
     it draws. ``caption``: one text for LaTeX and HTML, in plain words, a Jinja2 template over :mod:`report.facts`.
+    ``data``: files of this package, below it, that it shows as well.
     ``size``: of the type in LaTeX; a ``long`` table goes on over pages; a ``stacked`` one has intervals below their
     numbers; ``when``: a fact without which the report leaves it out.
     """
@@ -83,6 +84,7 @@ class View:
     shows: tuple[str, ...] = ()
     differences: bool = False
     arrays: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
     size: str = "small"
     long: bool = False
     stacked: bool = False

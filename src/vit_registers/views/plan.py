@@ -10,7 +10,7 @@ from vit_registers.params.base import Strict
 from vit_registers.params.bases import Intervention
 from vit_registers.params.condition import BASELINE
 from vit_registers.params.kinds import KindsIn
-from vit_registers.params.study import Comparison, Further, Params, Run
+from vit_registers.params.study import Comparison, Further, Params, Run, StandsFor
 
 
 class Plan(Strict):
@@ -19,7 +19,7 @@ class Plan(Strict):
     ``models`` and ``conditions``: what readers see in place of keys. ``made``: how a model was made, ``kinds`` by which
     kind of source; of a resized one, what holds of its base (``bases``). ``registers``: number of registers of the
     models trained here, ``other_size`` those of these that have another size than their recipe's; ``unlearned``: models
-    in which nothing was learnt, baselines of the others.
+    in which nothing was learnt, baselines of the others. ``stated``: what params say where a claim states a setting.
     """
 
     title: str
@@ -37,6 +37,8 @@ class Plan(Strict):
     other_size: list[str]
     unlearned: list[str] = Field(default=[])
     confidence: float
+    stands_for: StandsFor = StandsFor()
+    stated: dict[str, str] = Field(default={})
 
 
 def plan(params: Params) -> Plan:
@@ -60,6 +62,8 @@ def plan(params: Params) -> Plan:
         other_size=[name for name, model in trained.items() if model.architecture.given],  # type: ignore[attr-defined]
         unlearned=[name for name in used if not params.models[_origin(params, name)].learned],
         confidence=params.statistics.confidence,
+        stands_for=params.study.stands_for,
+        stated={claim: str(params.stated(path)) for claim, path in params.study.stands_for.protocol.items()},
     )
 
 

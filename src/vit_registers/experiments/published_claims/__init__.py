@@ -1,0 +1,51 @@
+"""What the papers claim, and what this study says of it: a verdict for every claim of the ledger.
+
+Nothing is measured here. A claim is held against a number of this study only where params say that a model of the
+study stands for the paper's (``study.stands_for``); rows of other models never count.
+"""
+
+from vit_registers.claims import queries
+from vit_registers.experiments.published_claims.params import PublishedClaims
+from vit_registers.pipeline.experiment import Experiment, Table
+
+DATA = ("claims/ledger.yaml", "claims/queries.yaml")
+SHOWS = queries.metrics()
+
+EXPERIMENT = Experiment(
+    title="Published claims",
+    order=900,
+    params=PublishedClaims,
+    tables=(
+        Table(
+            name="claims_by_paper",
+            draw="tables:by_paper",
+            shows=SHOWS,
+            data=DATA,
+            differences=True,
+            caption="Verdicts on the claims of the ledger, by paper. Reproduced and contradicted are "
+            "claims that a number of this study was held against, inconclusive those whose {{ interval }} "
+            "allows both. Not run: this study has no such model, data set or condition. Not testable: procedures and "
+            "statements without a number.",
+        ),
+        Table(
+            name="claims_judged",
+            draw="tables:judged",
+            shows=SHOWS,
+            data=DATA,
+            differences=True,
+            caption="Claims that a number of this study was held against. Published numbers are in their own unit, "
+            "with the tolerance that was stated before; ours with the {{ interval }} over test images.",
+            size="footnotesize",
+            long=True,
+        ),
+        Table(
+            name="claims",
+            draw="tables:claims",
+            shows=SHOWS,
+            data=DATA,
+            differences=True,
+            caption="Every claim of the ledger with its verdict and the reason.",
+            printed=False,
+        ),
+    ),
+)
