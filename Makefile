@@ -35,7 +35,7 @@ checks:
 	$(BIN)/mypy
 
 units:
-	$(BIN)/pytest -n 2 -m "not pipeline"
+	$(BIN)/pytest -n 2 -m "not pipeline" --durations=12
 
 units-quick:
 	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
@@ -45,7 +45,7 @@ pipelines:
 	@$(MAKE) --no-print-directory --output-sync=target -j2 pipelines-few pipelines-finished
 
 pipelines-few pipelines-finished:
-	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%)
+	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%) --durations=12
 
 setup:
 	@workflow/scripts/setup.sh

@@ -123,12 +123,10 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(whole, data,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("of", [DEIT3, SMALL], ids=["deit3", "small"])
-def test_two_processes_end_where_one_does(data, tmp_path, of, shared, agree):
-    train.run(step(of), data, tmp_path / "one")
-    agree(tmp_path / "one", shared(step(of), data, tmp_path / "two"))
-    moved = load_file(tmp_path / "one/model.safetensors")["blocks.0.attn.qkv.weight"]
-    first = train.Training(step(of), 10, 5, "key", Processes(0, 1, torch.device("cpu"))).module.state_dict()
+def test_two_processes_end_where_one_does(whole, data, tmp_path, shared, agree):
+    agree(whole, shared(step(), data, tmp_path))
+    moved = load_file(whole / "model.safetensors")["blocks.0.attn.qkv.weight"]
+    first = train.Training(step(), 10, 5, "key", Processes(0, 1, torch.device("cpu"))).module.state_dict()
     assert float((moved - first["blocks.0.attn.qkv.weight"]).abs().max()) > 5e-4  # it did train
 
 
