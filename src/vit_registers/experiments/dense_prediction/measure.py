@@ -47,9 +47,16 @@ class Images:
             )
         self.targets = targets.load(manifest, rows, Preprocess.from_json(features.index["preprocess"]))
         self.grid = features.layout.grid
-        self.classes = 1 + len(manifest.classes)
-        order = generator(cfg.seed, "dense", cfg.dataset, len(rows)).permutation(len(rows))
-        count = min(max(round(cfg.settings.train_share * len(rows)), 1), len(rows) - 1)
+        scored = self.targets.scored if self.targets.classes is not None else np.arange(len(rows))
+        if len(scored) < len(rows):
+            log.info(
+                "%s: %d of %d images left out: no pixel has a class", cfg.dataset, len(rows) - len(scored), len(rows)
+            )
+        if len(scored) < 2:
+            raise InputError(f"data set '{cfg.dataset}': {len(scored)} of {len(rows)} dense images have a pixel of any "
+                             "class; dense prediction needs two; raise extraction.dense_images")  # fmt: skip
+        order = scored[generator(cfg.seed, "dense", cfg.dataset, len(rows)).permutation(len(scored))]
+        count = min(max(round(cfg.settings.train_share * len(scored)), 1), len(scored) - 1)
         self.train: Indices = np.sort(order[:count])
         self.test: Indices = np.sort(order[count:])
         self.ids = manifest.table["image_id"].to_numpy()[rows[self.test]]
@@ -59,7 +66,7 @@ class Images:
 class Task(ABC):
     """What is predicted from patch tokens: heads are fitted to those of the training images, scored on the others'."""
 
-    metrics: ClassVar[tuple[str, ...]]
+    metrics: tuple[str, ...]
     absent: ClassVar[str]  # why there is no score where the data set has no such maps
 
     def __init__(self, cfg: Config, images: Images) -> None:
@@ -78,7 +85,7 @@ class Segmentation(Task):
     """The class of every pixel."""
 
     metrics = ("miou", "pixel_accuracy")
-    absent = "the data set has no masks of labelled images"
+    absent = "the data set has no masks of labelled images and no label maps"
 
     def __init__(self, cfg: Config, images: Images, classes: NDArray[np.int16]) -> None:
         super().__init__(cfg, images)
@@ -89,7 +96,7 @@ class Segmentation(Task):
         # Of the same name for every condition: their heads see the same batches.
         draw = torch.Generator().manual_seed(derive(self.cfg.seed, "segmentation", self.cfg.dataset))
         images = self.images
-        return heads.fit_segmentation(tokens, self.train, images.classes, images.grid, self.cfg.settings, draw)
+        return heads.fit_segmentation(tokens, self.train, images.targets.count, images.grid, self.cfg.settings, draw)
 
     @override
     def score(self, head: SegmentationHead, tokens: Tensor) -> Scored:
@@ -98,7 +105,7 @@ class Segmentation(Task):
 
 
 class Depth(Task):
-    """The depth of every pixel."""
+    """The depth of every pixel: in metres where the data set says what its values are."""
 
     metrics = ("rmse",)
     absent = "the data set has no depth"
@@ -106,17 +113,22 @@ class Depth(Task):
     def __init__(self, cfg: Config, images: Images, depth: NDArray[np.uint16]) -> None:
         super().__init__(cfg, images)
         self.train, self.test = depth[images.train], depth[images.test]
+        scale = images.targets.scale
+        self.limits = None if scale is None else (scale.nearest, scale.farthest)
+        if scale is not None:
+            self.metrics = ("rmse_metres",)
         if not (self.train.any() and self.test.any()):
             raise InputError(f"data set '{cfg.dataset}': no pixel of the depth maps is above 0, which is: not known")
 
     @override
     def fit(self, tokens: Tensor) -> DepthHead:
-        return heads.fit_depth(tokens, self.train, self.images.grid, self.cfg.settings)
+        return heads.fit_depth(tokens, self.train, self.images.grid, self.cfg.settings, self.images.targets.unit)
 
     @override
     def score(self, head: DepthHead, tokens: Tensor) -> Scored:
-        total, known = scores.squared_errors(head, tokens, self.test, self.images.grid)
-        return scores.depths(total, known, self.images.bootstrap)
+        unit = self.images.targets.unit
+        total, known = scores.squared_errors(head, tokens, self.test, self.images.grid, unit, self.limits)
+        return scores.depths(self.metrics[0], total, known, self.images.bootstrap)
 
 
 @threads()
@@ -137,11 +149,11 @@ def run(cfg: Config, job: Job) -> None:
     frozen: dict[Task, Any] = {}
     for name, cached in opened.items():
         if cached.status != "complete":
-            _absent(job, name, Segmentation, cached.reason)
-            _absent(job, name, Depth, cached.reason)
+            for metrics in [task.metrics for task in tasks] + [kind.metrics for kind in absent]:
+                _absent(job, name, metrics, cached.reason)
             continue
         for kind in absent:
-            _absent(job, name, kind, kind.absent)
+            _absent(job, name, kind.metrics, kind.absent)
         train, test = (_tokens(cached, part) for part in (images.train, images.test))
         for task in tasks:
             refitted = task.fit(train)
@@ -164,9 +176,9 @@ def _tokens(cached: Features, images: Indices) -> Tensor:
     return tokens
 
 
-def _absent(job: Job, condition: str, kind: type[Task], reason: str) -> None:
+def _absent(job: Job, condition: str, metrics: tuple[str, ...], reason: str) -> None:
     for head in HEADS:
-        job.rows.absent(kind.metrics, reason, intervention=condition, head=head)
+        job.rows.absent(metrics, reason, intervention=condition, head=head)
 
 
 def _fill(job: Job, images: Images, condition: str, head: str, scored: Scored) -> None:
