@@ -19,7 +19,8 @@ from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)
 
-Files, Rows = list[str], list[objects.Row]  # in the class below ``list`` is a key of params
+Files = list[str]  # in the class below ``list`` is a key of params
+Rows = list[objects.Row]
 COCO20K = "coco_20k_filenames.txt"  # LOST's list of 19,817 images (simeoni2021)
 
 
@@ -122,7 +123,7 @@ def _rows(files: Files, found: dict[str, list[objects.Annotated]], split: str, p
 
 def _some(rows: Rows, number: int, draw: np.random.Generator) -> Rows:
     """So many of the rows, as many of each class up to one."""
-    labels = np.array([row["class"] for row in rows], dtype=object)
+    labels = np.array([str(row["class"]) for row in rows])
     return [rows[place] for place in splits.subset(labels, number, draw)]
 
 
