@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.measuring import job_of, written
 from vit_registers.core.errors import InputError
 from vit_registers.core.patches import patchify
-from vit_registers.core.seeds import generator
+from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data import manifest
 from vit_registers.data.depth import DepthScale
@@ -100,6 +100,19 @@ def write_features(root, name, tokens, rows):
         store.condition_folder(root / "features", "tiny", "m", name), "key", specs, {"dense": len(rows)}
     )
     writer.write(arrays, {"dense": np.arange(len(rows))})
+    patch = [SIZE[0] // GRID[0], SIZE[1] // GRID[1]]
+    layout = TokenLayout(1, 0, GRID).to_json()
+    writer.finish({"layout": layout, "preprocess": PREPROCESS.to_json(), "patch": patch, "depth": 3})
+
+
+def write_features_of_both_splits(root, tokens, rows, train, train_rows):
+    """Features of the model as it is, which keep tokens of training images as well."""
+    arrays = {"patches": tokens, "dense_rows": rows, "train_patches": train, "train_rows": train_rows}
+    groups = {"patches": "dense", "dense_rows": "dense", "train_patches": "train", "train_rows": "train"}
+    specs = {key: store.Spec(a.shape[1:], str(a.dtype), groups[key], "", "") for key, a in arrays.items()}
+    folder = store.condition_folder(root / "features", "tiny", "m", "baseline")
+    writer = store.Writer(folder, "key", specs, {"dense": len(rows), "train": len(train_rows)})
+    writer.write(arrays, {"dense": np.arange(len(rows)), "train": np.arange(len(train_rows))})
     patch = [SIZE[0] // GRID[0], SIZE[1] // GRID[1]]
     layout = TokenLayout(1, 0, GRID).to_json()
     writer.finish({"layout": layout, "preprocess": PREPROCESS.to_json(), "patch": patch, "depth": 3})
@@ -492,6 +505,36 @@ def test_rows_have_n_and_interval_and_say_why_a_condition_has_none(measured):
     assert set(images["image_id"]) == {f"i{i:02d}" for i in test}
     for (condition, head), group in images[images["metric"] == "pixel_accuracy"].groupby(["intervention", "head"]):
         assert group["value"].mean() == pytest.approx(value(rows, condition, head, "pixel_accuracy")["value"])
+
+
+def test_heads_trained_on_images_of_split_train_are_tested_on_all_dense_ones(made, tmp_path):
+    """As when the training part is handed over as dense images, one by one: the same heads, the same scores."""
+    root, truth, tokens = made
+    train, test = np.arange(10, 30), np.r_[0:10, 30:40]
+    shutil.copytree(root / "data", tmp_path / "data")
+    write_features_of_both_splits(tmp_path, tokens[test], test, tokens[train], train)
+    write_features(tmp_path, "turned", -3 * tokens[test][:, :, ::-1] + 5, test)
+    rows, images = run((tmp_path,), config(("baseline", "turned"), train_share=None))
+    draw = torch.Generator().manual_seed(derive(0, "segmentation", "tiny"))
+    head = heads.fit_segmentation(torch.from_numpy(tokens[train]), truth.classes[train], 4, GRID, settings(), draw)
+    found = scores.counts(head, torch.from_numpy(tokens[test]), truth.classes[test], GRID)
+    expected = scores.mean_iou(*(part.sum(0) for part in (found.intersection, found.predicted, found.target)))
+    for kind in ("refitted", "frozen"):
+        assert value(rows, "baseline", kind, "miou")["value"] == pytest.approx(float(expected))
+        assert value(rows, "baseline", kind, "miou")["n"] == 20
+    depth = heads.fit_depth(torch.from_numpy(tokens[train]), truth.depth[train], GRID, settings())
+    total, known = scores.squared_errors(depth, torch.from_numpy(tokens[test]), truth.depth[test], GRID)
+    assert value(rows, "baseline", "frozen", "rmse")["value"] == pytest.approx(np.sqrt(total.sum() / known.sum()))
+    assert set(images["image_id"]) == {f"i{i:02d}" for i in test}
+    turned = rows[rows["intervention"] == "turned"].set_index("head")
+    assert turned.loc["refitted", "value"].isna().all()
+    assert set(turned.loc["refitted", "note"]) == {measure.NOT_REFITTED}
+    assert turned.loc["frozen", "value"].notna().all()
+
+
+def test_without_tokens_of_training_images_heads_cannot_be_trained_on_them(made):
+    with pytest.raises(InputError, match="no tokens of training images, which heads are trained on; set extraction"):
+        run(made, config(train_share=None))
 
 
 def test_a_condition_has_the_same_numbers_alone_and_twice_the_same_bytes(made, measured):

@@ -1,6 +1,6 @@
 """Targets of dense prediction: the class and the depth of every pixel that a model sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Targets:
     count: int
     depth: NDArray[np.uint16] | None
     scale: DepthScale | None
+    images: int
 
     @property
     def unit(self) -> float:
@@ -41,8 +42,15 @@ class Targets:
     def scored(self) -> NDArray[np.int64]:
         """Places of the images of which any pixel has a class; of all images where there are no classes to score."""
         if self.classes is None:
-            return np.arange(0 if self.depth is None else len(self.depth))
+            return np.arange(self.images)
         return np.flatnonzero((self.classes != IGNORED).any(axis=(1, 2)))
+
+    def at(self, places: NDArray[np.int64]) -> "Targets":
+        """Those of some of the images."""
+        classes = None if self.classes is None else self.classes[places]
+        return replace(
+            self, images=len(places), classes=classes, depth=None if self.depth is None else self.depth[places]
+        )
 
 
 def at_input(values: Image.Image, preprocess: Preprocess) -> Image.Image:
@@ -74,7 +82,7 @@ def load(manifest: Manifest, rows: NDArray[np.int64], preprocess: Preprocess) ->
         classes = np.stack([mask * np.int16(label + 1) for mask, label in zip(masks, labels, strict=True)])
     if _has(manifest, rows, "depth"):
         depth = np.stack([_depth(manifest, row, preprocess) for row in rows])
-    return Targets(classes, count, depth, manifest.depth_scale)
+    return Targets(classes, count, depth, manifest.depth_scale, len(rows))
 
 
 def _has(manifest: Manifest, rows: NDArray[np.int64], column: str) -> bool:
