@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from helpers.measuring import job_of, written
+from helpers.studies import load, only, study_of
 from vit_registers.core.errors import InputError
 from vit_registers.core.patches import patchify
 from vit_registers.core.seeds import derive, generator
@@ -24,6 +25,7 @@ from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.params.statistics import Statistics
+from vit_registers.report import text
 
 WIDTH, HEIGHT = 40, 24
 SIZE, RESIZE, GRID = (16, 20), (20, 24), (4, 5)
@@ -530,6 +532,17 @@ def test_heads_trained_on_images_of_split_train_are_tested_on_all_dense_ones(mad
     assert turned.loc["refitted", "value"].isna().all()
     assert set(turned.loc["refitted", "note"]) == {measure.NOT_REFITTED}
     assert turned.loc["frozen", "value"].notna().all()
+
+
+def test_params_that_train_heads_on_images_that_keep_no_tokens_are_refused():
+    run = {"dataset": "shapes", "models": ["vit-r0"], "interventions": [], "experiments": ["dense_prediction"]}
+    change = only({"runs": [run]}) | {"experiments": {"single_tokens": None, "dense_prediction": {"train_share": None}}}
+    study = load("embedded", change)
+    assert "trained on images of the training split and tested on the dense images" in text.methods(
+        study, study_of(study)
+    )
+    with pytest.raises(InputError, match="train_share: null trains heads on images of split train; set extraction"):
+        load("embedded", change | {"extraction": {"train_dense_images": 0}})
 
 
 def test_without_tokens_of_training_images_heads_cannot_be_trained_on_them(made):
