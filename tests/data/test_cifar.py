@@ -16,7 +16,7 @@ from torchvision import datasets
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.sources.cifar import Cifar
+from vit_registers.data.sources.classification.cifar import Cifar
 from vit_registers.pipeline.configs import PrepareConfig
 
 FORMS = {"cifar10": (datasets.CIFAR10, "labels", 10), "cifar100": (datasets.CIFAR100, "fine_labels", 100)}

@@ -8,7 +8,7 @@ from PIL import Image
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.sources.coco import Coco
+from vit_registers.data.sources.objects.coco import Coco
 from vit_registers.pipeline.configs import PrepareConfig
 
 
@@ -76,6 +76,39 @@ def test_a_list_chooses_images_in_its_order_and_images_of_crowds_alone_are_left_
         table = run(root, given, list=str(root / "list.txt"))
     assert table.index.tolist() == [f"{i}.png" for i in (8, 7, 6, 5, 2, 1, 0, 3)]
     assert "1 of 9 images left out: no object but crowds" in caplog.text
+
+
+def test_all_listed_images_test_and_others_train(root, caplog):
+    """As objects are discovered on all of COCO20k: nothing is drawn from its list, and no rare class left out."""
+    given = content()
+    given["annotations"] += [annotated(104, 3, [0, 0, 12, 8], iscrowd=1)]
+    (root / "coco_20k_filenames.txt").write_text("".join(f"train2014/{i}.png\n" for i in (7, 8, 0)))
+    with caplog.at_level(logging.WARNING):
+        table = run(root, given, list=str(root / "coco_20k_filenames.txt"), unlisted=5)
+    assert table.index[:3].tolist() == ["7.png", "8.png", "0.png"]
+    assert table["split"].tolist() == ["test"] * 3 + ["train"] * 5
+    train = table[table["split"] == "train"]
+    assert not set(train.index) & {"7.png", "8.png", "0.png"}
+    assert sorted(train["label"].value_counts()) == [2, 3]  # as many of each class up to one
+    assert caplog.records[-1].getMessage() == (
+        "data set 'coco' differs from coco20k as published: list has 3 images, published are 19,817"
+    )
+    again = run(root, given, list=str(root / "coco_20k_filenames.txt"), unlisted=5)
+    assert again.index.tolist() == table.index.tolist()
+    whole = run(root, given, list=str(root / "coco_20k_filenames.txt"), unlisted=99)
+    assert sorted(whole.index) == [f"{i}.png" for i in range(10)]
+
+
+def test_what_unlisted_images_cannot_train_is_refused(root):
+    given = content()
+    (root / "list.txt").write_text("".join(f"{i}.png\n" for i in range(4)))  # leaves a single cat
+    with pytest.raises(InputError, match="class 'cat' has this training image alone"):
+        run(root, given, list=str(root / "list.txt"), unlisted=6)
+    (root / "list.txt").write_text("".join(f"{i}.png\n" for i in range(5)))
+    with pytest.raises(InputError, match="class 'cat' is in no training image"):
+        run(root, given, list=str(root / "list.txt"), unlisted=6)
+    with pytest.raises(ValueError, match="unlisted: expected a list of the images to test on"):
+        run(root, given, unlisted=6)
 
 
 def test_a_class_too_rare_to_split_is_refused_or_dropped(root, caplog):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vit_registers.core.errors import InputError
-from vit_registers.data import manifest
+from vit_registers.data import manifest, splits
 from vit_registers.data.correspondence import Keypoints, Pair
 from vit_registers.data.gallery import choose
 from vit_registers.data.manifest import Manifest
@@ -112,10 +112,10 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(folder):
 
 def test_a_stratified_draw_takes_its_share_of_every_class_and_leaves_some():
     labels = np.repeat([0, 1, 2], [100, 10, 2])
-    drawn = manifest.stratified(labels, 0.2, np.random.default_rng(0), ["a", "b", "c"], "mine")
+    drawn = splits.stratified(labels, 0.2, np.random.default_rng(0), ["a", "b", "c"], "mine")
     assert [int(drawn[labels == c].sum()) for c in range(3)] == [20, 2, 1]
     with pytest.raises(InputError, match="class 'b' has one image"):
-        manifest.stratified(np.array([0, 0, 1]), 0.2, np.random.default_rng(0), ["a", "b"], "mine")
+        splits.stratified(np.array([0, 0, 1]), 0.2, np.random.default_rng(0), ["a", "b"], "mine")
 
 
 def test_columns_that_hold_nothing_are_not_written_and_read_back_as_null(folder):

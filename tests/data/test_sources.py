@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 import vit_registers
 from vit_registers.core.errors import InputError
+from vit_registers.data.versions import version
 from vit_registers.params.bases import DatasetSource
 from vit_registers.params.kinds import kinds
 from vit_registers.params.reading import check_paths, overlay, parse, read_yaml
@@ -31,6 +32,15 @@ LEAST = {
     "voc": {"path": "VOC2007"},
     "spair": {"path": "SPair-71k"},
     "coco": {"images": "train2014", "annotations": "instances.json"},
+    "caltech101": {"path": "caltech101"},
+    "flowers102": {"path": "flowers-102"},
+    "aircraft": {"path": "fgvc-aircraft-2013b"},
+    "inaturalist": {"path": "inaturalist"},
+    "ade20k": {"path": "ADEChallengeData2016"},
+    "nyu": {"path": "nyu"},
+    "aptos": {"path": "aptos"},
+    "pacemaker": {"path": "pacemakers"},
+    "orthonet": {"path": "orthonet-data"},
 }
 
 
@@ -71,6 +81,25 @@ def test_every_path_of_a_kind_is_looked_for(kind, tmp_path):
         with pytest.raises(InputError, match=rf"datasets\.mine\.{missing}: no such path '.*/no'"):
             check_paths(study)
     check_paths(with_data_set({"kind": kind, **LEAST[kind], **dict.fromkeys(paths, str(tmp_path))}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_missing_of_a_published_data_set_is_named_with_where_it_is_had_and_goes(kind, tmp_path):
+    paths = source(kind).paths()
+    study = with_data_set({"kind": kind, **LEAST[kind], **{key: str(tmp_path / "no") for key in paths}})
+    published = study.datasets["mine"].published()
+    if published is None or not paths:
+        assert kind in {"generated", "folder", "csv", "mosaic", "digits", "cifar10", "cifar100", "voc", "coco"}
+        return
+    known = version(published.name)
+    with pytest.raises(InputError) as refused:
+        check_paths(study)
+    assert str(refused.value).endswith(
+        f"no such path '{tmp_path / 'no'}'; wanted in {published.folder}: {known.layout}; to be had "
+        f"(unpack {', '.join(a.split()[0] if ' md5 ' in a else a for a in known.archives.split('; '))}) from "
+        f"{known.source}"
+    )
+    assert published.folder == str(tmp_path / "no")
 
 
 def test_an_unknown_kind_is_refused_in_one_line_that_names_the_known_ones():

@@ -8,7 +8,7 @@ from PIL import Image
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.sources.spair import SPair
+from vit_registers.data.sources.objects.spair import SPair
 from vit_registers.pipeline.configs import PrepareConfig
 
 LISTS = {"trn": ["1-a-b:cat", "2-b-a:cat", "3-a-c:dog"], "val": ["1-d-e:dog"], "test": ["1-f-g:cat", "2-g-f:cat"]}

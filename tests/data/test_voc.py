@@ -7,7 +7,7 @@ from PIL import Image
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
-from vit_registers.data.sources.voc import Voc
+from vit_registers.data.sources.objects.voc import Voc
 from vit_registers.pipeline.configs import PrepareConfig
 
 CAT, DOG = ("cat", (1, 1, 12, 8), 0), ("dog", (3, 2, 6, 7), 0)

@@ -39,6 +39,11 @@ def load_mask(path: Path | str, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(whole)
 
 
+def load_depth(path: Path | str, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Stored depths (h, w) of an image of ``size`` (width, height), 0 where not known; else :class:`InputError`."""
+    return np.asarray(load_map(path, size, ("I;16", "I;16B", "I"), "a 16-bit depth map")).astype(np.int32)
+
+
 def load_map(path: Path | str, size: tuple[int, int], modes: tuple[str, ...], expected: str) -> Image.Image:
     """A map as it is stored, in one of PIL's ``modes`` and of its image's ``size``; else :class:`InputError`."""
     try:

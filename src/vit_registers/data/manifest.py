@@ -1,5 +1,6 @@
 """The manifest: one checked table per data set, and everything downstream reads only it."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.correspondence import Keypoints, Pair, parse
-from vit_registers.data.images import load_image, load_label_map
+from vit_registers.data.depth import DepthScale
+from vit_registers.data.images import load_depth, load_image, load_label_map
 
 REQUIRED = ["image_id", "path", "split", "width", "height"]
 COLUMNS = ["image_id", "path", "split", "label", "width", "height", "boxes", "mask", "depth", "semantic",
@@ -31,7 +33,8 @@ class Manifest:
     - ``label``: index into ``classes``, on all images or on none,
     - ``boxes``: list of [x0, y0, x1, y1] in pixels, 0-based, half-open,
     - ``mask``: PNG of 0 and 255, 255 on the object of the image's class,
-    - ``depth``: 16-bit PNG, 0 where it is not known,
+    - ``depth``: 16-bit PNG of the image's size, 0 where it is not known; in metres by ``depth_scale`` if there is one,
+      else 1 is the largest value that a map can hold,
     - ``semantic``: label map, a PNG of the image's size whose values index ``semantic_classes``; pixels of value
       ``ignore_index`` are of no class and not scored (it may lie inside the class table or outside of it),
     - ``correspondence``: JSON text, see :mod:`vit_registers.data.correspondence`.
@@ -44,6 +47,7 @@ class Manifest:
     sha256: str
     semantic_classes: list[str] | None = None
     ignore_index: int | None = None
+    depth_scale: DepthScale | None = None
 
     @classmethod
     def load(cls, folder: Path | str) -> "Manifest":
@@ -51,6 +55,7 @@ class Manifest:
         folder = Path(folder)
         metadata = read_json(folder / "dataset.json")
         path = folder / "manifest.parquet"
+        scale = metadata.get("depth_scale")
         if not path.is_file():
             raise InputError(f"{path}: no such file; prepare the data set again")
         if sha256(path) != metadata["sha256"]:
@@ -63,6 +68,7 @@ class Manifest:
             sha256=metadata["sha256"],
             semantic_classes=metadata.get("semantic_classes"),
             ignore_index=metadata.get("ignore_index"),
+            depth_scale=None if scale is None else DepthScale.model_validate_json(json.dumps(scale)),
         )
 
     @property
@@ -204,9 +210,12 @@ class _Rules:
         size = load_image(path).size if self.read else (int(image.width), int(image.height))
         for box in image.boxes if image.boxes is not None and not np.isscalar(image.boxes) else []:
             _check_box(np.asarray(box, dtype=float), size)
-        for column, file in (("mask", image.mask), ("depth", image.depth)):
-            if not pd.isna(file):
-                self._existing(column, file)
+        if not pd.isna(image.mask):
+            self._existing("mask", image.mask)
+        if not pd.isna(image.depth):
+            depth = self._existing("depth", image.depth)
+            if self.read:
+                load_depth(depth, size)
         if not pd.isna(image.semantic):
             self._check_label_map(image.semantic, size)
         if not pd.isna(image.correspondence):
@@ -278,20 +287,6 @@ def two_to_train(table: pd.DataFrame, classes: list[str], source: str) -> None:
         )
 
 
-def stratified(
-    labels: np.ndarray, share: float, rng: np.random.Generator, classes: list[str], source: str
-) -> np.ndarray:
-    """Boolean mask (n,) of a stratified draw: of every class ``share`` of its images, at least one, never all."""
-    drawn = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < 2:
-            raise InputError(f"{source}: class '{classes[label]}' has one image; a stratified split needs two or more")
-        count = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        drawn[rng.permutation(rows)[:count]] = True
-    return drawn
-
-
 def write(
     folder: Path,
     table: pd.DataFrame,
@@ -303,6 +298,7 @@ def write(
     *,
     semantic_classes: list[str] | None = None,
     ignore_index: int | None = None,
+    depth_scale: DepthScale | None = None,
 ) -> None:
     """Write a checked table as manifest.parquet, then dataset.json, which makes the data set whole.
 
@@ -325,4 +321,6 @@ def write(
         "images": dict(sorted(Counter(table["split"]).items())),
         "sha256": sha256(folder / "manifest.parquet"),
     }
+    if depth_scale is not None:
+        metadata["depth_scale"] = depth_scale.model_dump()
     write_json(folder / "dataset.json", metadata)

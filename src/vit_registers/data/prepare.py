@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from vit_registers.core.files import read_json
+from vit_registers.data.versions import compare
 from vit_registers.pipeline.configs import PrepareConfig
 
 
@@ -11,11 +13,13 @@ def run(cfg: PrepareConfig, out: Path) -> None:
     """Write ``out``/manifest.parquet and dataset.json (and images that are made here), whole or not at all.
 
     Everything is made under a temporary name beside ``out`` and renamed at the end; an older ``out`` goes only then.
+    Where a published data set has not as many images as published, the log says so.
     """
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     temporary.mkdir(parents=True)
     try:
         cfg.source.prepare(cfg.name, cfg.seed, temporary)
+        compare(cfg.name, cfg.source.published(), read_json(temporary / "dataset.json")["images"])
         shutil.rmtree(out, ignore_errors=True)
         os.replace(temporary, out)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -23,6 +24,19 @@ def known(where: str, name: str, among: Collection[str], what: str) -> None:
         raise ValueError(f"{where}: unknown {what} '{name}'; known are {', '.join(sorted(among)) or 'none'}")
 
 
+@dataclass(frozen=True)
+class Published:
+    """A data set as published.
+
+    ``name`` in data/versions.csv, the ``folder`` that its files belong into, and the ``splits`` of the manifest into
+    which the images of each published split went.
+    """
+
+    name: str
+    folder: str
+    splits: dict[str, tuple[str, ...]]
+
+
 class DatasetSource(Strict):
     """Where a data set comes from; kinds are in :mod:`vit_registers.data.sources`."""
 
@@ -35,6 +49,14 @@ class DatasetSource(Strict):
     def tracked(self) -> list[str]:
         """Those of these paths that are files, whose content Snakemake checks (that of folders it cannot)."""
         return []
+
+    def published(self) -> Published | None:
+        """Which published data set it is; None where it is the user's own or made here."""
+        return None
+
+    def where(self) -> str:
+        """What to do where one of its paths is missing."""
+        return "correct it or mount the disk"
 
     @abstractmethod
     def prepare(self, name: str, seed: int, out: Path) -> None:

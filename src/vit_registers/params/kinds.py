@@ -1,4 +1,4 @@
-"""Things of which there are kinds: a class for each, in a file of its own, found by being in its package.
+"""Things of which there are kinds: a class for each, in a file of its own, found by being in its package or below it.
 
 A new kind of data set, model source, recipe or intervention is one file: params, the methods text, labels and what is
 done all follow from its class. Modules of kinds import nothing heavy (torch, timm) at their top, as params are read by
@@ -38,10 +38,13 @@ def kinds(package: str, base: type[Strict], other_than: str | None = None) -> di
 
 
 def _modules(package: str, other_than: str | None) -> Iterator[Any]:
+    """All modules of a package and of the packages in it, by name."""
     folder = importlib.import_module(package)
-    for name in sorted(found.name for found in pkgutil.iter_modules(folder.__path__)):
-        if name != other_than:
-            yield importlib.import_module(f"{package}.{name}")
+    for found in sorted(pkgutil.iter_modules(folder.__path__), key=lambda each: each.name):
+        if found.ispkg:
+            yield from _modules(f"{package}.{found.name}", other_than)
+        elif found.name != other_than:
+            yield importlib.import_module(f"{package}.{found.name}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ from vit_registers.params.study import Params
 
 def check_paths(params: Params, source: str = "params.yaml") -> None:
     """Refuse a data set or a model whose folder or file is not there, before anything runs."""
-    wanted: dict[str, str] = {}
     for name in params.datasets_used():
-        wanted |= {f"datasets.{name}.{key}": path for key, path in params.datasets[name].paths().items()}
+        given = params.datasets[name]
+        _existing(source, f"datasets.{name}", given.paths(), given.where)
     for name in params.models_used():
-        wanted |= {f"models.{name}.{key}": path for key, path in params.models[name].paths().items()}
-    for key, path in wanted.items():
+        _existing(source, f"models.{name}", params.models[name].paths(), lambda: "correct it or mount the disk")
+
+
+def _existing(source: str, where: str, paths: dict[str, str], advice: Callable[[], str]) -> None:
+    for key, path in paths.items():
         if not Path(path).exists():
-            raise InputError(f"{source}: {key}: no such path '{path}'; correct it or mount the disk")
+            raise InputError(f"{source}: {where}.{key}: no such path '{path}'; {advice()}")
 
 
 MERGE = "tag:yaml.org,2002:merge"  # <<: *anchor

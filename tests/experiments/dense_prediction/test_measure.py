@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from helpers.measuring import job_of, written
+from helpers.studies import load, only, study_of
 from vit_registers.core.errors import InputError
 from vit_registers.core.patches import patchify
-from vit_registers.core.seeds import generator
+from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data import manifest
+from vit_registers.data.depth import DepthScale
 from vit_registers.experiments.dense_prediction import heads, measure, scores, targets
 from vit_registers.experiments.dense_prediction.params import Config, DensePrediction
 from vit_registers.experiments.job import IMAGE_COLUMNS
@@ -23,6 +25,7 @@ from vit_registers.extraction import store
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.params.statistics import Statistics
+from vit_registers.report import text
 
 WIDTH, HEIGHT = 40, 24
 SIZE, RESIZE, GRID = (16, 20), (20, 24), (4, 5)
@@ -95,8 +98,23 @@ def write_manifest(folder, table, classes=CLASSES):
 def write_features(root, name, tokens, rows):
     arrays = {"patches": tokens.astype(np.float16), "dense_rows": rows}
     specs = {key: store.Spec(a.shape[1:], str(a.dtype), "dense", "", "") for key, a in arrays.items()}
-    writer = store.Writer(store.condition_folder(root / "features", "tiny", "m", name), "key", specs, {"dense": IMAGES})
-    writer.write(arrays, {"dense": np.arange(IMAGES)})
+    writer = store.Writer(
+        store.condition_folder(root / "features", "tiny", "m", name), "key", specs, {"dense": len(rows)}
+    )
+    writer.write(arrays, {"dense": np.arange(len(rows))})
+    patch = [SIZE[0] // GRID[0], SIZE[1] // GRID[1]]
+    layout = TokenLayout(1, 0, GRID).to_json()
+    writer.finish({"layout": layout, "preprocess": PREPROCESS.to_json(), "patch": patch, "depth": 3})
+
+
+def write_features_of_both_splits(root, tokens, rows, train, train_rows):
+    """Features of the model as it is, which keep tokens of training images as well."""
+    arrays = {"patches": tokens, "dense_rows": rows, "train_patches": train, "train_rows": train_rows}
+    groups = {"patches": "dense", "dense_rows": "dense", "train_patches": "train", "train_rows": "train"}
+    specs = {key: store.Spec(a.shape[1:], str(a.dtype), groups[key], "", "") for key, a in arrays.items()}
+    folder = store.condition_folder(root / "features", "tiny", "m", "baseline")
+    writer = store.Writer(folder, "key", specs, {"dense": len(rows), "train": len(train_rows)})
+    writer.write(arrays, {"dense": np.arange(len(rows)), "train": np.arange(len(train_rows))})
     patch = [SIZE[0] // GRID[0], SIZE[1] // GRID[1]]
     layout = TokenLayout(1, 0, GRID).to_json()
     writer.finish({"layout": layout, "preprocess": PREPROCESS.to_json(), "patch": patch, "depth": 3})
@@ -147,7 +165,7 @@ def test_without_maps_the_rows_say_why(made, tmp_path):
     rows, images = run((root,))
     none = rows[rows["metric"].isin(["miou", "pixel_accuracy"])].set_index("intervention")
     assert none["value"].isna().all()
-    assert set(none.drop("ttr-4")["note"]) == {"the data set has no masks of labelled images"}
+    assert set(none.drop("ttr-4")["note"]) == {"the data set has no masks of labelled images and no label maps"}
     assert none.loc["ttr-4", "note"].eq(REASON).all()
     assert value(rows, "baseline", "refitted", "rmse")["value"] > 0
     assert images.empty
@@ -192,6 +210,145 @@ def test_depth_of_which_nothing_is_known_is_refused(made, tmp_path):
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(path)
     with pytest.raises(InputError, match="no pixel of the depth maps is above 0"):
         run((tmp_path / "dark",))
+
+
+def write_scene(root, name, values, depth, **given):
+    """A data set of six images with a label map and a depth map each, their values given."""
+    folder = root / name
+    folder.mkdir()
+    table = []
+    for i in range(6):
+        Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(folder / f"{i}.png")
+        Image.fromarray(values[i].astype(np.uint8)).save(folder / f"{i}-map.png")
+        Image.fromarray(depth[i].astype(np.uint16)).save(folder / f"{i}-depth.png")
+        table.append({"image_id": f"i{i}", "path": f"{i}.png", "split": "test" if i else "train",
+                      "semantic": f"{i}-map.png", "depth": f"{i}-depth.png"})  # fmt: skip
+    classes = {"semantic_classes": ["none", *(f"c{i}" for i in range(1, 151))], "ignore_index": 0}
+    checked = manifest.check(pd.DataFrame(table), [], folder, "test", **classes)
+    scale = DepthScale(per_metre=1000, nearest=0.001, farthest=10, window=(4, 2, 36, 22))
+    manifest.write(folder, checked, [], name, ".", "the test", "MIT", **classes, depth_scale=scale)
+    return manifest.Manifest.load(folder)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 151, (6, HEIGHT, WIDTH))
+    values[2] = 0
+    depth = rng.integers(0, 12_000, (6, HEIGHT, WIDTH))
+    return write_scene(tmp_path, "scene", values, depth), values, depth
+
+
+def test_label_maps_give_their_own_classes_without_the_ignored_one(scene):
+    read, values, _ = scene
+    found = targets.load(read, np.arange(6), PREPROCESS)
+    assert found.count == 150
+    for i in range(6):
+        assert np.array_equal(found.classes[i], preprocess_map(values[i].astype(np.uint8)).astype(int) - 1)
+    assert found.classes.max() == 149
+    assert (found.classes == targets.IGNORED).any()
+    assert found.scored.tolist() == [0, 1, 3, 4, 5]
+
+
+def test_an_ignore_index_outside_of_the_classes_and_padding_are_of_no_class(tmp_path):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(tmp_path / "0.png")
+    values = np.tile(np.array([0, 1, 255, 1], np.uint8), (HEIGHT, WIDTH // 4))
+    Image.fromarray(values).save(tmp_path / "map.png")
+    row = {"path": "0.png", "semantic": "map.png"}
+    table = pd.DataFrame([{"image_id": s, "split": s, **row} for s in ("train", "test")])
+    classes = {"semantic_classes": ["a", "b"], "ignore_index": 255}
+    checked = manifest.check(table, [], tmp_path, "test", **classes)
+    manifest.write(tmp_path, checked, [], "t", ".", "the test", "MIT", **classes)
+    padded = Preprocess((HEIGHT + 8, WIDTH + 8), None, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    found = targets.load(manifest.Manifest.load(tmp_path), np.arange(1), padded)
+    expected = np.full((HEIGHT + 8, WIDTH + 8), targets.IGNORED)
+    expected[:HEIGHT, :WIDTH] = np.where(values == 255, targets.IGNORED, values.astype(int))
+    assert np.array_equal(found.classes[0], expected)
+
+
+def test_depths_in_metres_are_scored_in_their_range_and_window_alone(scene):
+    read, _, depth = scene
+    found = targets.load(read, np.arange(6), PREPROCESS)
+    assert found.unit == 1000
+    for i in range(6):
+        kept = np.zeros_like(depth[i])
+        for y in range(2, 22):
+            for x in range(4, 36):
+                if 1 < depth[i, y, x] < 10_000:
+                    kept[y, x] = depth[i, y, x]
+        low, high = (preprocess_map(part.astype(np.uint8)).astype(int) for part in (kept % 256, kept // 256))
+        assert np.array_equal(found.depth[i], 256 * high + low)
+    assert (found.depth == 0).any()
+
+
+def test_pixels_of_no_class_do_not_count_in_the_score(made):
+    _, truth, tokens = made
+    x, bootstrap = torch.from_numpy(tokens), Bootstrap(IMAGES, 20, 0.9, np.random.default_rng(0))
+    ignored = truth.classes.copy()
+    ignored[:, :, 12:] = targets.IGNORED  # whole patches: their tokens then change nothing but by the upsampling
+    other = x.clone().view(IMAGES, *GRID, D)
+    other[:, :, 4:] = 7.0  # pixels up to 12 lie between patches 0 to 3
+    torch.manual_seed(0)
+    head = heads.SegmentationHead(torch.zeros(D), torch.randn(D, 4), torch.zeros(4))
+    a, b = (scores.segmentation(scores.counts(head, t, ignored, GRID), bootstrap)
+            for t in (x, other.view(IMAGES, PATCHES, D)))  # fmt: skip
+    assert [score.value for score in a.scores] == [score.value for score in b.scores]
+    shaped = head(x).transpose(1, 2).reshape(IMAGES, 4, *GRID)
+    predicted = F.interpolate(shaped, size=SIZE, mode="bilinear", align_corners=False).argmax(1).numpy()[:, :, :12]
+    assert a.scores[0].value == pytest.approx(slow_iou(predicted, truth.classes[:, :, :12]))
+    assert a.images["pixel_accuracy"] == pytest.approx((predicted == truth.classes[:, :, :12]).mean((1, 2)))
+
+
+def test_a_class_of_pixels_that_are_ignored_has_no_part_in_the_loss(made):
+    """A head fitted with pixels ignored is that of the same images whose loss the obvious way leaves them out."""
+    _, truth, tokens = made
+    classes, x = truth.classes[:10].copy(), torch.from_numpy(tokens[:10])
+    classes[classes == 2] = targets.IGNORED
+    classes[3] = targets.IGNORED  # a whole image
+    cfg = settings(epochs=200, every=1, weight_decay=0.0, batch_size=10, ridge=1e-9)
+    head = heads.fit_segmentation(x, classes, 4, GRID, cfg, torch.Generator().manual_seed(1))
+    shaped = head(x).transpose(1, 2).reshape(10, 4, *GRID)
+    predicted = F.interpolate(shaped, size=SIZE, mode="bilinear", align_corners=False).argmax(1).numpy()
+    assert not (predicted == 2).any()
+    known = classes != targets.IGNORED
+    assert (predicted[known] == classes[known]).mean() > 0.9
+
+
+def test_predictions_in_metres_are_clipped_to_the_range(made):
+    _, truth, tokens = made
+    x = torch.from_numpy(tokens)
+    head = heads.DepthHead(5 * torch.randn(D + 1, generator=torch.Generator().manual_seed(2)))
+    total, known = scores.squared_errors(head, x, truth.depth, GRID, 6000.0, (0.5, 4.0))
+    shaped = head(x).reshape(IMAGES, 1, *GRID)
+    predicted = F.interpolate(shaped, size=SIZE, mode="bilinear", align_corners=False)[:, 0].double().numpy()
+    assert predicted.min() < 0.5
+    assert predicted.max() > 4
+    error = (np.minimum(np.maximum(predicted, 0.5), 4.0) - truth.depth / 6000) ** 2
+    there = truth.depth > 0
+    assert total == pytest.approx(np.where(there, error, 0).sum((1, 2)), rel=1e-5)
+    assert known == pytest.approx(there.sum((1, 2)))
+
+
+def test_a_data_set_of_label_maps_and_metres_is_measured_without_the_image_that_has_no_class(made, tmp_path):
+    root = tmp_path / "scenes"
+    root.mkdir()
+    rng = np.random.default_rng(2)
+    values, depth = np.full((6, HEIGHT, WIDTH), 150), np.full((6, HEIGHT, WIDTH), 3000)
+    values[:, :, : WIDTH // 2], depth[:, :, : WIDTH // 2] = 7, 1000
+    values[2] = 0
+    write_scene(root, "data", values, depth)
+    tokens = np.zeros((6, *GRID, D))
+    tokens[:, :, :2, 0] = 1.0
+    tokens += 0.01 * rng.standard_normal(tokens.shape)
+    write_features(root, "baseline", tokens.reshape(6, PATCHES, D), np.arange(6))
+    store.write_not_applicable(store.condition_folder(root / "features", "tiny", "m", "ttr-4"), "key", REASON)
+    rows, images = run((root,), config(("baseline", "ttr-4"), batch_size=2, ridge=1e-6))
+    assert set(rows["metric"]) == {"miou", "pixel_accuracy", "rmse_metres"}
+    assert value(rows, "baseline", "refitted", "miou")["value"] > 0.6
+    assert value(rows, "baseline", "refitted", "miou")["n"] == 3  # of the five with a class half train, rounded
+    assert value(rows, "baseline", "refitted", "rmse_metres")["value"] < 0.6
+    assert "i2" not in set(images["image_id"])
+    assert rows.loc[rows["intervention"] == "ttr-4", "note"].eq(REASON).all()
 
 
 # Heads.
@@ -302,7 +459,7 @@ def test_scores_are_those_of_counting_pixel_by_pixel(made, monkeypatch):
 
     far = heads.DepthHead(torch.randn(D + 1))
     total, known = scores.squared_errors(far, x, truth.depth, GRID)
-    scored = scores.depths(total, known, bootstrap)
+    scored = scores.depths("rmse", total, known, bootstrap)
     predicted = F.interpolate(far(x).reshape(IMAGES, 1, *GRID), size=SIZE, mode="bilinear", align_corners=False)[:, 0]
     error = (predicted.double().numpy() - truth.depth / 65535) ** 2
     there = truth.depth > 0
@@ -350,6 +507,47 @@ def test_rows_have_n_and_interval_and_say_why_a_condition_has_none(measured):
     assert set(images["image_id"]) == {f"i{i:02d}" for i in test}
     for (condition, head), group in images[images["metric"] == "pixel_accuracy"].groupby(["intervention", "head"]):
         assert group["value"].mean() == pytest.approx(value(rows, condition, head, "pixel_accuracy")["value"])
+
+
+def test_heads_trained_on_images_of_split_train_are_tested_on_all_dense_ones(made, tmp_path):
+    """As when the training part is handed over as dense images, one by one: the same heads, the same scores."""
+    root, truth, tokens = made
+    train, test = np.arange(10, 30), np.r_[0:10, 30:40]
+    shutil.copytree(root / "data", tmp_path / "data")
+    write_features_of_both_splits(tmp_path, tokens[test], test, tokens[train], train)
+    write_features(tmp_path, "turned", -3 * tokens[test][:, :, ::-1] + 5, test)
+    rows, images = run((tmp_path,), config(("baseline", "turned"), train_share=None))
+    draw = torch.Generator().manual_seed(derive(0, "segmentation", "tiny"))
+    head = heads.fit_segmentation(torch.from_numpy(tokens[train]), truth.classes[train], 4, GRID, settings(), draw)
+    found = scores.counts(head, torch.from_numpy(tokens[test]), truth.classes[test], GRID)
+    expected = scores.mean_iou(*(part.sum(0) for part in (found.intersection, found.predicted, found.target)))
+    for kind in ("refitted", "frozen"):
+        assert value(rows, "baseline", kind, "miou")["value"] == pytest.approx(float(expected))
+        assert value(rows, "baseline", kind, "miou")["n"] == 20
+    depth = heads.fit_depth(torch.from_numpy(tokens[train]), truth.depth[train], GRID, settings())
+    total, known = scores.squared_errors(depth, torch.from_numpy(tokens[test]), truth.depth[test], GRID)
+    assert value(rows, "baseline", "frozen", "rmse")["value"] == pytest.approx(np.sqrt(total.sum() / known.sum()))
+    assert set(images["image_id"]) == {f"i{i:02d}" for i in test}
+    turned = rows[rows["intervention"] == "turned"].set_index("head")
+    assert turned.loc["refitted", "value"].isna().all()
+    assert set(turned.loc["refitted", "note"]) == {measure.NOT_REFITTED}
+    assert turned.loc["frozen", "value"].notna().all()
+
+
+def test_params_that_train_heads_on_images_that_keep_no_tokens_are_refused():
+    run = {"dataset": "shapes", "models": ["vit-r0"], "interventions": [], "experiments": ["dense_prediction"]}
+    change = only({"runs": [run]}) | {"experiments": {"single_tokens": None, "dense_prediction": {"train_share": None}}}
+    study = load("embedded", change)
+    assert "trained on images of the training split and tested on the dense images" in text.methods(
+        study, study_of(study)
+    )
+    with pytest.raises(InputError, match="train_share: null trains heads on images of split train; set extraction"):
+        load("embedded", change | {"extraction": {"train_dense_images": 0}})
+
+
+def test_without_tokens_of_training_images_heads_cannot_be_trained_on_them(made):
+    with pytest.raises(InputError, match="no tokens of training images, which heads are trained on; set extraction"):
+        run(made, config(train_share=None))
 
 
 def test_a_condition_has_the_same_numbers_alone_and_twice_the_same_bytes(made, measured):

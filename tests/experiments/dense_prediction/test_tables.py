@@ -23,3 +23,14 @@ def test_frozen_heads_stand_beside_refitted_ones():
     assert "Pixel accuracy" not in tex
     assert "$40.0$ [$39.0$, $41.0$]" in tex
     assert tex.count("no artifacts found") == 1
+
+
+def test_metres_have_columns_of_their_own_where_a_data_set_is_measured_in_metres():
+    rows = rows_of("dense_prediction", dataset="shapes", model="m")
+    for head in ("refitted", "frozen"):
+        rows.add("rmse_metres", 0.4, 50, low=0.3, high=0.5, intervention="baseline", head=head)
+        rows.absent(["miou", "pixel_accuracy"], "the data set has no masks", intervention="baseline", head=head)
+    table = dense_prediction(study_of([rows], ["m"], interventions=[]))
+    assert table.frame()["rmse_metres_refitted"].tolist() == [0.4]
+    assert "Depth, RMSE (m)" in table.latex()
+    assert "rmse_refitted" not in table.frame().columns

@@ -7,7 +7,7 @@ import pandas as pd
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
-from vit_registers.data import manifest
+from vit_registers.data import manifest, tables
 from vit_registers.params.bases import DatasetSource
 
 
@@ -38,7 +38,9 @@ class CsvTable(DatasetSource):
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Every row of the CSV file is one image; nothing is drawn."""
         path, root = Path(self.csv), Path(self.root)
-        given = self._read(path, name)
+        needed = [self.path_column, self.label_column, self.split_column]
+        columns = [*needed, *(self.box_columns or [])]
+        given = tables.read(path, columns, needed, f"correct datasets.{name}.csv")
         classes = sorted(given[self.label_column].unique())
         table = pd.DataFrame(
             {
@@ -52,24 +54,6 @@ class CsvTable(DatasetSource):
         table = manifest.check(table, classes, root, str(path))
         manifest.two_to_train(table, classes, str(path))
         manifest.write(out, table, classes, name, str(root.resolve()), f"CSV {self.csv}", self.licence)
-
-    def _read(self, path: Path, name: str) -> pd.DataFrame:
-        """The file as text; a missing column or an empty path, label or split is refused."""
-        try:
-            given = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; correct datasets.{name}.csv") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a CSV file with a header ({error})") from None
-        needed = [self.path_column, self.label_column, self.split_column]
-        for column in [*needed, *(self.box_columns or [])]:
-            if column not in given.columns:
-                raise InputError(f"{path}: no column '{column}'; its columns are {', '.join(given.columns)}")
-        for column in needed:
-            blank = given.index[given[column].str.strip() == ""]
-            if len(blank):
-                raise InputError(f"{path}: row {blank[0] + 1}: '{column}' is empty; fill it in or drop the row")
-        return given
 
     def sentence(self, name: str) -> str:
         """That labels and split are the data set's own."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vit_registers.core.prose import key, percent
 from vit_registers.core.seeds import generator
-from vit_registers.data import manifest
+from vit_registers.data import manifest, splits
 from vit_registers.params.bases import DatasetSource
 
 SIDE, GREYS = 8, 16  # of a scan, as published
@@ -34,7 +34,7 @@ class Digits(DatasetSource):
 
         read = load_digits()
         classes = [str(digit) for digit in read.target_names]
-        test = manifest.stratified(read.target, self.test_share, generator(seed, "split", name), classes, name)
+        test = splits.stratified(read.target, self.test_share, generator(seed, "split", name), classes, name)
         (out / "images").mkdir(parents=True, exist_ok=True)
         rows = []
         for i, (scan, label) in enumerate(zip(read.images, read.target, strict=True)):

@@ -10,25 +10,36 @@ from pydantic import Field
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key, percent
 from vit_registers.core.seeds import generator
-from vit_registers.data import images, manifest
-from vit_registers.params.bases import DatasetSource
+from vit_registers.data import folders, images, manifest, splits
+from vit_registers.data.versions import PublishedSource
+from vit_registers.params.bases import Published
 
 
-class Folder(DatasetSource):
+class Folder(PublishedSource):
     """``path/<class>/image`` with a stratified split, or ``path/{train,test}/<class>/image`` with the given one.
 
     ImageNet and Imagenette call their test images ``val``; the manifest calls them ``test``, where all else looks for
     them. Where both are there ``test`` is taken, as ``val`` is then meant for choosing settings.
+
+    ``version``: the name of a published data set in data/versions.csv that it is: preparation compares their counts,
+    and where the folder is missing the error says where it is had.
     """
 
     kind: Literal["folder"]
     path: str
     test_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     licence: str = "unknown"
+    version: str | None = None
 
     def paths(self) -> dict[str, str]:
         """The folder."""
         return {"path": self.path}
+
+    def published(self) -> Published | None:
+        """That of ``version``, with its ``train`` and ``val``."""
+        if self.version is None:
+            return None
+        return Published(self.version, self.path, {"train": ("train",), "val": ("test",)})
 
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """One row per image below a class folder, nested folders included."""
@@ -36,9 +47,9 @@ class Folder(DatasetSource):
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; correct datasets.{name}.path")
         given = _given(root)
-        rows = [row for split, base in given.items() for row in _rows(root, base, split)]
+        rows = [row for split, base in given.items() for row in folders.rows(root, base, split)]
         if not given:
-            rows = _rows(root, root, "?")
+            rows = folders.rows(root, root, "?")
         if not rows:
             raise InputError(f"{root}: no images in class folders (looked for {', '.join(sorted(images.SUFFIXES))})")
         classes = sorted({row["class"] for row in rows})
@@ -46,7 +57,7 @@ class Folder(DatasetSource):
         table["label"] = table["class"].map(classes.index)
         if not given:
             draw = generator(seed, "split", name)
-            test = manifest.stratified(table["label"].to_numpy(), self.test_share, draw, classes, str(root))
+            test = splits.stratified(table["label"].to_numpy(), self.test_share, draw, classes, str(root))
             table["split"] = np.where(test, "test", "train")
         table = manifest.check(table, classes, root, str(root))
         manifest.two_to_train(table, classes, str(root))
@@ -68,13 +79,3 @@ def _given(root: Path) -> dict[str, Path]:
             f"{root}: holds '{there[0]}' but not the other of train and test (or val); expected both or neither"
         )
     return {"train": root / "train", "test": root / there[1]}
-
-
-def _rows(root: Path, base: Path, split: str) -> list[dict[str, str]]:
-    """Images below the class folders of one split, sorted, nested folders included."""
-    rows = []
-    for folder in sorted(p for p in base.iterdir() if p.is_dir()):
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.SUFFIXES):
-            relative = path.relative_to(root).as_posix()
-            rows.append({"image_id": relative, "path": relative, "split": split, "class": folder.name})
-    return rows

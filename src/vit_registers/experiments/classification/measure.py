@@ -20,7 +20,8 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads
-from vit_registers.data.manifest import Manifest, stratified
+from vit_registers.data.manifest import Manifest
+from vit_registers.data.splits import stratified
 from vit_registers.experiments.classification import features, knn, linear_evaluation, linear_probe
 from vit_registers.experiments.classification.linear_evaluation import Input, Winner
 from vit_registers.experiments.classification.params import Config, LinearEvaluation

@@ -21,6 +21,7 @@ USUAL: dict[tuple[str, str | None], dict[str | None, str]] = {
     ("own_head_top1", None): {"own": "Top-1 of the own head"},
     ("miou", None): {"frozen": "mIoU, frozen", "refitted": "mIoU, refitted"},
     ("rmse", None): {"frozen": "RMSE of depth, frozen", "refitted": "RMSE of depth, refitted"},
+    ("rmse_metres", None): {"frozen": "RMSE of depth (m), frozen", "refitted": "RMSE of depth (m), refitted"},
 }
 KEYS = ("dataset", "question", "family", "a", "b", "metric", "feature", "head")
 OWN = ("equivalent", "repaired_share")

@@ -34,6 +34,15 @@ EXPERIMENT = Experiment(
                     "fine",
                     headline=True,
                 ),
+                Metric(
+                    "rmse_metres",
+                    "metres",
+                    "root mean squared error over the pixels of all test images whose depth is in the range of the "
+                    "data set, where that is known in metres; predictions are clipped to the range",
+                    "lower",
+                    "fine",
+                    headline=True,
+                ),
             ),
         ),
     ),
@@ -41,7 +50,7 @@ EXPERIMENT = Experiment(
         Table(
             name="dense_prediction",
             draw="tables:dense_prediction",
-            shows=("miou", "pixel_accuracy", "rmse"),
+            shows=("miou", "pixel_accuracy", "rmse", "rmse_metres"),
             caption="Segmentation and depth by linear heads on patch tokens under every condition, on the test part "
             "of {{ dense_images }}. Refitted: heads fitted to the tokens of the condition; frozen: those of the "
             "model as it is. Higher mIoU and lower RMSE are better. Pixel accuracy is in the CSV of this table. "

@@ -20,7 +20,7 @@ from vit_registers.core.patches import patchify
 from vit_registers.core.schedules import cosine
 from vit_registers.data.transforms import Size
 from vit_registers.experiments.dense_prediction.params import DensePrediction
-from vit_registers.experiments.dense_prediction.targets import FARTHEST
+from vit_registers.experiments.dense_prediction.targets import FARTHEST, IGNORED
 
 CHUNK = 64  # images at a time where sums over tokens are taken
 
@@ -99,6 +99,8 @@ def fit_segmentation(
 ) -> SegmentationHead:
     """A head of ``count`` classes for tokens (n, p, d) of images whose pixels show ``classes`` (n, h, w).
 
+    Pixels of no class (``IGNORED``) count nowhere.
+
     AdamW with a cosine to zero; one pixel of ``cfg.every`` in each row and column counts in the loss. The head starts
     from the frequencies of the classes (bias), with zero weights.
     """
@@ -106,7 +108,9 @@ def fit_segmentation(
     first = cfg.every // 2
     targets = torch.from_numpy(classes[:, first :: cfg.every, first :: cfg.every].astype(np.int64))
     mean, white = whitening(tokens, cfg.ridge)
-    frequent = torch.bincount(targets.flatten(), minlength=count) + 1.0  # one more: a class may not be among them
+    frequent = (
+        torch.bincount(targets[targets != IGNORED], minlength=count) + 1.0
+    )  # one more: a class may not be among them
     weight = torch.zeros(tokens.shape[2], count, requires_grad=True)  # on whitened channels
     bias = (frequent / frequent.sum()).log().requires_grad_()
     optimizer = torch.optim.AdamW([weight, bias], lr=cfg.lr, weight_decay=cfg.weight_decay)
@@ -116,27 +120,34 @@ def fit_segmentation(
         for images in torch.randperm(len(tokens), generator=draw).split(cfg.batch_size):
             optimizer.param_groups[0]["lr"] = cosine(cfg.lr, 0.0, step, steps)
             step += 1
+            if (targets[images] == IGNORED).all():
+                continue  # no pixel that counts: there is no loss
             logits = upsampling(SegmentationHead(mean, white @ weight, bias)(tokens[images]))
-            loss = F.cross_entropy(logits.flatten(0, 2), targets[images].flatten())
+            loss = F.cross_entropy(logits.flatten(0, 2), targets[images].flatten(), ignore_index=IGNORED)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return SegmentationHead(mean, (white @ weight).detach(), bias.detach())
 
 
-def patch_depth(depth: NDArray[np.uint16], grid: Size) -> tuple[Tensor, Tensor]:
-    """Mean depth of each patch (n, p) over its pixels of known depth, and how many these are (n, p)."""
+def patch_depth(depth: NDArray[np.uint16], grid: Size, unit: float) -> tuple[Tensor, Tensor]:
+    """Mean depth of each patch (n, p) over its pixels of known depth, and how many these are (n, p).
+
+    ``unit`` of the stored values makes a depth of 1.
+    """
     patch = (depth.shape[1] // grid[0], depth.shape[2] // grid[1])
     pixels = patchify(torch.from_numpy(depth.astype(np.int32))[:, None], patch)  # (n, p, ph * pw)
     known = (pixels > 0).sum(2)
-    return pixels.double().sum(2) / (FARTHEST * known.clamp(min=1)), known
+    return pixels.double().sum(2) / (unit * known.clamp(min=1)), known
 
 
-def fit_depth(tokens: Tensor, depth: NDArray[np.uint16], grid: Size, cfg: DensePrediction) -> DepthHead:
+def fit_depth(
+    tokens: Tensor, depth: NDArray[np.uint16], grid: Size, cfg: DensePrediction, unit: float = FARTHEST
+) -> DepthHead:
     """Ridge regression of a patch's mean depth on its token (n, p, d); patches weigh by their pixels of known depth."""
     width = tokens.shape[2] + 1
     products, targets = torch.zeros(width, width, dtype=torch.double), torch.zeros(width, dtype=torch.double)
-    means, known = patch_depth(depth, grid)
+    means, known = patch_depth(depth, grid, unit)
     for part, y, pixels in zip(tokens.split(CHUNK), means.split(CHUNK), known.split(CHUNK), strict=True):
         x = F.pad(part.double(), (0, 1), value=1.0).flatten(0, 1)
         weighted = x * pixels.flatten()[:, None]

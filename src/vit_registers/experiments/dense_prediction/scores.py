@@ -11,7 +11,7 @@ from torch import Tensor
 from vit_registers.core.stats import Bootstrap, Floats
 from vit_registers.data.transforms import Size
 from vit_registers.experiments.dense_prediction.heads import DepthHead, SegmentationHead, Upsampling
-from vit_registers.experiments.dense_prediction.targets import FARTHEST
+from vit_registers.experiments.dense_prediction.targets import FARTHEST, IGNORED
 
 LOGITS = 2**24  # at a time: memory stays at four bytes each, or one image
 
@@ -52,7 +52,7 @@ def _chunks(images: int, per_image: int) -> Iterator[slice]:
 
 
 def counts(head: SegmentationHead, tokens: Tensor, classes: NDArray[np.int16], grid: Size) -> Counts:
-    """Pixels by class of tokens (m, p, d) whose images show ``classes`` (m, h, w)."""
+    """Pixels by class of tokens (m, p, d) whose images show ``classes`` (m, h, w); those of no class count nowhere."""
     m, height, width = classes.shape
     number = head.bias.shape[0]
     upsampling = Upsampling.between(grid, (height, width))
@@ -61,9 +61,10 @@ def counts(head: SegmentationHead, tokens: Tensor, classes: NDArray[np.int16], g
         predicted = upsampling(head(tokens[part])).argmax(-1).flatten(1)  # (b, h * w)
         target = torch.from_numpy(classes[part].astype(np.int64)).flatten(1)
         offset = number * torch.arange(len(predicted))[:, None]  # so that images are counted apart
+        known = target != IGNORED
         both = (predicted + offset)[predicted == target]
-        for into, index in zip(found, (both, predicted + offset, target + offset), strict=True):
-            into[part] = torch.bincount(index.flatten(), minlength=len(predicted) * number).view(-1, number)
+        for into, index in zip(found, (both, (predicted + offset)[known], (target + offset)[known]), strict=True):
+            into[part] = torch.bincount(index, minlength=len(predicted) * number).view(-1, number)
     return Counts(*(each.numpy().astype(float) for each in found))
 
 
@@ -90,20 +91,32 @@ def segmentation(found: Counts, bootstrap: Bootstrap) -> Scored:
     return Scored(scores, {"pixel_accuracy": accuracy})
 
 
-def squared_errors(head: DepthHead, tokens: Tensor, depth: NDArray[np.uint16], grid: Size) -> tuple[Floats, Floats]:
-    """Sum of squared errors (m,) over the pixels of known depth (m, h, w) of each image, and their number (m,)."""
+def squared_errors(
+    head: DepthHead,
+    tokens: Tensor,
+    depth: NDArray[np.uint16],
+    grid: Size,
+    unit: float = FARTHEST,
+    limits: tuple[float, float] | None = None,
+) -> tuple[Floats, Floats]:
+    """Sum of squared errors (m,) over the pixels of known depth (m, h, w) of each image, and their number (m,).
+
+    ``unit`` of the stored values makes a depth of 1. Predictions are clipped to ``limits``, if there are any.
+    """
     m, height, width = depth.shape
     upsampling = Upsampling.between(grid, (height, width))
     total, known = np.zeros(m), np.zeros(m)
     for part in _chunks(m, height * width):
         predicted = upsampling(head(tokens[part])[..., None])[..., 0].double().numpy()
+        if limits is not None:
+            predicted = predicted.clip(*limits)
         there = depth[part] > 0
-        total[part] = (np.where(there, predicted - depth[part] / FARTHEST, 0.0) ** 2).sum(axis=(1, 2))
+        total[part] = (np.where(there, predicted - depth[part] / unit, 0.0) ** 2).sum(axis=(1, 2))
         known[part] = there.sum(axis=(1, 2))
     return total, known
 
 
-def depths(total: Floats, known: Floats, bootstrap: Bootstrap) -> Scored:
-    """RMSE over the pixels of all images together (as NYUd counts)."""
+def depths(metric: str, total: Floats, known: Floats, bootstrap: Bootstrap) -> Scored:
+    """RMSE over the pixels of all images together (as NYUd counts), by the name of its metric."""
     drawn = np.sqrt(bootstrap.means(total) / bootstrap.means(known))
-    return Scored([Score("rmse", float(np.sqrt(total.sum() / known.sum())), drawn, pooled=True)], {})
+    return Scored([Score(metric, float(np.sqrt(total.sum() / known.sum())), drawn, pooled=True)], {})

@@ -10,10 +10,17 @@ HEADS = ("refitted", "frozen")
 def dense_prediction(study: Study) -> Table:
     """Segmentation and depth under every condition, by heads refitted to it and by those of the model as it is."""
     columns = [MODEL, CONDITION]
-    for metric, group in (("miou", "Segmentation, mIoU (%)"), ("rmse", "Depth, RMSE")):
-        columns += [
-            Column(f"{metric}_{head}", head.capitalize(), metric, {"head": head}, group=group) for head in HEADS
-        ]
+    metres = not study.metric_rows("rmse_metres").empty
+    relative = not metres or not study.metric_rows("rmse").empty
+    for metric, group, shown in (
+        ("miou", "Segmentation, mIoU (%)", True),
+        ("rmse", "Depth, RMSE", relative),
+        ("rmse_metres", "Depth, RMSE (m)", metres),
+    ):
+        if shown:
+            columns += [
+                Column(f"{metric}_{head}", head.capitalize(), metric, {"head": head}, group=group) for head in HEADS
+            ]
     for head in HEADS:
         where = {"head": head}
         columns.append(

@@ -12,7 +12,8 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
 from vit_registers.data.correspondence import Keypoints
-from vit_registers.params.bases import DatasetSource
+from vit_registers.data.versions import PublishedSource
+from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ SPLITS = {"trn": "train", "val": "val", "test": "test"}  # what SPair-71k's list
 WHOLE = "expected SPair-71k's annotation of an image; restore the file"
 
 
-class SPair(DatasetSource):
+class SPair(PublishedSource):
     """SPair-71k: ``path`` holds JPEGImages, ImageAnnotation and Layout, as unpacked.
 
     Its lists of pairs (``layout``: large or small) say which images are in which split; they are read for that alone,
@@ -36,6 +37,10 @@ class SPair(DatasetSource):
     def paths(self) -> dict[str, str]:
         """The folder SPair-71k."""
         return {"path": self.path}
+
+    def published(self) -> Published:
+        """SPair-71k. Its images are not counted: one of two classes is two images here."""
+        return Published("spair", self.path, {})
 
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """The images of the three lists, each with its class, the box of its object and its keypoints."""

@@ -14,8 +14,9 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive
 from vit_registers.core.prose import count, key
 from vit_registers.core.seeds import generator
-from vit_registers.data import manifest
-from vit_registers.params.bases import DatasetSource
+from vit_registers.data import manifest, splits
+from vit_registers.data.versions import PublishedSource
+from vit_registers.params.bases import Published
 
 if TYPE_CHECKING:  # params are read by every command, and torchvision brings torch
     from torchvision.datasets import CIFAR10
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 LICENCE = "none stated by its authors"
 
 
-class Cifar(DatasetSource):
+class Cifar(PublishedSource):
     """CIFAR-10, or CIFAR-100 by its 100 fine classes, with the split it comes with; made into PNG files.
 
     ``path`` is where torchvision looks for the unpacked archive, in a folder named by the archive; ``download`` lets it
@@ -51,6 +52,11 @@ class Cifar(DatasetSource):
         """None: a clone that pulled the prepared images needs no archive, and a download has none yet."""
         return {}
 
+    def published(self) -> Published:
+        """Its splits, of which all images are taken unless params count them."""
+        taken = {"train": self.train, "test": self.test}
+        return Published(self.kind, self.path, {split: (split,) for split, part in taken.items() if part is None})
+
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write the images of both splits below ``out``, or those drawn from them, as 32x32 RGB.
 
@@ -65,7 +71,7 @@ class Cifar(DatasetSource):
             labels = np.asarray(read.targets)
             rows = np.arange(len(labels))
             if number is not None:
-                rows = subset(labels, number, generator(seed, "subset", name, split))
+                rows = splits.subset(labels, number, generator(seed, "subset", name, split))
             tables.append(_write(out, split, read.data, labels, rows))
             classes = list(read.classes)
             log.info("%s: %d of %d images", split, len(rows), len(labels))
@@ -103,17 +109,6 @@ class Cifar(DatasetSource):
                 f"{wrong}; unpack {archive.filename} in {root}, set datasets.{name}.download to true, or correct "
                 f"datasets.{name}.path"
             )
-
-
-def subset(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` rows of ``labels`` (n,), ascending: of every class equally many up to one, while it has any left.
-
-    A smaller subset of the same draw is part of a larger one.
-    """
-    order = rng.permutation(len(labels))
-    drawn = labels[order]
-    turn = pd.Series(drawn).groupby(drawn).cumcount().to_numpy()  # how many of its class were drawn before it
-    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
 
 
 def _wrong(root: Path, archive: "type[CIFAR10]") -> str | None:

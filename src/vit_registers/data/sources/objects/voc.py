@@ -8,14 +8,15 @@ from xml.etree import ElementTree
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest, objects
-from vit_registers.params.bases import DatasetSource
+from vit_registers.data.versions import PublishedSource, versions
+from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)
 
 WHOLE = "expected PASCAL VOC's annotation; restore the file"
 
 
-class Voc(DatasetSource):
+class Voc(PublishedSource):
     """PASCAL VOC: ``path`` holds JPEGImages, Annotations and ImageSets; ``train`` and ``test`` name lists of images.
 
     Objects are discovered on the dense split, which is ``test``, and LOST is scored on VOC07's trainval list (5,011
@@ -34,6 +35,13 @@ class Voc(DatasetSource):
     def paths(self) -> dict[str, str]:
         """The folder of one year, such as VOCdevkit/VOC2007."""
         return {"path": self.path}
+
+    def published(self) -> Published | None:
+        """VOC2007 or VOC2012, by the name of the folder, as its archives name it."""
+        name = Path(self.path).name.lower()
+        return (
+            Published(name, self.path, {self.train: ("train",), self.test: ("test",)}) if name in versions() else None
+        )
 
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """The images of both lists, each with the boxes of its objects and the class of the largest as its label."""

@@ -4,37 +4,50 @@ import json
 import logging
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+import pandas as pd
+from pydantic import Field, model_validator
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.prose import escape, key, percent
+from vit_registers.core.prose import count, escape, key, percent
 from vit_registers.core.seeds import generator
-from vit_registers.data import manifest, objects
-from vit_registers.params.bases import DatasetSource
+from vit_registers.data import manifest, objects, splits
+from vit_registers.data.versions import PublishedSource
+from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)
 
 Files = list[str]  # in the class below ``list`` is a key of params
+Rows = list[objects.Row]
+COCO20K = "coco_20k_filenames.txt"  # LOST's list of 19,817 images (simeoni2021)
 
 
-class Coco(DatasetSource):
+class Coco(PublishedSource):
     """A folder of ``images`` with COCO's instance ``annotations``; ``list`` names those to take (COCO20k), else all.
 
-    Crowds are dropped. The label of an image is the class of its largest object. COCO20k has no training part:
-    ``train_share`` of each class is drawn for probes, and objects are discovered on the others. A class too rare for
-    two images to train on and one to test is refused, or, with ``rare: drop``, left out.
+    Crowds are dropped. The label of an image is the class of its largest object. COCO20k has no training part. With
+    ``unlisted`` all listed images test, and so many of the annotated images that are not listed train probes, drawn
+    with as many of each class up to one, while it has any. Without, ``train_share`` of each class is drawn from the
+    listed images for probes, and objects are discovered on the others; a class too rare for two images to train on and
+    one to test is refused, or, with ``rare: drop``, left out.
     """
 
     kind: Literal["coco"]
     images: str
     annotations: str
     list: str | None = None
+    unlisted: Annotated[int, Field(ge=2)] | None = None
     train_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     rare: Literal["refuse", "drop"] = "refuse"
     licence: str = "unknown"
+
+    @model_validator(mode="after")
+    def _unlisted_are_not_on_a_list(self) -> Self:
+        if self.unlisted is not None and self.list is None:
+            raise ValueError("unlisted: expected a list of the images to test on; give list, or leave unlisted out")
+        return self
 
     def paths(self) -> dict[str, str]:
         """The folder of the images, the annotation file, and the list where there is one."""
@@ -45,6 +58,13 @@ class Coco(DatasetSource):
         """The annotation file and the list."""
         return [path for path in (self.annotations, self.list) if path is not None]
 
+    def published(self) -> Published | None:
+        """COCO20k, by the name of LOST's list; its folder is that above the images."""
+        if self.list is None or Path(self.list).name != COCO20K:
+            return None
+        tested = ("train", "test") if self.unlisted is None else ("test",)
+        return Published("coco20k", str(Path(self.images).parent), {"list": tested})
+
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """The listed images with the boxes of their objects, the class of the largest as label, and a drawn split."""
         root, path = Path(self.images), Path(self.annotations)
@@ -54,30 +74,57 @@ class Coco(DatasetSource):
         images = _images(content, path)
         wanted = _listed(Path(self.list), images, path, name) if self.list else [*images]
         found = _objects(content, images, path)
-        rows = [objects.row(file, "test", found[file]) for file in wanted if file in found]
-        if len(rows) < len(wanted):
-            log.info("%s: %d of %d images left out: no object but crowds", path, len(wanted) - len(rows), len(wanted))
-        rows = _common(rows, self, name)
-        table, classes = objects.table(rows)
-        if len(table):
-            draw = generator(seed, "split", name)
-            train = manifest.stratified(table["label"].to_numpy(), self.train_share, draw, classes, str(path))
-            table["split"] = np.where(train, "train", "test")
+        rows = _rows(wanted, found, "test", path)
+        if self.unlisted is None:
+            table, classes = self._drawn_from(rows, name, seed)
+        else:
+            listed_files = set(wanted)
+            others = [file for file in images if file not in listed_files]
+            draw = generator(seed, "unlisted", name)
+            table, classes = objects.table(rows + _some(_rows(others, found, "train", path), self.unlisted, draw))
         table = manifest.check(table, classes, root, str(path))
         manifest.two_to_train(table, classes, str(path))
         listed = f" ({Path(self.list).name})" if self.list else ""
         what = f"COCO {self.annotations}{listed}, class of largest object"
         manifest.write(out, table, classes, name, str(root.resolve()), what, self.licence)
 
+    def _drawn_from(self, rows: Rows, name: str, seed: int) -> tuple[pd.DataFrame, Files]:
+        """Rows of classes common enough, ``train_share`` of each class as training split."""
+        table, classes = objects.table(_common(rows, self, name))
+        if len(table):
+            draw = generator(seed, "split", name)
+            train = splits.stratified(table["label"].to_numpy(), self.train_share, draw, classes, self.annotations)
+            table["split"] = np.where(train, "train", "test")
+        return table, classes
+
     def sentence(self, name: str) -> str:
         """Its images, its boxes, its labels and how its split is drawn."""
         listed = f", the images of {key(self.list)}" if self.list else ""
         rare = "; classes too rare for that are left out" if self.rare == "drop" else ""
+        split = (
+            f"Of each class {percent(self.train_share)} are drawn as training split and the others test{rare}"
+            if self.unlisted is None
+            else f"All of these test; {count(self.unlisted)} other annotated images, drawn with as many of each class "
+            "up to one, train"
+        )
         return (
-            f"{key(name)} is COCO{listed}, with the boxes of all objects but crowds; {objects.LARGEST}. Of each class "
-            f"{percent(self.train_share)} are drawn as training split and the others test{rare} "
+            f"{key(name)} is COCO{listed}, with the boxes of all objects but crowds; {objects.LARGEST}. {split} "
             f"(licence: {escape(self.licence)})."
         )
+
+
+def _rows(files: Files, found: dict[str, list[objects.Annotated]], split: str, path: Path) -> Rows:
+    """A row per image; images without an object are left out."""
+    rows = [objects.row(file, split, found[file]) for file in files if file in found]
+    if len(rows) < len(files):
+        log.info("%s: %d of %d images left out: no object but crowds", path, len(files) - len(rows), len(files))
+    return rows
+
+
+def _some(rows: Rows, number: int, draw: np.random.Generator) -> Rows:
+    """So many of the rows, as many of each class up to one."""
+    labels = np.array([str(row["class"]) for row in rows])
+    return [rows[place] for place in splits.subset(labels, number, draw)]
 
 
 def _without_masks(read: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +215,7 @@ def _common(rows: list[objects.Row], source: Coco, name: str) -> list[objects.Ro
     """Rows of classes with enough images for both splits: two to train on and one to test."""
     counts = Counter(str(row["class"]) for row in rows)
     rare = sorted(
-        label for label, count in counts.items() if min(round(source.train_share * count), count - 1) < 2
+        label for label, n in counts.items() if min(round(source.train_share * n), n - 1) < 2
     )  # as many as the draw takes; probes hold one of the two out to choose on
     if rare and source.rare == "refuse":
         raise InputError(

@@ -1,0 +1,1 @@
+"""Published data sets whose images have a class."""

@@ -1,0 +1,1 @@
+"""Published data sets whose pixels have a class or a depth."""
