@@ -42,7 +42,7 @@ AXES = {
 
 def _load(files: list[Path] | None) -> tuple[Params, Paths]:
     params = reading.load(files or ["params.yaml"])
-    return params, Paths(params.study.name)
+    return params, Paths(params.folder)
 
 
 def _execute(step: Step, study: Params, at: Paths, axes: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from vit_registers.data.first_look import limited
 from vit_registers.pipeline.configs import PrepareConfig
 
 
@@ -15,7 +16,8 @@ def run(cfg: PrepareConfig, out: Path) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     temporary.mkdir(parents=True)
     try:
-        cfg.source.prepare(cfg.name, cfg.seed, temporary)
+        with limited(cfg.limit):
+            cfg.source.prepare(cfg.name, cfg.seed, temporary)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(temporary, out)
     finally:

@@ -84,9 +84,15 @@ class SizedModel(ModelSource):
 
 
 class FetchedModel(SizedModel):
-    """A ViT whose weights come from elsewhere: by name or from a file."""
+    """A ViT whose weights come from elsewhere: by name or from a file.
+
+    ``resize``: pixels of the shorter side of an image before the centre crop to the input size; null for what the
+    weights bring along (in timm the input size over ``crop_pct``).
+    """
 
     step: ClassVar[str] = "fetch"
+
+    resize: PositiveInt | None = None
 
     @abstractmethod
     def load(self, name: str, seed: int) -> Loaded:
@@ -101,8 +107,12 @@ class FetchedModel(SizedModel):
 
     def sentence(self, name: str, params: Params) -> str:
         """Where the weights are from, and the input size if it was asked for; a part of a sentence."""
-        parts = [*self.origin(), *([self.input_sentence()] if self.size else [])]
+        parts = [*self.origin(), *([self.input_sentence()] if self.size else []), *self.resize_sentence()]
         return f"{key(name)} ({', '.join(parts)})"
+
+    def resize_sentence(self) -> list[str]:
+        """To which size images are brought before they are cropped, if that was asked for."""
+        return [f"images resized to {self.resize} pixels at the shorter side before the crop"] if self.resize else []
 
 
 class UnlearnedModel(FetchedModel):
@@ -124,7 +134,7 @@ class UnlearnedModel(FetchedModel):
 
     def sentence(self, name: str, params: Params) -> str:
         """What it is; a part of a sentence."""
-        return f"{key(name)} ({', '.join(self.origin())})"
+        return f"{key(name)} ({', '.join([*self.origin(), *self.resize_sentence()])})"
 
 
 class DerivedModel(ModelSource):

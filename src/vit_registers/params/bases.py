@@ -36,6 +36,14 @@ class DatasetSource(Strict):
         """Those of these paths that are files, whose content Snakemake checks (that of folders it cannot)."""
         return []
 
+    def where(self) -> str:
+        """What to do where one of its paths is missing."""
+        return "correct it or mount the disk"
+
+    def counted(self) -> dict[str, int] | None:
+        """Images by split, where that is known before it is prepared."""
+        return None
+
     @abstractmethod
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write the manifest of the data set ``name`` to the folder ``out``, and images that are made or unpacked."""
@@ -75,6 +83,10 @@ class ModelSource(Strict):
     def paths(self) -> dict[str, str]:
         """Files that have to be there, by key of params."""
         return {}
+
+    def where(self) -> str:
+        """What to do where one of them is missing."""
+        return "correct it or mount the disk"
 
     def check(self, name: str, params: Params) -> None:
         """Raise ValueError, opened by the key, where other params do not fit it: names that are unknown, kinds."""
