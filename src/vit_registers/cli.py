@@ -149,6 +149,20 @@ def report_pdf(params: ParamsFiles = None) -> None:
 
 
 @app.command(rich_help_panel="Other")
+def plan(
+    tflops: Annotated[float, typer.Option(min=0.001, help="10^12 operations a second that the GPU sustains.")] = 40.0,
+    params: ParamsFiles = None,
+) -> None:
+    """Print what a study will take: jobs, forward passes, GPU hours, disk, and which data are missing."""
+    from vit_registers import estimate
+
+    study, at = _load(params)
+    print(estimate.text(study, estimate.estimate(study, at), tflops))
+    for line in reading.missing(study):
+        print(f"missing: {line}")
+
+
+@app.command(rich_help_panel="Other")
 def schema(
     out: Annotated[Path | None, typer.Argument(help="File to write; printed without one.")] = None,
 ) -> None:

@@ -37,9 +37,8 @@ def taken(table: pd.DataFrame, labelled: bool, source: str) -> pd.DataFrame:
         return table
     if not labelled:
         return table[table.groupby("split").cumcount() < limit].reset_index(drop=True)
-    counts = table.groupby(["label", "split"]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["train", "test"], fill_value=0)
-    usable = counts.index[(counts["train"] >= 2) & (counts["test"] >= 1)][: limit // 2]
+    train, test = (table["label"][table["split"] == split].value_counts() for split in ("train", "test"))
+    usable = sorted(set(train.index[train >= 2]) & set(test.index))[: limit // 2]
     if len(usable) < 2:
         raise InputError(
             f"{source}: fewer than two classes have two training images and a test image, as a limit of {limit} wants; "

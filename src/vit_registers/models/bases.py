@@ -77,6 +77,10 @@ class SizedModel(ModelSource):
         side = self.image_size
         return (side, side) if isinstance(side, int) else side
 
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """The size that was asked for."""
+        return self.size
+
     def input_sentence(self) -> str:
         """The input size that was asked for, and how the model got there, as LaTeX."""
         height, width = self.size or (0, 0)
@@ -146,6 +150,14 @@ class DerivedModel(ModelSource):
     def made_from(self) -> str:
         """The base."""
         return self.base
+
+    def outline(self, name: str, params: Params) -> Any:
+        """That of the base."""
+        return params.models[self.base].outline(self.base, params)
+
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """That of the base."""
+        return params.models[self.base].input_size(params)
 
     def check(self, name: str, params: Params) -> None:
         """The base exists."""

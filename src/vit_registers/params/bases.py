@@ -88,6 +88,14 @@ class ModelSource(Strict):
         """What to do where one of them is missing."""
         return "correct it or mount the disk"
 
+    def outline(self, name: str, params: Params) -> Any:
+        """What :func:`vit_registers.models.backbone.build` makes the module from; None where that takes its weights."""
+        return None
+
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """Height and width of the input, if they are not those of the architecture."""
+        return None
+
     def check(self, name: str, params: Params) -> None:
         """Raise ValueError, opened by the key, where other params do not fit it: names that are unknown, kinds."""
 

@@ -117,14 +117,14 @@ class Params(Strict):
             )
         for name in self.extraction.frozen_only:
             known("extraction.frozen_only", name, self.interventions, "intervention")
-        self._check_runs()
-        self._check_detections()
-        self._check_comparisons()
         for name, change in self.extraction_overrides.items():
             known("extraction_overrides", name, self.datasets, "data set")
             for key in change:
                 known(f"extraction_overrides.{name}", key, Extraction.model_fields, "key")
             self.extraction_of(name)
+        self._check_runs()
+        self._check_detections()
+        self._check_comparisons()
         for name in self._configured:
             try:
                 for extraction in self._extractions(name):

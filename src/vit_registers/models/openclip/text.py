@@ -30,7 +30,7 @@ def class_names(manifest: Manifest, names: str) -> list[str]:
     """Names of the classes of a data set: its own, or OpenCLIP's of ImageNet's, in the order of their WordNet ids."""
     if names == "dataset":
         return manifest.classes
-    known: list[str] = open_clip.IMAGENET_CLASSNAMES
+    known = list(open_clip.IMAGENET_CLASSNAMES)
     if len(manifest.classes) != len(known):
         raise InputError(
             f"experiments.zero_shot.names: imagenet has {len(known)} classes, data set '{manifest.name}' has "

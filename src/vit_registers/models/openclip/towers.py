@@ -118,6 +118,12 @@ def _refuse(architecture: str, tag: str | None, where: str) -> None:
         logging.disable(logging.NOTSET)
 
 
+def untrained(architecture: str, tag: str | None, where: str) -> dict[str, Any]:
+    """Arguments of :func:`backbone.build` for an OpenCLIP tower, without its weights."""
+    with torch.device("meta"):
+        return architecture_of(_create(architecture, tag, where, pretrained=None, device="meta").visual, architecture)
+
+
 def both_towers(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Any:
     """OpenCLIP's whole model, the text tower too; its weights are those of :func:`load` with the same arguments."""
     with torch.random.fork_rng(devices=[]):
