@@ -42,7 +42,7 @@ AXES = {
 
 def _load(files: list[Path] | None) -> tuple[Params, Paths]:
     params = reading.load(files or ["params.yaml"])
-    return params, Paths(params.study.name)
+    return params, Paths(params.folder)
 
 
 def _execute(step: Step, study: Params, at: Paths, axes: dict[str, str]) -> None:
@@ -146,6 +146,20 @@ def report_pdf(params: ParamsFiles = None) -> None:
 
     _, at = _load(params)
     build.run(Path("report"), at.results, at.report)
+
+
+@app.command(rich_help_panel="Other")
+def plan(
+    tflops: Annotated[float, typer.Option(min=0.001, help="10^12 operations a second that the GPU sustains.")] = 40.0,
+    params: ParamsFiles = None,
+) -> None:
+    """Print what a study will take: jobs, forward passes, GPU hours, disk, and which data are missing."""
+    from vit_registers import estimate
+
+    study, at = _load(params)
+    print(estimate.text(study, estimate.estimate(study, at), tflops))
+    for line in reading.missing(study):
+        print(f"missing: {line}")
 
 
 @app.command(rich_help_panel="Other")

@@ -76,8 +76,9 @@ def test_the_overlay_of_bach2025_is_the_published_run():
     assert (recipe.micro_batches, recipe.repeats) == (4, 3)
     assert study.detection.threshold_rule == "percentile"
     assert (study.detection.threshold, study.settings("single_tokens").high_percentile) == (98, 98)
-    assert {run.dataset for run in study.study.runs} == {"imagenette", "voc07"}
-    assert len(study.settings("single_tokens").seeds) == 3
+    assert {run.dataset for run in study.study.runs} == {"imagenette", "caltech101", "flowers102", "cifar10", "voc07"}
+    tokens = study.settings("single_tokens")
+    assert (len(tokens.seeds), tokens.hidden, tokens.epochs) == (3, 1536, 5)
 
 
 PROBE = "experiments: {classification: {probe: {%s}}}"

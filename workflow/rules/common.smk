@@ -40,20 +40,20 @@ def refuse(message):
     os._exit(2)
 
 
+SOURCES = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
+
+
 def checked_params():
-    """The config as validated params; files named in it must be there."""
-    sources = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
+    """The config as validated params."""
     try:
         reading.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
-        study = reading.parse(config, sources)
-        reading.check_paths(study, sources)
-        return study
+        return reading.parse(config, SOURCES)
     except InputError as error:
         refuse(error)
 
 
 STUDY = checked_params()
-AT = Paths(STUDY.study.name)
+AT = Paths(STUDY.folder)
 
 
 # One run per study at a time. Snakemake locks the files that it makes, and leaves the locks behind when it is killed.
@@ -87,17 +87,37 @@ def clear_stale_locks():
 
 HELD = []  # the lock of this run
 WARM = []  # the process that jobs of this run are forked from
+TOLD = []  # that data and weights are missing, which is said once
+
+
+def looks():
+    """Whether Snakemake only looks: a dry run, a summary, a graph. It does not say before inputs are asked for."""
+    return workflow.executor_plugin is None or workflow.dryrun
+
+
+def tell_missing():
+    """Say which data and weights are not there, where they are had and where they go, and go on planning."""
+    if not TOLD and workflow.is_main_process:
+        TOLD.append(True)
+        for line in reading.missing(STUDY):
+            print(f"missing: {line}", file=sys.stderr, flush=True)
 
 
 def hold_study():
     """Keep the study for this run, and write the params that its jobs read.
 
-    Called when inputs are first asked for: before that Snakemake has not said whether it will execute jobs or only
-    look (a dry run, a summary, a graph), and after that it reads files that another run may be replacing.
+    Called when inputs are first asked for: before that nobody knows whether jobs will be executed, and after that
+    Snakemake reads files that another run may be replacing. Who executes jobs needs all data, who looks is told what
+    is missing.
     """
-    looks = workflow.executor_plugin is None or workflow.dryrun
-    if HELD or looks or not workflow.is_main_process:
+    if looks():
+        return tell_missing()
+    if HELD or not workflow.is_main_process:
         return
+    try:
+        reading.check_paths(STUDY, SOURCES)
+    except InputError as error:
+        refuse(error)
     lock, process = lock_of(AT.study), None
     for _ in range(20):  # a glance at the lock, by whoever plans a run now, is over at once
         process = held_by(lock)
@@ -144,7 +164,11 @@ def inputs_of(step):
     def inputs(wildcards):
         hold_study()
         axes = {axis: wildcards[axis] for axis in step.axes}
-        return [str(path) if path.suffix else ancient(str(path)) for path in step.inputs(STUDY, AT, **axes)]
+        paths = step.inputs(STUDY, AT, **axes)
+        if looks():  # plans are made without what is missing; it has been told
+            made = (AT.data, AT.results)
+            paths = [path for path in paths if path.exists() or any(path.is_relative_to(folder) for folder in made)]
+        return [str(path) if path.suffix else ancient(str(path)) for path in paths]
 
     return inputs
 

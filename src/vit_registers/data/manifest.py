@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
+from vit_registers.data import first_look
 from vit_registers.data.correspondence import Keypoints, Pair, parse
 from vit_registers.data.depth import DepthScale
 from vit_registers.data.images import load_depth, load_image, load_label_map
@@ -147,6 +148,7 @@ def check(
         raise InputError(f"{source}: no images; expected at least one")
     table = table.reset_index(drop=True).reindex(columns=COLUMNS)
     _unique_ids(table, source)
+    table = first_look.taken(table, bool(classes), source)
     rules = _Rules(classes, semantic_classes, ignore_index, root, root.resolve(), read_images)
     sizes = []
     for row, image in enumerate(table.itertuples(index=False), start=1):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from vit_registers.core.files import read_json
+from vit_registers.data.first_look import limited
 from vit_registers.data.versions import compare
 from vit_registers.pipeline.configs import PrepareConfig
 
@@ -18,8 +19,10 @@ def run(cfg: PrepareConfig, out: Path) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     temporary.mkdir(parents=True)
     try:
-        cfg.source.prepare(cfg.name, cfg.seed, temporary)
-        compare(cfg.name, cfg.source.published(), read_json(temporary / "dataset.json")["images"])
+        with limited(cfg.limit):
+            cfg.source.prepare(cfg.name, cfg.seed, temporary)
+        if cfg.limit is None:  # a first look has as many images as it was told to
+            compare(cfg.name, cfg.source.published(), read_json(temporary / "dataset.json")["images"])
         shutil.rmtree(out, ignore_errors=True)
         os.replace(temporary, out)
     finally:

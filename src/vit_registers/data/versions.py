@@ -107,6 +107,18 @@ class PublishedSource(DatasetSource):
         published = self.published()
         return super().where() if published is None else version(published.name).wanted(published.folder)
 
+    def counted(self) -> dict[str, int] | None:
+        """As many as were published; where a published split becomes several here, in equal parts of what is known."""
+        published = self.published()
+        if published is None:
+            return None
+        counts, found = version(published.name).counts, dict[str, int]()
+        for given, ours in sorted(published.splits.items(), key=lambda item: len(item[1])):
+            unknown = [split for split in ours if split not in found]
+            left = counts.get(given, 0) - sum(found.get(split, 0) for split in ours)
+            found |= {split: left // len(unknown) for split in unknown}
+        return found
+
     def missing(self, path: Path, what: str = "file") -> InputError:
         """What is raised where a file or a folder of it is not there."""
         return InputError(f"{path}: no such {what}; {self.where()}")

@@ -77,6 +77,10 @@ class SizedModel(ModelSource):
         side = self.image_size
         return (side, side) if isinstance(side, int) else side
 
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """The size that was asked for."""
+        return self.size
+
     def input_sentence(self) -> str:
         """The input size that was asked for, and how the model got there, as LaTeX."""
         height, width = self.size or (0, 0)
@@ -84,9 +88,15 @@ class SizedModel(ModelSource):
 
 
 class FetchedModel(SizedModel):
-    """A ViT whose weights come from elsewhere: by name or from a file."""
+    """A ViT whose weights come from elsewhere: by name or from a file.
+
+    ``resize``: pixels of the shorter side of an image before the centre crop to the input size; null for what the
+    weights bring along (in timm the input size over ``crop_pct``).
+    """
 
     step: ClassVar[str] = "fetch"
+
+    resize: PositiveInt | None = None
 
     @abstractmethod
     def load(self, name: str, seed: int) -> Loaded:
@@ -101,8 +111,12 @@ class FetchedModel(SizedModel):
 
     def sentence(self, name: str, params: Params) -> str:
         """Where the weights are from, and the input size if it was asked for; a part of a sentence."""
-        parts = [*self.origin(), *([self.input_sentence()] if self.size else [])]
+        parts = [*self.origin(), *([self.input_sentence()] if self.size else []), *self.resize_sentence()]
         return f"{key(name)} ({', '.join(parts)})"
+
+    def resize_sentence(self) -> list[str]:
+        """To which size images are brought before they are cropped, if that was asked for."""
+        return [f"images resized to {self.resize} pixels at the shorter side before the crop"] if self.resize else []
 
 
 class UnlearnedModel(FetchedModel):
@@ -124,7 +138,7 @@ class UnlearnedModel(FetchedModel):
 
     def sentence(self, name: str, params: Params) -> str:
         """What it is; a part of a sentence."""
-        return f"{key(name)} ({', '.join(self.origin())})"
+        return f"{key(name)} ({', '.join([*self.origin(), *self.resize_sentence()])})"
 
 
 class DerivedModel(ModelSource):
@@ -136,6 +150,14 @@ class DerivedModel(ModelSource):
     def made_from(self) -> str:
         """The base."""
         return self.base
+
+    def outline(self, name: str, params: Params) -> Any:
+        """That of the base."""
+        return params.models[self.base].outline(self.base, params)
+
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """That of the base."""
+        return params.models[self.base].input_size(params)
 
     def check(self, name: str, params: Params) -> None:
         """The base exists."""

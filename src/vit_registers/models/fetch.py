@@ -37,7 +37,7 @@ def run(cfg: FetchConfig, out: Path) -> None:
         "parameters": sum(p.numel() for p in module.parameters()),
     }
     size = source.size or tuple(module.patch_embed.img_size)
-    preprocess = _preprocess(loaded.config, size)
+    preprocess = _preprocess(loaded.config, size, source.resize, cfg.name)
     own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, metadata)
     metadata |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
     if loaded.config["crop_mode"] not in ("center", "shortest"):
@@ -50,6 +50,11 @@ def run(cfg: FetchConfig, out: Path) -> None:
         write_json(out / "model.json", {**metadata, "weights": loaded.weights})
 
 
-def _preprocess(config: Mapping[str, Any], size: Size) -> Preprocess:
+def _preprocess(config: Mapping[str, Any], size: Size, resize: int | None, name: str) -> Preprocess:
+    """How images are brought to ``size``: with the shorter side at ``resize`` pixels first, or as the weights say."""
     height, width = (math.floor(side / config["crop_pct"]) for side in size)  # as timm's own transform rounds
+    if resize is not None:
+        if resize < max(size):
+            raise InputError(f"models.{name}.resize: {resize} pixels are less than the input of {size[0]}x{size[1]}")
+        height = width = resize
     return Preprocess(size, (height, width), config["interpolation"], tuple(config["mean"]), tuple(config["std"]))

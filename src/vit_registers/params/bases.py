@@ -58,6 +58,10 @@ class DatasetSource(Strict):
         """What to do where one of its paths is missing."""
         return "correct it or mount the disk"
 
+    def counted(self) -> dict[str, int] | None:
+        """Images by split, where that is known before it is prepared."""
+        return None
+
     @abstractmethod
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write the manifest of the data set ``name`` to the folder ``out``, and images that are made or unpacked."""
@@ -97,6 +101,18 @@ class ModelSource(Strict):
     def paths(self) -> dict[str, str]:
         """Files that have to be there, by key of params."""
         return {}
+
+    def where(self) -> str:
+        """What to do where one of them is missing."""
+        return "correct it or mount the disk"
+
+    def outline(self, name: str, params: Params) -> Any:
+        """What :func:`vit_registers.models.backbone.build` makes the module from; None where that takes its weights."""
+        return None
+
+    def input_size(self, params: Params) -> tuple[int, int] | None:
+        """Height and width of the input, if they are not those of the architecture."""
+        return None
 
     def check(self, name: str, params: Params) -> None:
         """Raise ValueError, opened by the key, where other params do not fit it: names that are unknown, kinds."""

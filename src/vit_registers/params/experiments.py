@@ -48,8 +48,10 @@ class MeasureConfig(Strict):
         values: dict[str, Any] = {"seed": params.seed, "statistics": params.statistics, "settings": settings, **axes}
         if "conditions" in cls.model_fields:
             values["conditions"] = params.conditions(axes["dataset"], axes["model"])
-        for name in ("device", "gallery", "extraction"):
+        for name in ("device", "gallery"):
             values[name] = getattr(params, name)
+        if "extraction" in cls.model_fields:
+            values["extraction"] = params.extraction_of(axes["dataset"])
         return {name: value for name, value in values.items() if name in cls.model_fields}
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,26 @@ from vit_registers.params.kinds import kinds
 from vit_registers.params.study import Params
 
 
+def missing(params: Params) -> list[str]:
+    """A line for every data set or model of a run whose folder or files are not there: key, paths, what to do."""
+    named: list[tuple[str, DatasetSource | ModelSource]] = [
+        *((f"datasets.{name}", params.datasets[name]) for name in params.datasets_used()),
+        *((f"models.{name}", params.models[name]) for name in params.models_used()),
+    ]
+    lines = []
+    for where, source in named:
+        absent = {key: path for key, path in source.paths().items() if not Path(path).exists()}
+        if absent:
+            first, *others = absent.values()
+            nor = f" (nor {', '.join(repr(path) for path in others)})" if others else ""
+            lines.append(f"{where}.{next(iter(absent))}: no such path '{first}'{nor}; {source.where()}")
+    return lines
+
+
 def check_paths(params: Params, source: str = "params.yaml") -> None:
     """Refuse a data set or a model whose folder or file is not there, before anything runs."""
-    for name in params.datasets_used():
-        given = params.datasets[name]
-        _existing(source, f"datasets.{name}", given.paths(), given.where)
-    for name in params.models_used():
-        _existing(source, f"models.{name}", params.models[name].paths(), lambda: "correct it or mount the disk")
-
-
-def _existing(source: str, where: str, paths: dict[str, str], advice: Callable[[], str]) -> None:
-    for key, path in paths.items():
-        if not Path(path).exists():
-            raise InputError(f"{source}: {where}.{key}: no such path '{path}'; {advice()}")
+    for line in missing(params):
+        raise InputError(f"{source}: {line}")
 
 
 MERGE = "tag:yaml.org,2002:merge"  # <<: *anchor

@@ -90,9 +90,15 @@ class Study(Strict):
 
 
 class Params(Strict):
-    """The whole of ``params.yaml``."""
+    """The whole of ``params.yaml``.
+
+    ``limit``: at most so many images of each split of each data set, for a first look; null for all. A study with a
+    limit has folders of its own. ``extraction_overrides`` are laid over ``extraction`` by data set,
+    ``detection_overrides`` over ``detection`` by model.
+    """
 
     seed: NonNegativeInt
+    limit: Annotated[int, Field(ge=4)] | None = None
     device: Literal["auto", "cpu", "cuda", "mps"]
     processes: PositiveInt = 1
     study: Study
@@ -103,6 +109,7 @@ class Params(Strict):
     recipes: dict[Name, Annotated[Recipe, KindsIn("vit_registers.training.recipes")]]
     plantings: dict[Name, Planting]
     extraction: Extraction
+    extraction_overrides: dict[Name, dict[str, Any]] = Field(default={})
     calibration: Calibration
     interventions: dict[Name, Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]]
     detection: Detection
@@ -126,13 +133,19 @@ class Params(Strict):
             )
         for name in self.extraction.frozen_only:
             known("extraction.frozen_only", name, self.interventions, "intervention")
+        for name, change in self.extraction_overrides.items():
+            known("extraction_overrides", name, self.datasets, "data set")
+            for key in change:
+                known(f"extraction_overrides.{name}", key, Extraction.model_fields, "key")
+            self.extraction_of(name)
         self._check_runs()
         self._check_detections()
         self._check_comparisons()
         self._check_stands_for()
         for name in self._configured:
             try:
-                self.settings(name).check(self)
+                for extraction in self._extractions(name):
+                    self.settings(name).check(self.model_copy(update={"extraction": extraction}))
             except ValueError as error:
                 raise ValueError(f"experiments.{name}.{error}") from None
         for name, override in self.detection_overrides.items():
@@ -146,7 +159,7 @@ class Params(Strict):
         seen: set[tuple[str, str]] = set()
         for i, run in enumerate(self.study.runs):
             known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
-            if run.heads != "refitted" and self.extraction.dense_split == TRAIN:
+            if run.heads != "refitted" and self.extraction_of(run.dataset).dense_split == TRAIN:
                 raise ValueError(
                     f"study.runs[{i}].heads: '{run.heads}' leaves out images of split {TRAIN}, but "
                     f"extraction.dense_split is {TRAIN}; change one"
@@ -259,6 +272,27 @@ class Params(Strict):
         """The general detection settings with the model's own on top."""
         settings = self.detection.model_dump() | self.detection_overrides.get(model, {})
         return Detection.model_validate(settings)
+
+    def extraction_of(self, dataset: str) -> Extraction:
+        """The general extraction settings with those of the data set on top."""
+        settings = self.extraction.model_dump() | self.extraction_overrides.get(dataset, {})
+        return Extraction.model_validate(settings)
+
+    def _extractions(self, experiment: str) -> list[Extraction]:
+        """What passes keep where an experiment runs; the general settings where it runs nowhere."""
+        datasets = dict.fromkeys(dataset for dataset, _ in self.pairs(experiment))
+        return [self.extraction_of(dataset) for dataset in datasets] or [self.extraction]
+
+    @property
+    def folder(self) -> str:
+        """Name of the folders of the study: its own, or with a limit one beside it, so that neither meets the other."""
+        return self.study.name if self.limit is None else f"{self.study.name}-limit-{self.limit}"
+
+    @property
+    def title(self) -> str:
+        """Title of the report; that of a study with a limit says so."""
+        first_look = "" if self.limit is None else f" (a first look at {self.limit} images of each split)"
+        return self.study.title + first_look
 
     def pairs(self, experiment: str | None = None) -> list[tuple[str, str]]:
         """Every (data set, model) of the study, in the order of the runs; or those on which an experiment runs."""

@@ -24,11 +24,12 @@ AnyIntervention = Annotated[Intervention, KindsIn("vit_registers.interventions.k
 
 
 class PrepareConfig(Strict):
-    """A data set to a manifest."""
+    """A data set to a manifest; ``limit`` as in params."""
 
     seed: int
     name: str
     source: AnyDataset
+    limit: int | None = None
 
 
 class FetchConfig(Strict):
@@ -117,7 +118,8 @@ class ExtractConfig(Strict):
 
 def prepare(params: Params, dataset: str) -> PrepareConfig:
     """Config of ``prepare``."""
-    return PrepareConfig(seed=params.seed, name=dataset, source=named(params.datasets, dataset, "datasets", "data set"))
+    source = named(params.datasets, dataset, "datasets", "data set")
+    return PrepareConfig(seed=params.seed, name=dataset, source=source, limit=params.limit)
 
 
 def fetch(params: Params, model: str) -> FetchConfig:
@@ -188,10 +190,10 @@ def _extract(params: Params, dataset: str, model: str, names: list[str]) -> Extr
 
 def _extraction(params: Params, dataset: str, model: str) -> Extraction:
     """What the pass keeps of a pair: second views pass only where an experiment of its run reads them."""
-    experiments = params.experiments_of(params.run_of(dataset, model))
+    experiments, extraction = params.experiments_of(params.run_of(dataset, model)), params.extraction_of(dataset)
     if experiment.reading("pairs", experiments):
-        return params.extraction
-    return params.extraction.model_copy(update={"pairs": 0})
+        return extraction
+    return extraction.model_copy(update={"pairs": 0})
 
 
 def calibrate(params: Params, dataset: str, model: str) -> CalibrateConfig:
@@ -212,9 +214,7 @@ def _pass(params: Params, dataset: str, model: str) -> dict[str, Any]:
         "device": params.device,
         "dataset": dataset,
         "model": model,
-        "batch_size": params.extraction.batch_size,
-        "memory_mb": params.extraction.memory_mb,
-        "precision": params.extraction.precision,
+        **{name: getattr(params.extraction_of(dataset), name) for name in ("batch_size", "memory_mb", "precision")},
     }
 
 

@@ -33,7 +33,7 @@ def facts(params: Params) -> dict[str, Any]:
     interval = f"{100 * params.statistics.confidence:g} % interval"
     datasets = list(dict.fromkeys(dataset for dataset, _ in params.pairs()))
     return {
-        "title": study.title,
+        "title": params.title,
         "datasets": datasets,
         "models": plural(len(run), "model" if len(datasets) == 1 else "pair of model and data set"),
         "dense_images": f"the first {extraction.dense_images:,} images of the {extraction.dense_split} split",

@@ -47,7 +47,7 @@ def plan(params: Params) -> Plan:
     trained = {name: model for name, model in used.items() if model.step == "train"}
     interventions = {name: params.interventions[name] for run in params.study.runs for name in run.interventions}
     return Plan(
-        title=params.study.title,
+        title=params.title,
         runs=params.study.runs,
         detections=params.study.detections,
         comparisons=params.study.comparisons,

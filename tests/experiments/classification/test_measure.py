@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,3 +316,15 @@ def test_the_same_bytes_whatever_the_number_of_threads(made, run):
         torch.set_num_threads(before)
     for name in ("rows.csv", "images.parquet"):
         assert (made.root / "out1" / name).read_bytes() == (made.root / "out2" / name).read_bytes()
+
+
+def test_a_validation_split_of_the_data_set_is_taken_as_it_is(study):
+    data = Manifest.load(study.data)
+    drawn = measure.Split(data, config())
+    assert (len(drawn.train), len(drawn.validation)) == (48, 12)
+    table = data.table.copy()
+    table.loc[[3, 5, 8], "split"] = "val"
+    given = measure.Split(replace(data, table=table), config())
+    assert given.validation.tolist() == [3, 5, 8]
+    assert set(given.train) == set(range(60)) - {3, 5, 8}
+    assert given.test.tolist() == drawn.test.tolist()

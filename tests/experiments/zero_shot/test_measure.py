@@ -1,5 +1,6 @@
 """Classes told by their names, against OpenCLIP's own way from pixels and prompts to cosines."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -194,3 +195,12 @@ def test_a_model_without_a_text_tower_has_no_such_job():
 def test_prompts_that_are_none_are_refused(templates):
     with pytest.raises(ValidationError, match="expected openai, simple, or a list of prompts"):
         ZeroShot(templates=templates)
+
+
+def test_classes_of_imagenet_are_named_by_openclip(study):
+    data = Manifest.load(study.data)
+    assert text.class_names(data, "dataset") == data.classes
+    with pytest.raises(InputError, match=r"experiments\.zero_shot\.names: imagenet has 1000 classes, data set 'tiny'"):
+        text.class_names(data, "imagenet")
+    wnids = replace(data, classes=[f"n{i:08d}" for i in range(1000)])
+    assert text.class_names(wnids, "imagenet")[:2] == ["tench", "goldfish"]

@@ -31,6 +31,10 @@ class Generated(DatasetSource):
     grey: bool = False
     pairs: NonNegativeInt = 0
 
+    def counted(self) -> dict[str, int]:
+        """As many as are drawn."""
+        return {"train": self.train, "test": self.test}
+
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write images, masks and depth maps of both splits below ``out``."""
         counts = {"train": self.train, "test": self.test}

@@ -50,6 +50,10 @@ class Mosaic(DatasetSource):
             raise ValueError(f"size: {self.symbols} symbols and a white tile need more tiles; raise it")
         return self
 
+    def counted(self) -> dict[str, int]:
+        """As many as are drawn."""
+        return {"train": self.train, "test": self.test}
+
     def prepare(self, name: str, seed: int, out: Path) -> None:
         """Write the images of both splits below ``out``, with labels and nothing else.
 

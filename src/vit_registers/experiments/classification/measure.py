@@ -37,16 +37,22 @@ ByCondition = dict[str, Tensor]
 
 
 class Split:
-    """Rows of the manifest to train on, to validate on (a stratified share of the training split) and to test on."""
+    """Rows of the manifest to train on, to validate on and to test on.
+
+    Those of split ``val`` validate where the data set brings one, else a stratified share of the training split.
+    """
 
     def __init__(self, manifest: Manifest, cfg: Config) -> None:
         """Draw the validation rows, the same for all conditions, from a generator named by the data set."""
-        train = manifest.rows("train")
+        train, self.test = manifest.rows("train"), manifest.rows("test")
         labels = manifest.table["label"].to_numpy()
-        draw = generator(cfg.seed, "validation", cfg.dataset)
-        share = cfg.settings.probe.validation_share
-        held_out = stratified(labels[train], share, draw, manifest.classes, f"data set '{manifest.name}'")
-        self.train, self.validation, self.test = train[~held_out], train[held_out], manifest.rows("test")
+        if (manifest.table["split"] == "val").any():
+            self.train, self.validation = train, manifest.rows("val")
+        else:
+            draw = generator(cfg.seed, "validation", cfg.dataset)
+            share = cfg.settings.probe.validation_share
+            held_out = stratified(labels[train], share, draw, manifest.classes, f"data set '{manifest.name}'")
+            self.train, self.validation = train[~held_out], train[held_out]
         self.fitted = np.concatenate([self.train, self.validation])
         self.labels = torch.from_numpy(labels.copy())
         self.classes = len(manifest.classes)

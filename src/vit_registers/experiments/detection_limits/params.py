@@ -55,7 +55,10 @@ class Config(MeasureConfig):
     @classmethod
     def pick(cls, params: Params, settings: DetectionLimits, **axes: str) -> Self:
         """What of detection a planting meets: how artifacts are found, not how many neurons are taken."""
-        passes = {name: getattr(params.extraction, name) for name in ("batch_size", "memory_mb", "precision")}
+        passes = {
+            name: getattr(params.extraction_of(axes["dataset"]), name)
+            for name in ("batch_size", "memory_mb", "precision")
+        }
         detection = params.detection_of(axes["model"])
         rules = ("split", "threshold_rule", "threshold", "outlier_layer", "minimum_share", "sparsity_tokens")
         own: dict[str, Any] = passes | {name: getattr(detection, name) for name in rules}

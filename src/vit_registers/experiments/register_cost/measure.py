@@ -9,18 +9,11 @@ from typing import Any
 import timm
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vit_registers.core.errors import InputError
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.register_cost.params import Config
-
-
-def count(module: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Parameters, and floating-point operations of one image (a multiplication and an addition are two)."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.forward_features(torch.empty(1, 3, *size, device="meta"))  # type: ignore[operator]
-    return sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops()
+from vit_registers.models.operations import count
 
 
 def build(name: str, arguments: dict[str, Any], registers: int) -> nn.Module:

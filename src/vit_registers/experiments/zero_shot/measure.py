@@ -39,7 +39,10 @@ def run(cfg: Config, job: Job) -> None:
     _refuse_other_weights(clip, job.model)
     with torch.inference_mode():
         classes = text.class_embeddings(
-            clip.to(pick_device(cfg.device)), _tokenizer(cfg), manifest.classes, cfg.settings.templates
+            clip.to(pick_device(cfg.device)),
+            _tokenizer(cfg),
+            text.class_names(manifest, cfg.settings.names),
+            cfg.settings.templates,
         )
     log.info("%s: %d classes", cfg.model, len(classes))
     for condition, cached in job.conditions(cfg.dataset, cfg.model, cfg.conditions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator
 
@@ -18,10 +18,12 @@ class ZeroShot(ExperimentParams):
     """Classification by OpenCLIP's text tower (darcet2024): prompts that the name of each class is put into.
 
     ``openai``: the 80 prompts for ImageNet; ``simple``: OpenCLIP's choice of seven; or prompts with ``{}`` in place of
-    the name.
+    the name. ``names`` of the classes: those of the ``dataset``, or OpenCLIP's for ``imagenet``, whose folders are
+    called by WordNet ids that say nothing to a text tower.
     """
 
     templates: str | list[str]
+    names: Literal["dataset", "imagenet"] = "dataset"
 
     @field_validator("templates")
     @classmethod

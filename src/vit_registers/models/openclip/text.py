@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_registers.core.errors import InputError
+from vit_registers.data.manifest import Manifest
 
 NAMED = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
 BATCH = 256  # prompts at a time
@@ -23,6 +24,19 @@ def prompts(templates: str | Sequence[str], name: str) -> list[str]:
     if isinstance(templates, str):
         return [template(words) for template in NAMED[templates]]
     return [template.replace("{}", words) for template in templates]
+
+
+def class_names(manifest: Manifest, names: str) -> list[str]:
+    """Names of the classes of a data set: its own, or OpenCLIP's of ImageNet's, in the order of their WordNet ids."""
+    if names == "dataset":
+        return manifest.classes
+    known = list(open_clip.IMAGENET_CLASSNAMES)
+    if len(manifest.classes) != len(known):
+        raise InputError(
+            f"experiments.zero_shot.names: imagenet has {len(known)} classes, data set '{manifest.name}' has "
+            f"{len(manifest.classes)}; write dataset"
+        )
+    return known
 
 
 def class_embeddings(model: Any, tokenizer: Any, classes: Sequence[str], templates: str | Sequence[str]) -> Tensor:

@@ -6,6 +6,8 @@ timm's module of the same computation; a test holds the two equal.
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import open_clip
@@ -109,13 +111,25 @@ def _refuse(architecture: str, tag: str | None, where: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag is not None and tag not in tags:
         raise InputError(f"{where}.pretrained: unknown tag '{tag}'; known are {', '.join(tags)}")
+    with _empty(architecture, tag, where) as tower:
+        layout_of(to_timm(tower, architecture), architecture)
+
+
+@contextmanager
+def _empty(architecture: str, tag: str | None, where: str) -> Iterator[Any]:
+    """A tower without storage, on the meta device, which what is made within is on as well."""
     logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this empty model are random
     try:
         with torch.device("meta"):
-            tower = _create(architecture, tag, where, pretrained=None, device="meta").visual
-            layout_of(to_timm(tower, architecture), architecture)
+            yield _create(architecture, tag, where, pretrained=None, device="meta").visual
     finally:
         logging.disable(logging.NOTSET)
+
+
+def untrained(architecture: str, tag: str | None, where: str) -> dict[str, Any]:
+    """Arguments of :func:`backbone.build` for an OpenCLIP tower, without its weights."""
+    with _empty(architecture, tag, where) as tower:
+        return architecture_of(tower, architecture)
 
 
 def both_towers(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Any:

@@ -11,6 +11,7 @@ from vit_registers.models.bases import FetchedModel
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
+    from vit_registers.params.study import Params
 
 
 class FileModel(FetchedModel):
@@ -33,6 +34,10 @@ class FileModel(FetchedModel):
     def paths(self) -> dict[str, str]:
         """The checkpoint."""
         return {"path": self.path}
+
+    def outline(self, name: str, params: Params) -> Any:
+        """By its name in timm."""
+        return {"name": self.name, **self.arguments}
 
     def load(self, name: str, seed: int) -> Loaded:
         """The architecture with all weights of the file and no others but a head's."""

@@ -9,6 +9,7 @@ from vit_registers.models.bases import FetchedModel
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
+    from vit_registers.params.study import Params
 
 
 class OpenClipModel(FetchedModel):
@@ -25,6 +26,12 @@ class OpenClipModel(FetchedModel):
     name: str
     pretrained: str | None
     quick_gelu: Literal["as_trained", "forced"] = "as_trained"
+
+    def outline(self, name: str, params: Params) -> Any:
+        """timm's of the same computation."""
+        from vit_registers.models.openclip import towers
+
+        return towers.untrained(self.name, self.pretrained, f"models.{name}")
 
     def load(self, name: str, seed: int) -> Loaded:
         """The visual tower at its own input size; ``pretrained: null`` asks for untrained weights, from ``seed``."""

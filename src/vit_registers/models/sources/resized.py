@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vit_registers.params.study import Params
 
 
-class ResizedModel(DerivedModel, SizedModel):
+class ResizedModel(SizedModel, DerivedModel):
     """``base``, any other model of the study, at another input size: its weights with positions resampled to it."""
 
     step: ClassVar[str] = "resize"

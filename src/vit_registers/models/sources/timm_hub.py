@@ -11,6 +11,7 @@ from vit_registers.models.bases import FetchedModel
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
+    from vit_registers.params.study import Params
 
 
 class TimmModel(FetchedModel):
@@ -25,6 +26,10 @@ class TimmModel(FetchedModel):
     name: str
     weights: Literal["pretrained", "random"] = "pretrained"
     arguments: dict[str, Any] = Field(default={})
+
+    def outline(self, name: str, params: Params) -> Any:
+        """By its name in timm."""
+        return {"name": self.name, **self.arguments}
 
     def load(self, name: str, seed: int) -> Loaded:
         """The model with pretrained weights, or with random ones from ``seed``."""

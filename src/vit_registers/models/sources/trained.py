@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -74,6 +74,10 @@ class TrainedModel(ModelSource):
     def recipe_of(self, params: Params) -> Recipe:
         """The recipe as this model follows it."""
         return params.recipes[self.recipe].with_architecture(self.architecture.given)
+
+    def outline(self, name: str, params: Params) -> Any:
+        """The recipe's, with a head of its own that is not counted."""
+        return self.recipe_of(params).architecture_arguments(self.registers, 1)
 
     def label(self, name: str, params: Params) -> str:
         """Size, registers, draws; the key where models are trained on this data set by several recipes: keys say which.
