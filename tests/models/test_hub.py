@@ -403,8 +403,9 @@ def test_a_tower_of_openclip_is_that_of_the_hub_and_its_other_tower_stays_with_i
     [
         ("other", r"not the weights of 'tiny-clip' \(.*size mismatch for visual\.class_embedding"),
         ("missing", r"not the weights of 'tiny-clip' \(Missing key\(s\) in state_dict: \"visual\.proj\""),
-        ("truncated", r"not the weights of 'tiny-clip' \(.+\)$"),
-        ("code", r"not the weights of 'tiny-clip' \(neither safetensors nor a pickle of tensors alone; no code of"),
+        ("grid", r"not the weights of 'tiny-clip' \('visual\.positional_embedding' is \[10, 64\] where \[17, 64\] was"),
+        ("truncated", r"cannot be read as weights \(.+\)$"),
+        ("code", r"cannot be read as weights \(neither safetensors nor a pickle of tensors alone; no code of"),
         ("nothing", r"laion/tiny-clip has no open_clip_model\.safetensors and no open_clip_pytorch_model\.bin at"),
     ],
 )
@@ -412,6 +413,8 @@ def test_what_is_not_this_tower_is_refused_in_one_line(hub, clips, tmp_path, cap
     state, name = dict(clips[0].state_dict()), "open_clip_model.safetensors"
     if kind == "other":
         state["visual.class_embedding"] = torch.zeros(32)
+    elif kind == "grid":
+        state["visual.positional_embedding"] = torch.zeros(10, 64)
     elif kind == "missing":
         del state["visual.proj"]
     content = save(state)

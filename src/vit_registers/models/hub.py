@@ -1,7 +1,8 @@
 """Weights in the Hugging Face hub: of which commit, in which file, with which checksum.
 
-Downloads, their resumption, the cache, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are huggingface_hub's. Here a file is
-pinned to one commit and checked by its content, and what goes wrong is said in one line.
+Downloads, the cache, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are huggingface_hub's. It goes on where a connection was
+cut, some times over; of a download that ends for good it keeps nothing. Here a file is pinned to one commit and checked
+by its content, and what goes wrong is said in one line.
 """
 
 import os

@@ -6,6 +6,7 @@ timm's module of the same computation; a test holds the two equal.
 
 import difflib
 import logging
+from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any
 
@@ -16,11 +17,11 @@ from open_clip.transformer import VisionTransformer as OpenClipTower
 from torch import Tensor, nn
 
 from vit_registers.core.errors import InputError, reason
-from vit_registers.models import backbone, hub
+from vit_registers.models import backbone, hub, weight_files
 from vit_registers.models.hub import HubFile, Pin
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
-from vit_registers.models.weight_files import UNREADABLE, unreadable
+from vit_registers.models.weight_files import UNREADABLE, differences, unreadable
 
 PICKLED = "open_clip_pytorch_model.bin"  # OpenCLIP's own name for weights that have no other
 
@@ -99,8 +100,9 @@ def _create(
     """
     known = open_clip.get_pretrained_cfg(architecture, tag or "") or {}
     seen = {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in known}
+    positions = _positions(weight_files.read(file.path, f"{where}: {file}")) if file else {}
     try:
-        return open_clip.create_model(
+        model = open_clip.create_model(
             architecture,
             pretrained=str(file.path) if file else None,
             force_quick_gelu=forced or bool(known.get("quick_gelu")),
@@ -111,6 +113,17 @@ def _create(
         if file is None:
             raise InputError(f"{where}: OpenCLIP cannot make '{architecture}' ({reason(error)})") from None
         raise InputError(f"{where}: {file}: not the weights of '{architecture}' ({_why(error)})") from None
+    own = _positions(model.state_dict())
+    both = sorted(positions.keys() & own.keys())  # towers with a text tower of their own kind name it otherwise
+    wrong = differences({key: positions[key] for key in both}, {key: own[key] for key in both})
+    if wrong:
+        raise InputError(f"{where}: {file}: not the weights of '{architecture}' ({wrong})")
+    return model
+
+
+def _positions(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Position embeddings of both towers, under their names: OpenCLIP resamples those of other sizes as it loads."""
+    return {key: state[key] for key in ("visual.positional_embedding", "positional_embedding") if key in state}
 
 
 def _why(error: Exception) -> str:
