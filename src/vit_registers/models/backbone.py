@@ -16,13 +16,13 @@ from torch import nn
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, replacing, sha256, write_json
 from vit_registers.data.transforms import Size
-from vit_registers.models import hub, weight_files
-from vit_registers.models.hub import HubFile
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.outlier_reading import OutlierReader
 from vit_registers.models.position_embedding import at_size
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.resampling import PositionResampling
+from vit_registers.models.weights import files, hub
+from vit_registers.models.weights.hub import HubFile
 
 
 @dataclass(frozen=True)
@@ -171,5 +171,5 @@ def from_hub(architecture: str | Mapping[str, Any], file: HubFile, where: str) -
     """A timm model with all weights of a file of the hub."""
     module, where = build(architecture), f"{where}: {file}"
     name = architecture if isinstance(architecture, str) else architecture["name"]
-    weight_files.fill(module, weight_files.read(file.path, where), name, where)
+    files.fill(module, files.read(file.path, where), name, where)
     return module

@@ -13,8 +13,8 @@ from vit_registers.params.base import Name
 from vit_registers.params.bases import ModelSource, known
 
 if TYPE_CHECKING:
-    from vit_registers.models.hub import Pin
     from vit_registers.models.loaded import Loaded
+    from vit_registers.models.weights.hub import Pin
     from vit_registers.params.study import Params
 
 
@@ -132,7 +132,7 @@ class HubModel(FetchedModel):
 
     def pin(self) -> Pin:
         """What is asked for of the hub."""
-        from vit_registers.models.hub import Pin
+        from vit_registers.models.weights.hub import Pin
 
         return Pin(self.revision, self.sha256)
 

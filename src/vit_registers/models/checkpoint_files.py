@@ -8,8 +8,9 @@ from timm.data.config import resolve_data_config
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import sha256
-from vit_registers.models import backbone, timm_models, weight_files
+from vit_registers.models import backbone, timm_models
 from vit_registers.models.loaded import Loaded
+from vit_registers.models.weights import files
 
 
 def load(
@@ -27,7 +28,7 @@ def load(
     architecture = timm_models.architecture_of(name, arguments)
     module = backbone.build(architecture)
     where = f"{key}.path: {file}"
-    weight_files.fill(module, weight_files.read(Path(file), where), name, where)
+    files.fill(module, files.read(Path(file), where), name, where)
     config = {**resolve_data_config({}, model=module), **preprocess}
     origin = {"file": Path(file).name, "sha256": found}
     return Loaded(module, architecture, f"{Path(file).name} ({name})", config, origin=origin)

@@ -11,10 +11,11 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from vit_registers.core.errors import InputError, reason
-from vit_registers.models import backbone, hub
-from vit_registers.models.hub import HubFile, Pin
+from vit_registers.models import backbone
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
+from vit_registers.models.weights import hub
+from vit_registers.models.weights.hub import HubFile, Pin
 
 
 def architecture_of(name: str, arguments: dict[str, Any]) -> str | dict[str, Any]:

@@ -17,11 +17,12 @@ from open_clip.transformer import VisionTransformer as OpenClipTower
 from torch import Tensor, nn
 
 from vit_registers.core.errors import InputError, reason
-from vit_registers.models import backbone, hub, weight_files
-from vit_registers.models.hub import HubFile, Pin
+from vit_registers.models import backbone
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
-from vit_registers.models.weight_files import UNREADABLE, differences, unreadable
+from vit_registers.models.weights import files, hub
+from vit_registers.models.weights.files import UNREADABLE, differences, unreadable
+from vit_registers.models.weights.hub import HubFile, Pin
 
 PICKLED = "open_clip_pytorch_model.bin"  # OpenCLIP's own name for weights that have no other
 
@@ -100,7 +101,7 @@ def _create(
     """
     known = open_clip.get_pretrained_cfg(architecture, tag or "") or {}
     seen = {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in known}
-    positions = _positions(weight_files.read(file.path, f"{where}: {file}")) if file else {}
+    positions = _positions(files.read(file.path, f"{where}: {file}")) if file else {}
     try:
         model = open_clip.create_model(
             architecture,

@@ -40,8 +40,8 @@ class OpenClipModel(HubModel):
 
         ``origin``: that of the model's metadata, so that the hub's default revision may have changed since.
         """
-        from vit_registers.models import hub
         from vit_registers.models.openclip import towers
+        from vit_registers.models.weights import hub
 
         where, forced = f"models.{name}", self.quick_gelu == "forced"
         file = hub.recorded(origin, where) if origin else None
