@@ -201,9 +201,7 @@ def test_a_tower_that_computes_otherwise_is_refused():
 @pytest.mark.slow
 def test_quick_gelu_is_what_the_tag_demands_and_not_the_name():
     """OpenAI's weights were trained with QuickGELU and are also had under the plain name."""
-    plain, openai = (
-        openclip_towers._create("ViT-B-32", tag, "models.m", pretrained=None) for tag in ("laion2b_s34b_b79k", "openai")
-    )
+    plain, openai = (openclip_towers._create("ViT-B-32", tag, "models.m") for tag in ("laion2b_s34b_b79k", "openai"))
     assert not openclip_towers.architecture_of(plain.visual, "m")["quick_gelu"]
     assert openclip_towers.architecture_of(openai.visual, "m")["quick_gelu"]
 

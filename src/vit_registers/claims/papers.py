@@ -11,7 +11,7 @@ PAPERS = Path(__file__).parent / "papers.yaml"
 
 
 class Paper(Strict):
-    """A paper in the form of the machine learning reproducibility challenge; methods and results follow from a study."""
+    """A paper in the form of the machine learning reproducibility challenge; the rest follows from a study."""
 
     scope: str
     easy: str

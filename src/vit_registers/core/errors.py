@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to see."""
+"""The one exception that a user is meant to see, and how others are quoted in it."""
 
 
 class InputError(Exception):
@@ -6,3 +6,8 @@ class InputError(Exception):
 
     The command line prints it after ``error:`` and exits with status 2; every other exception is a bug.
     """
+
+
+def reason(error: Exception) -> str:
+    """The first line of an exception's text, without its full stop; its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), "").rstrip(". ") or type(error).__name__

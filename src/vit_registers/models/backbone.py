@@ -21,6 +21,8 @@ from vit_registers.models.outlier_reading import OutlierReader
 from vit_registers.models.position_embedding import at_size
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.resampling import PositionResampling
+from vit_registers.models.weights import files, hub
+from vit_registers.models.weights.hub import HubFile
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,7 @@ def load(folder: Path | str, device: str = "cpu") -> Backbone:
 def _load_weights(folder: Path, metadata: Mapping[str, Any]) -> nn.Module:
     weights = metadata["weights"]
     if "file" not in weights:
-        module = from_hub(metadata["architecture"], weights)
-        if state_digest(module) != weights["sha256"]:
-            raise InputError(
-                f"{folder / 'model.json'}: the weights of '{metadata['architecture']}' changed since first use; "
-                "restore them, or delete the file to take the new ones"
-            )
-        return module
+        return _from_elsewhere(metadata["architecture"], weights, f"{folder / 'model.json'}: weights")
     path = folder / weights["file"]
     if not path.is_file() or sha256(path) != weights["sha256"]:
         raise InputError(f"{path}: missing, or not the weights that model.json records; make the model again")
@@ -151,22 +147,29 @@ def _load_weights(folder: Path, metadata: Mapping[str, Any]) -> nn.Module:
     return module
 
 
-def from_hub(architecture: str | Mapping[str, Any], weights: Mapping[str, Any]) -> nn.Module:
-    """A timm model with pretrained weights, or with random ones drawn from the recorded seed."""
-    if "seed" in weights:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(weights["seed"])
-            return build(architecture)
-    arguments = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
-    name = arguments.pop("name")
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0, **arguments).eval()
-    except (OSError, RuntimeError, ValueError) as error:
+def _from_elsewhere(architecture: str | Mapping[str, Any], weights: Mapping[str, Any], where: str) -> nn.Module:
+    """A timm model whose weights are drawn again from their seed, or are in the hub's cache."""
+    if "hub" in weights:
+        return from_hub(architecture, hub.recorded(weights, where), where)
+    module = drawn(architecture, weights["seed"])
+    if state_digest(module) != weights["sha256"]:
         raise InputError(
-            f"model '{name}': its weights cannot be had ({reason(error)}); connect, or fill the cache"
-        ) from None
+            f"{where}: '{architecture}' is drawn otherwise than at first use; take the versions of then, or delete the "
+            "file to take the new weights"
+        )
+    return module
 
 
-def reason(error: Exception) -> str:
-    """The first line of an exception's text, without its full stop; its type where it has none."""
-    return next(iter(str(error).splitlines()), "").rstrip(". ") or type(error).__name__
+def drawn(architecture: str | Mapping[str, Any], seed: int) -> nn.Module:
+    """A module with random weights from ``seed``; torch's global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(architecture)
+
+
+def from_hub(architecture: str | Mapping[str, Any], file: HubFile, where: str) -> nn.Module:
+    """A timm model with all weights of a file of the hub."""
+    module, where = build(architecture), f"{where}: {file}"
+    name = architecture if isinstance(architecture, str) else architecture["name"]
+    files.fill(module, files.read(file.path, where), name, where)
+    return module

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from vit_registers.core.prose import key, plural
 from vit_registers.models.resampling import PositionResampling
@@ -14,8 +14,11 @@ from vit_registers.params.bases import ModelSource, known
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
+    from vit_registers.models.weights.hub import Pin
     from vit_registers.params.study import Params
 
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 # What a head reads, and which of timm's arguments say so: it normalises the mean patch where ``fc_norm`` is true.
 READS: dict[str, dict[str, Any]] = {
@@ -117,6 +120,39 @@ class FetchedModel(SizedModel):
     def resize_sentence(self) -> list[str]:
         """To which size images are brought before they are cropped, if that was asked for."""
         return [f"images resized to {self.resize} pixels at the shorter side before the crop"] if self.resize else []
+
+
+class HubModel(FetchedModel):
+    """A model whose weights are in the Hugging Face hub.
+
+    ``revision``: a branch, tag or commit of their repository; null for the hub's default. Whichever it is, the commit
+    and the checksum of the file are recorded at first use, and hold ever after. With ``sha256`` no other file is taken
+    at first use either.
+    """
+
+    revision: str | None = None
+    sha256: Sha256 | None = None
+
+    @property
+    @abstractmethod
+    def downloads(self) -> bool:
+        """Whether it has weights of the hub, and not random ones."""
+
+    @model_validator(mode="after")
+    def _nothing_is_pinned_of_random_weights(self) -> Self:
+        if not self.downloads and (self.revision or self.sha256):
+            raise ValueError("revision, sha256: random weights are in no hub; leave them out")
+        return self
+
+    def pin(self) -> Pin:
+        """What is asked for of the hub."""
+        from vit_registers.models.weights.hub import Pin
+
+        return Pin(self.revision, self.sha256)
+
+    def released(self, weights: str) -> str:
+        """``weights`` in words, and the revision if one was asked for, as LaTeX."""
+        return f"{weights} at revision {key(self.revision)}" if self.revision else weights
 
 
 class UnlearnedModel(FetchedModel):

@@ -44,6 +44,8 @@ def run(cfg: FetchConfig, out: Path) -> None:
         resized = f"trained on images resized by '{loaded.config['crop_mode']}'"
         metadata["note"] = f"{resized}; cropped here, as for every model"
         log.warning("%s: %s", cfg.name, metadata["note"])
+    if loaded.origin is not None:
+        metadata["origin"] = loaded.origin
     if loaded.weights is None:
         backbone.save(out, module, metadata)
     else:

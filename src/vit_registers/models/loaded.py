@@ -13,6 +13,7 @@ class Loaded:
 
     ``architecture``: for :func:`backbone.build`. ``config``: crop_pct, crop_mode, interpolation, mean, std, as timm
     names them. ``weights``: where they are had again, with their digest; None where they are to be saved.
+    ``origin``: the file that they were taken from, where they are saved in another form.
     """
 
     module: nn.Module
@@ -20,3 +21,4 @@ class Loaded:
     source: str
     config: Mapping[str, Any]
     weights: dict[str, Any] | None = None
+    origin: dict[str, Any] | None = None

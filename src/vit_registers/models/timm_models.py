@@ -1,17 +1,21 @@
-"""timm's models by name; their weights stay in the hub's cache, checked by digest at every load."""
+"""timm's models by name; their weights stay in the hub's cache, pinned to a commit and checked at every load."""
 
 import difflib
+from dataclasses import replace
 from typing import Any
 
 import timm
 import torch
 from timm.data.config import resolve_data_config
+from timm.models import get_pretrained_cfg
 from torch import nn
 
-from vit_registers.core.errors import InputError
+from vit_registers.core.errors import InputError, reason
 from vit_registers.models import backbone
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
+from vit_registers.models.weights import hub
+from vit_registers.models.weights.hub import HubFile, Pin
 
 
 def architecture_of(name: str, arguments: dict[str, Any]) -> str | dict[str, Any]:
@@ -37,18 +41,35 @@ def untrained(name: str, arguments: dict[str, Any], where: str) -> nn.Module:
         with torch.device("meta"):
             module = backbone.build(architecture_of(name, arguments))
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise InputError(f"{where}.arguments: '{name}' refuses {arguments} ({backbone.reason(error)})") from None
+        raise InputError(f"{where}.arguments: '{name}' refuses {arguments} ({reason(error)})") from None
     layout_of(module, name)
     return module
 
 
-def load(name: str, arguments: dict[str, Any], seed: int | None, where: str) -> Loaded:
-    """The model with pretrained weights, or with random ones from ``seed`` where one is given."""
+def load(name: str, arguments: dict[str, Any], seed: int | None, pin: Pin, where: str) -> Loaded:
+    """The model with pretrained weights, those of ``pin``, or with random ones from ``seed`` where one is given."""
     untrained(name, arguments, where)
-    if seed is None and not timm.is_model_pretrained(name):
-        raise InputError(f"{where}.name: timm has no weights for '{name}'; choose another model")
-    weights: dict[str, Any] = {"hub": name} if seed is None else {"seed": seed}
-    module = backbone.from_hub(architecture_of(name, arguments), weights)
-    weights["sha256"] = backbone.state_digest(module)
+    architecture = architecture_of(name, arguments)
+    if seed is None:
+        file = _weights_of(name, pin, where)
+        module, weights = backbone.from_hub(architecture, file, where), file.to_json()
+    else:
+        module = backbone.drawn(architecture, seed)
+        weights = {"seed": seed, "sha256": backbone.state_digest(module)}
     described = f"{name} ({'pretrained' if seed is None else 'random'} weights)"
-    return Loaded(module, architecture_of(name, arguments), described, resolve_data_config({}, model=module), weights)
+    return Loaded(module, architecture, described, resolve_data_config({}, model=module), weights)
+
+
+def _weights_of(name: str, pin: Pin, where: str) -> HubFile:
+    """The file with the pretrained weights of a model: safetensors where its repository has them."""
+    known = get_pretrained_cfg(name)
+    if known is None or not known.has_weights:
+        raise InputError(f"{where}.name: timm has no weights for '{name}'; choose another model")
+    if not known.hf_hub_id:
+        raise InputError(
+            f"{where}.name: the weights of '{name}' are in no hub but at {known.url}; download that file, then take "
+            f"{{kind: file, path: ..., name: {name.partition('.')[0]}}}"
+        )
+    repository, _, revision = known.hf_hub_id.partition("@")
+    names = [known.hf_hub_filename] if known.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+    return hub.download(repository, names, replace(pin, revision=pin.revision or revision or None), where)

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vit_registers.core.class_scores import add_rows, score
-from vit_registers.core.errors import InputError
+from vit_registers.core.errors import InputError, reason
+from vit_registers.core.files import read_json
 from vit_registers.core.seeds import derive
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.zero_shot.params import Config
-from vit_registers.models.backbone import pick_device, reason
+from vit_registers.models.backbone import pick_device
 from vit_registers.models.openclip import text, towers
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ def run(cfg: Config, job: Job) -> None:
     ids = manifest.table["image_id"].to_numpy()[test]
     targets = torch.from_numpy(manifest.table["label"].to_numpy()[test].copy())
     resampled = bootstrap(cfg.seed, cfg.statistics, cfg.dataset, len(test))
-    clip = cfg.source.both_towers(cfg.model, derive(cfg.seed, "weights", cfg.model))
+    origin = read_json(job.model / "model.json").get("origin")
+    clip = cfg.source.both_towers(cfg.model, derive(cfg.seed, "weights", cfg.model), origin)
     _refuse_other_weights(clip, job.model)
     with torch.inference_mode():
         classes = text.class_embeddings(

@@ -6,8 +6,9 @@ timm's module of the same computation; a test holds the two equal.
 
 import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any
 
 import open_clip
@@ -16,10 +17,15 @@ from open_clip.transformer import QuickGELU
 from open_clip.transformer import VisionTransformer as OpenClipTower
 from torch import Tensor, nn
 
-from vit_registers.core.errors import InputError
+from vit_registers.core.errors import InputError, reason
 from vit_registers.models import backbone
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
+from vit_registers.models.weights import files, hub
+from vit_registers.models.weights.files import UNREADABLE, differences, unreadable
+from vit_registers.models.weights.hub import HubFile, Pin
+
+PICKLED = "open_clip_pytorch_model.bin"  # OpenCLIP's own name for weights that have no other
 
 # Names of OpenCLIP's weights and of timm's, replaced in this order.
 RENAMED = [
@@ -87,23 +93,59 @@ def to_timm(tower: OpenClipTower, name: str) -> nn.Module:
     return module
 
 
-def _create(architecture: str, tag: str | None, where: str, forced: bool = False, **options: Any) -> Any:
+def _create(
+    architecture: str, tag: str | None, where: str, forced: bool = False, file: HubFile | None = None, **options: Any
+) -> Any:
     """OpenCLIP's model; QuickGELU also where only the weights' tag asks for it, as OpenAI's do under a plain name.
 
-    ``forced``: in any case.
+    ``forced``: in any case. ``file``: the weights of the tag; without it they are random.
     """
     known = open_clip.get_pretrained_cfg(architecture, tag or "") or {}
+    seen = {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in known}
+    positions = _positions(files.read(file.path, f"{where}: {file}")) if file else {}
     try:
-        quick = forced or bool(known.get("quick_gelu"))
-        return open_clip.create_model(architecture, force_quick_gelu=quick, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        what = f"'{architecture}', weights '{options['pretrained'] or 'untrained'}'"
-        raise InputError(
-            f"{where}: OpenCLIP cannot give {what} ({backbone.reason(error)}); connect, or fill the cache"
-        ) from None
+        model = open_clip.create_model(
+            architecture,
+            pretrained=str(file.path) if file else None,
+            force_quick_gelu=forced or bool(known.get("quick_gelu")),
+            force_preprocess_cfg=seen,
+            **options,
+        )
+    except (OSError, *UNREADABLE) as error:
+        if file is None:
+            raise InputError(f"{where}: OpenCLIP cannot make '{architecture}' ({reason(error)})") from None
+        raise InputError(f"{where}: {file}: not the weights of '{architecture}' ({_why(error)})") from None
+    own = _positions(model.state_dict())
+    both = sorted(positions.keys() & own.keys())  # towers with a text tower of their own kind name it otherwise
+    wrong = differences({key: positions[key] for key in both}, {key: own[key] for key in both})
+    if wrong:
+        raise InputError(f"{where}: {file}: not the weights of '{architecture}' ({wrong})")
+    return model
 
 
-def _refuse(architecture: str, tag: str | None, where: str) -> None:
+def _positions(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Position embeddings of both towers, under their names: OpenCLIP resamples those of other sizes as it loads."""
+    return {key: state[key] for key in ("visual.positional_embedding", "positional_embedding") if key in state}
+
+
+def _why(error: Exception) -> str:
+    """Why weights do not load. torch names the keys that do not fit below its first line."""
+    if not str(error).startswith("Error(s) in loading"):
+        return unreadable(error)
+    return shorten(" ".join(str(error).partition(":")[2].split()), 300, placeholder=" ...")
+
+
+def weights_of(architecture: str, tag: str | None, pin: Pin, where: str) -> HubFile | None:
+    """The file with the weights of a tag, safetensors where its repository has them; None without a tag."""
+    _refuse_unknown(architecture, tag, where)
+    if tag is None:
+        return None
+    repository, _, file = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
+    names = [f"{file.rpartition('.')[0]}.safetensors", file] if file else ["open_clip_model.safetensors", PICKLED]
+    return hub.download(repository, list(dict.fromkeys(names)), pin, where)
+
+
+def _refuse_unknown(architecture: str, tag: str | None, where: str) -> None:
     """Refuse unknown names and towers that are no plain ViT before any weights are fetched."""
     if architecture not in open_clip.list_models():
         close = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
@@ -121,7 +163,7 @@ def _empty(architecture: str, tag: str | None, where: str) -> Iterator[Any]:
     logging.disable(logging.WARNING)  # OpenCLIP would warn that the weights of this empty model are random
     try:
         with torch.device("meta"):
-            yield _create(architecture, tag, where, pretrained=None, device="meta").visual
+            yield _create(architecture, tag, where, device="meta").visual
     finally:
         logging.disable(logging.NOTSET)
 
@@ -132,20 +174,20 @@ def untrained(architecture: str, tag: str | None, where: str) -> dict[str, Any]:
         return architecture_of(tower, architecture)
 
 
-def both_towers(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Any:
+def both_towers(architecture: str, tag: str | None, seed: int, where: str, forced: bool, file: HubFile | None) -> Any:
     """OpenCLIP's whole model, the text tower too; its weights are those of :func:`load` with the same arguments."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _create(architecture, tag, where, forced, pretrained=tag).eval()
+        return _create(architecture, tag, where, forced, file).eval()
 
 
-def load(architecture: str, tag: str | None, seed: int, where: str, forced: bool = False) -> Loaded:
-    """The visual tower at its own input size; without a ``tag`` its weights are untrained, drawn from ``seed``.
+def load(architecture: str, tag: str | None, seed: int, where: str, forced: bool, file: HubFile | None) -> Loaded:
+    """The visual tower at its own input size; without a ``file`` its weights are untrained, drawn from ``seed``.
 
-    ``where`` is the key of params that messages open with; ``forced``: with QuickGELU, whatever the weights want.
+    ``where`` is the key of params that messages open with; ``forced``: with QuickGELU, whatever the weights want;
+    ``file``: see :func:`weights_of`.
     """
-    _refuse(architecture, tag, where)
-    model = both_towers(architecture, tag, seed, where, forced)
+    model = both_towers(architecture, tag, seed, where, forced, file)
     tower = model.visual
     found = open_clip.get_model_preprocess_cfg(model)
     config = {
@@ -154,4 +196,5 @@ def load(architecture: str, tag: str | None, seed: int, where: str, forced: bool
         **{key: found[key] for key in ("interpolation", "mean", "std")},
     }
     described = f"{architecture} ({tag or 'untrained'})"
-    return Loaded(to_timm(tower, architecture), architecture_of(tower, architecture), described, config)
+    origin = file.to_json() if file else None
+    return Loaded(to_timm(tower, architecture), architecture_of(tower, architecture), described, config, origin=origin)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat
 
 from vit_registers.core.prose import key
-from vit_registers.models.bases import FetchedModel
+from vit_registers.models.bases import FetchedModel, Sha256
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class FileModel(FetchedModel):
     """A checkpoint file (safetensors or pickled tensors) over timm's architecture ``name`` with ``arguments``.
 
-    What is null is timm's default for the architecture.
+    torch.hub's DINO and DINOv2 files fit timm's models of that name as they are. What is null is timm's default for the
+    architecture; with ``sha256`` no other file is taken.
     """
 
     made: ClassVar[str] = "from a file"
@@ -26,6 +27,7 @@ class FileModel(FetchedModel):
     path: str
     name: str
     arguments: dict[str, Any] = Field(default={})
+    sha256: Sha256 | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -47,7 +49,7 @@ class FileModel(FetchedModel):
             "mean": self.mean, "std": self.std, "crop_pct": self.crop_pct, "interpolation": self.interpolation
         }  # fmt: skip
         given = {key: value for key, value in preprocess.items() if value is not None}
-        return checkpoint_files.load(self.path, self.name, self.arguments, given, f"models.{name}")
+        return checkpoint_files.load(self.path, self.name, self.arguments, given, self.sha256, f"models.{name}")
 
     def origin(self) -> list[str]:
         """Architecture and file."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from vit_registers.core.prose import key
-from vit_registers.models.bases import FetchedModel
+from vit_registers.models.bases import HubModel
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
     from vit_registers.params.study import Params
 
 
-class TimmModel(FetchedModel):
+class TimmModel(HubModel):
     """A model of timm by name; ``weights: random`` must be asked for, it is never a fallback.
 
     ``arguments`` go to timm, e.g. ``{reg_tokens: 4}`` for a DeiT-III with registers.
@@ -36,7 +36,12 @@ class TimmModel(FetchedModel):
         from vit_registers.models import timm_models
 
         random = seed if self.weights == "random" else None
-        return timm_models.load(self.name, self.arguments, random, f"models.{name}")
+        return timm_models.load(self.name, self.arguments, random, self.pin(), f"models.{name}")
+
+    @property
+    def downloads(self) -> bool:
+        """Unless random weights were asked for."""
+        return self.weights == "pretrained"
 
     @property
     def learned(self) -> bool:
@@ -45,4 +50,5 @@ class TimmModel(FetchedModel):
 
     def origin(self) -> list[str]:
         """Name, and whose weights."""
-        return [f"timm's {key(self.name)}", "released weights" if self.weights == "pretrained" else "random weights"]
+        released = self.released("released weights")
+        return [f"timm's {key(self.name)}", released if self.weights == "pretrained" else "random weights"]

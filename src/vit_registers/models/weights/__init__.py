@@ -1,0 +1,1 @@
+"""Weights that others made: from the hub or from files, and how they get into a module of timm."""
