@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vit_registers.core.errors import InputError
 from vit_registers.data.transforms import Size
 
 
@@ -16,3 +19,17 @@ def count(module: Any, size: Size) -> tuple[int, int]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.forward_features(torch.empty(1, 3, *size, device="meta"))
     return sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops()
+
+
+def with_registers(name: str, arguments: dict[str, Any], registers: int) -> nn.Module:
+    """timm's architecture ``name`` with so many registers and no head, without memory for its weights.
+
+    :class:`InputError` says why it cannot be built; the caller says which key asked for it.
+    """
+    key = "num_reg_tokens" if "eva" in name or "dinov3" in name else "reg_tokens"
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name, pretrained=False, num_classes=0, **{**arguments, key: registers}).eval()
+    except (TypeError, RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{name} cannot be built ({reason})") from None
