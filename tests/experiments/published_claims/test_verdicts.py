@@ -139,8 +139,18 @@ def test_rows_of_models_that_stand_for_nothing_never_count() -> None:
     made = Measured()
     for dataset, model in embedded.pairs():
         made.add("corloc", 0.338, dataset=dataset, model=model, intervention="baseline", **LOST)
-    judged = [judge(each, study_of(embedded, made)) for each in ledger.load()]
-    assert {each.verdict for each in judged} == {"not run", "not testable"}
+    study = study_of(embedded, made)
+    assert {judge(each, study).verdict for each in ledger.load()} == {"not run", "not testable"}
+    judged = verdicts.judge_all(study)
+    assert {each.by for each in judged} == {"", "published numbers"}
+    assert all((each.verdict in ("not run", "not testable")) == (each.by == "") for each in judged)
+
+
+def test_a_number_of_this_study_goes_before_what_is_printed(params: Params) -> None:
+    finding = verdicts.errata.findings()[0]
+    judged = of(params, claim(), corloc(vit_r0=0.338))
+    assert judged.by == "this study"
+    assert verdicts.by_printed(judged, finding).by == "published numbers"
 
 
 def test_a_setting_is_set_beside_what_params_say(params: Params) -> None:

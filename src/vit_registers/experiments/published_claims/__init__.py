@@ -8,7 +8,7 @@ from vit_registers.claims import queries
 from vit_registers.experiments.published_claims.params import PublishedClaims
 from vit_registers.pipeline.experiment import Experiment, Table
 
-DATA = ("claims/ledger.yaml", "claims/queries.yaml")
+DATA = ("claims/ledger.yaml", "claims/queries.yaml", "claims/published/parodi2026.json")
 SHOWS = queries.metrics()
 
 EXPERIMENT = Experiment(
@@ -22,10 +22,10 @@ EXPERIMENT = Experiment(
             shows=SHOWS,
             data=DATA,
             differences=True,
-            caption="Verdicts on the claims of the ledger, by paper. Reproduced and contradicted are "
-            "claims that a number of this study was held against, inconclusive those whose {{ interval }} "
-            "allows both. Not run: this study has no such model, data set or condition. Not testable: procedures and "
-            "statements without a number.",
+            caption="Verdicts on the claims of the ledger, by paper. Reproduced, contradicted and inconclusive are "
+            "claims that a number of this study was held against (inconclusive: its {{ interval }} allows both), or that "
+            "published numbers alone decide. Not run: this study has no such model, data set or condition. Not "
+            "testable: procedures and statements without a number.",
         ),
         Table(
             name="claims_judged",
@@ -35,6 +35,15 @@ EXPERIMENT = Experiment(
             differences=True,
             caption="Claims that a number of this study was held against. Published numbers are in their own unit, "
             "with the tolerance that was stated before; ours with the {{ interval }} over test images.",
+            size="footnotesize",
+            long=True,
+        ),
+        Table(
+            name="claims_errata",
+            draw="tables:claims_errata",
+            data=DATA,
+            caption="Claims against which published numbers or passages speak, or which these leave open, with the "
+            "computation. No model was run for this.",
             size="footnotesize",
             long=True,
         ),

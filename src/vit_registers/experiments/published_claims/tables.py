@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from vit_registers.claims import ledger
-from vit_registers.experiments.published_claims.verdicts import VERDICTS, Judged, judge
+from vit_registers.claims import errata, ledger
+from vit_registers.experiments.published_claims.verdicts import VERDICTS, Judged, judge_all
 from vit_registers.views.study import Study
 from vit_registers.views.table import Cell, Column, Table
 
@@ -23,16 +23,11 @@ OURS = (
 )
 
 
-def _judged(study: Study) -> list[Judged]:
-    """All claims, in the order of the ledger."""
-    return [judge(claim, study) for claim in ledger.load()]
-
-
 def by_paper(study: Study) -> Table:
     """A row for each paper and one for all: how many claims have each verdict."""
     counted = [*(Column(_key(each), each.capitalize(), alignment="r") for each in VERDICTS), CLAIMS]
     table = Table([Column("source", "Paper"), *counted])
-    judged = _judged(study)
+    judged = judge_all(study)
     for source in ledger.sources():
         table.add({"source": source, **_counts([each for each in judged if each.claim.source == source])})
     table.add({"source": "all", **_counts(judged)}, rule=True)
@@ -51,7 +46,7 @@ def _counts(judged: list[Judged]) -> dict[str, Cell]:
 def judged(study: Study) -> Table:
     """Claims that a number of the study was held against."""
     table = Table([*ENTRY[:1], *ENTRY[2:], *OURS], ("source",), empty=NOTHING)
-    for each in _judged(study):
+    for each in judge_all(study):
         if each.ours is not None:
             table.add(_row(each))
     return table
@@ -60,10 +55,36 @@ def judged(study: Study) -> Table:
 def claims(study: Study) -> Table:
     """Every claim, its verdict and the reason."""
     kind = Column("kind", "Kind")
-    reason, doubt = Column("reason", "Reason"), Column("suspect", "Doubt about the claim itself")
-    table = Table([*ENTRY, kind, *OURS, reason, doubt], ("source", "model", "dataset", "condition", "metric"))
-    for each in _judged(study):
+    by, reason, doubt = (
+        Column("by", "By"),
+        Column("reason", "Reason"),
+        Column("suspect", "Doubt about the claim itself"),
+    )
+    table = Table([*ENTRY, kind, *OURS, by, reason, doubt], ("source", "model", "dataset", "condition", "metric"))
+    for each in judge_all(study):
         table.add(_row(each))
+    return table
+
+
+def claims_errata(study: Study) -> Table:
+    """What published numbers and passages say against each other, claim by claim; no model is run for it."""
+    shown = [
+        Column("id", "Claim", printed=False),
+        Column("statement", "Statement", alignment="p{52mm}"),
+        Column("verdict", "Verdict"),
+        Column("computation", "Computed", alignment="p{72mm}"),
+        Column("reason", "Reason", printed=False),
+    ]
+    table = Table(shown, ("source",), heading="paper", spaced=True)
+    table.columns = [Column("paper", "Paper"), *shown]
+    known, last = ledger.by_id(), ""
+    for finding in errata.findings():
+        claim = known[finding.claim]
+        row: dict[str, Cell] = {"source": claim.source, "id": claim.id, "statement": claim.statement}
+        row |= {"verdict": finding.verdict, "computation": finding.computation, "reason": finding.reason}
+        if finding.verdict != "reproduced":
+            table.add(row | {"paper": claim.source if claim.source != last else ""}, rule=claim.source != last)
+            last = claim.source
     return table
 
 
@@ -71,4 +92,4 @@ def _row(judged: Judged) -> dict[str, Cell]:
     claim = judged.claim
     entry: dict[str, Cell] = {name: getattr(claim, name) for name in type(claim).model_fields if name != "value"}
     entry |= {"published": claim.value, "ours": judged.ours, "verdict": judged.verdict, "reason": judged.reason}
-    return entry | {"tolerance": judged.tolerance}
+    return entry | {"tolerance": judged.tolerance, "by": judged.by}

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from vit_registers.claims import ledger, queries
+from vit_registers.claims import errata, ledger, queries
+from vit_registers.claims.finding import Finding
 from vit_registers.claims.ledger import Claim
 from vit_registers.claims.queries import DELTA, Query
 from vit_registers.params.condition import BASELINE
@@ -22,7 +23,8 @@ CHANGES = {"increases": 1.0, "decreases": -1.0, ">": 1.0, "<": -1.0}
 class Judged:
     """A claim with its verdict.
 
-    ``ours``: the number it was held against, in the claim's unit; a difference where the claim is of one.
+    ``ours``: the number it was held against, in the claim's unit; a difference where the claim is of one. ``by``: what
+    the verdict rests on, the numbers of this study or the published ones alone (claims/errata.py).
     """
 
     claim: Claim
@@ -30,6 +32,7 @@ class Judged:
     reason: str
     ours: Estimate | None = None
     tolerance: float | None = None
+    by: Literal["this study", "published numbers", ""] = ""
 
 
 class _NotRun(Exception):
@@ -40,8 +43,24 @@ class _NotTestable(Exception):
     """No number can answer the claim; the message says why."""
 
 
+def judge_all(study: Study) -> list[Judged]:
+    """All claims in the order of the ledger: by this study, and where it says nothing by the published numbers."""
+    found = {finding.claim: finding for finding in errata.findings()}
+    judged = [judge(claim, study) for claim in ledger.load()]
+    return [
+        by_printed(each, found[each.claim.id]) if each.ours is None and each.claim.id in found else each
+        for each in judged
+    ]
+
+
+def by_printed(judged: Judged, finding: Finding) -> Judged:
+    """The verdict that published numbers alone give; what this study lacks stays in the reason."""
+    reason = f"{finding.computation}: {finding.reason} (this study: {judged.reason})"
+    return Judged(judged.claim, finding.verdict, reason, by="published numbers")
+
+
 def judge(claim: Claim, study: Study) -> Judged:
-    """The verdict on a claim: of the rows of this study, or why there is none."""
+    """The verdict on a claim by the rows of this study, or why there is none."""
     try:
         if claim.kind == "protocol":
             raise _NotTestable(_protocol(claim, study))
@@ -156,7 +175,11 @@ def _held_against(claim: Claim, query: Query, study: Study) -> Judged:
     else:
         verdict = beyond(ours, claim.value, CHANGES[claim.relation])
         words = f"{claim.relation} {claim.value:g}"
-    return Judged(claim, verdict, f"{said(ours)} against {words}", ours, tolerance)
+    return _by_study(claim, verdict, ours, tolerance, words)
+
+
+def _by_study(claim: Claim, verdict: Verdict, ours: Estimate, tolerance: float, words: str) -> Judged:
+    return Judged(claim, verdict, f"{said(ours)} against {words}", ours, tolerance, by="this study")
 
 
 def _change(claim: Claim, query: Query, study: Study) -> Judged:
@@ -165,19 +188,19 @@ def _change(claim: Claim, query: Query, study: Study) -> Judged:
         # Printed as the unsigned size of the change, which is what our metric is
         ours, tolerance = _estimate(claim, query, study), tolerance_of(claim, query)
         verdict = equivalence(ours, claim.value, tolerance)
-        return Judged(claim, verdict, f"{said(ours)} against {claim.value:g} within {tolerance:g}", ours, tolerance)
+        return _by_study(claim, verdict, ours, tolerance, f"{claim.value:g} within {tolerance:g}")
     compared = _compared(claim)
     paired = _paired(claim, compared, query, study)
     ours = paired or difference(_estimate(claim, query, study), _estimate(compared, query, study))
     tolerance = tolerance_of(claim, query)
     if claim.value is not None:
         verdict = equivalence(ours, claim.value, tolerance)
-        return Judged(claim, verdict, f"{said(ours)} against {claim.value:+g} within {tolerance:g}", ours, tolerance)
+        return _by_study(claim, verdict, ours, tolerance, f"{claim.value:+g} within {tolerance:g}")
     if claim.relation == "no-change":
         verdict = equivalence(ours, 0.0, tolerance)
-        return Judged(claim, verdict, f"{said(ours)} against no change within {tolerance:g}", ours, tolerance)
+        return _by_study(claim, verdict, ours, tolerance, f"no change within {tolerance:g}")
     verdict = beyond(ours, 0.0, CHANGES[claim.relation])
-    return Judged(claim, verdict, f"{said(ours)} against a change that {claim.relation}", ours, tolerance)
+    return _by_study(claim, verdict, ours, tolerance, f"a change that {claim.relation}")
 
 
 def _paired(claim: Claim, compared: Claim, query: Query, study: Study) -> Estimate | None:
