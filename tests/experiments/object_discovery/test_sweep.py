@@ -176,7 +176,7 @@ def test_the_overlay_of_bach2025_reaches_the_setting_of_lost_that_its_code_has()
     settings, depth = study.settings("object_discovery"), 12
     mine = sweep.default(settings.lost, depth)
     assert mine == sweep.Setting("v", 11, centre=True, normalise=True, bias=0.05)
-    assert settings.lost.layer in study.extraction.projections[settings.lost.feature]
+    assert settings.lost.layer in study.extraction_of("voc07").projections[settings.lost.feature]
     swept = sweep.settings(settings.sweep, depth)
     assert mine in swept
     assert sweep.Setting("k", 11, centre=False, normalise=False, bias=0.0) in swept  # simeoni2021's

@@ -23,8 +23,8 @@ EXPERIMENT = Experiment(
             data=DATA,
             differences=True,
             caption="Verdicts on the claims of the ledger, by paper. Reproduced, contradicted and inconclusive are "
-            "claims that a number of this study was held against (inconclusive: its {{ interval }} allows both), or that "
-            "published numbers alone decide. Not run: this study has no such model, data set or condition. Not "
+            "claims that a number of this study was held against (inconclusive: the {{ interval }} allows both), or "
+            "that published numbers alone decide. Not run: this study has no such model, data set or condition. Not "
             "testable: procedures and statements without a number.",
         ),
         Table(
