@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from vit_registers.claims import ledger, queries
+from vit_registers.claims import ledger, papers, queries
 from vit_registers.core.table import AXES
 from vit_registers.pipeline import experiment
 
@@ -60,3 +60,7 @@ def test_a_claim_of_another_form_is_refused(wrong: dict[str, object]) -> None:
     claim = ledger.by_id()["bach2025-top1-reg0"].model_dump()
     with pytest.raises(ValidationError):
         ledger.Claim.model_validate(claim | wrong)
+
+
+def test_every_paper_of_the_ledger_has_its_scope_and_what_is_easy_and_difficult() -> None:
+    assert {*papers.load()} == {*ledger.sources()}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vit_registers.claims import papers
 from vit_registers.core.files import write_text
 from vit_registers.core.prose import escape, joined, key
 from vit_registers.params.bases import ModelSource
@@ -27,11 +28,18 @@ HERE = Path(__file__).parent
 def context(params: Params, study: Study, settings: Any = None) -> dict[str, Any]:
     """Names that templates may use.
 
-    ``params``, ``study``, ``settings`` of the experiment, the facts, and ``shown``: the names of the tables and figures
-    that this report has.
+    ``params``, ``study``, ``settings`` of the experiment, the facts, ``shown``: the names of the tables and figures
+    that this report has, and ``said``: of each paper of the ledger its scope, what is easy and what is difficult.
     """
     shown = [view.name for each in _on(params) for view in views(params, each)]
-    return {"params": params, "study": study, "settings": settings, "shown": shown, **facts(params)}
+    return {
+        "params": params,
+        "study": study,
+        "settings": settings,
+        "shown": shown,
+        "said": papers.load(),
+        **facts(params),
+    }
 
 
 def _on(params: Params) -> list[Found]:
