@@ -57,7 +57,7 @@ def probe(model: str, token: str) -> dict[int, float]:
 def sweep(model: str, token: str) -> dict[int, float]:
     """Accuracy of a linear probe by layer, in percent (the layer sweep: ``cls`` or ``patch_mean``)."""
     content = published()["layer_sweep"]
-    scores = content["classification"]["scores"][model][token]
+    scores = content["linear_probe"]["scores"][model][token]
     return {layer: 100 * value for layer, value in zip(content["layers"], scores, strict=True)}
 
 
@@ -898,7 +898,7 @@ def scale(claim: str, entries: Entries) -> Finding:
 @judges("parodi2026-task-g1")
 def task_g1(claim: str, entries: Entries) -> Finding:
     """What the files say of the probe."""
-    content, least = published()["layer_sweep"]["classification"], score(PLAIN, "zero_cls", "g1")
+    content, least = published()["layer_sweep"]["linear_probe"], score(PLAIN, "zero_cls", "g1")
     return Finding(
         claim,
         "inconclusive",
