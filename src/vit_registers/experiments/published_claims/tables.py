@@ -81,7 +81,11 @@ def claims_errata(study: Study) -> Table:
     for finding in errata.findings():
         claim = known[finding.claim]
         row: dict[str, Cell] = {"source": claim.source, "id": claim.id, "statement": claim.statement}
-        row |= {"verdict": finding.verdict, "computation": finding.computation, "reason": finding.reason}
+        row |= {
+            "verdict": finding.verdict,
+            "computation": finding.computation.replace(" || ", "; against "),
+            "reason": finding.reason,
+        }
         if finding.verdict != "reproduced":
             table.add(row | {"paper": claim.source if claim.source != last else ""}, rule=claim.source != last)
             last = claim.source

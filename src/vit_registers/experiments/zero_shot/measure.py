@@ -20,6 +20,7 @@ from vit_registers.core.files import read_json
 from vit_registers.core.seeds import derive
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads
+from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.zero_shot.params import Config
 from vit_registers.models.backbone import pick_device
@@ -43,7 +44,7 @@ def run(cfg: Config, job: Job) -> None:
         classes = text.class_embeddings(
             clip.to(pick_device(cfg.device)),
             _tokenizer(cfg),
-            text.class_names(manifest, cfg.settings.names),
+            _class_names(manifest, cfg.settings.names),
             cfg.settings.templates,
         )
     log.info("%s: %d classes", cfg.model, len(classes))
@@ -85,3 +86,11 @@ def _tokenizer(cfg: Config) -> Any:
             f"models.{cfg.model}: the tokenizer of '{cfg.source.name}' cannot be had ({reason(error)}); connect, or "
             "fill the cache"
         ) from None
+
+
+def _class_names(manifest: Manifest, names: str) -> list[str]:
+    """Names of the classes; what is wrong with them is said with the key that asked for them."""
+    try:
+        return text.class_names(manifest, names)
+    except InputError as error:
+        raise InputError(f"experiments.zero_shot.{error}") from None

@@ -33,7 +33,7 @@ def class_names(manifest: Manifest, names: str) -> list[str]:
     known = list(open_clip.IMAGENET_CLASSNAMES)
     if len(manifest.classes) != len(known):
         raise InputError(
-            f"experiments.zero_shot.names: imagenet has {len(known)} classes, data set '{manifest.name}' has "
+            f"names: imagenet has {len(known)} classes, data set '{manifest.name}' has "
             f"{len(manifest.classes)}; write dataset"
         )
     return known
