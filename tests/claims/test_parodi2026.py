@@ -1,13 +1,23 @@
 """The published numbers of parodi2026: what a reader recomputed from the authors' own files."""
 
 import copy
+import json
 import re
 
 import pytest
 
-from vit_registers.claims import ledger, parodi2026
-from vit_registers.claims.judging import Entries, judges_in
-from vit_registers.claims.parodi2026 import DINOV3, PLAIN, REGISTERS, attention, correspondence, lesions, probe, score
+from vit_registers.claims import errata
+from vit_registers.claims.published import numbers
+from vit_registers.claims.published.numbers import (
+    DINOV3,
+    PLAIN,
+    REGISTERS,
+    attention,
+    correspondence,
+    lesions,
+    probe,
+    score,
+)
 
 
 @pytest.fixture
@@ -15,17 +25,24 @@ def findings():
     return judged()
 
 
+@pytest.fixture
+def reread():
+    """The file is read again afterwards."""
+    yield
+    numbers.published.cache_clear()
+
+
 def judged():
-    entries = Entries(ledger.load())
-    return {finding.claim: finding for judge in judges_in(parodi2026) for finding in judge.findings(entries)}
+    found = [*errata.findings(), *errata.beyond_the_ledger()]
+    return {finding.claim: finding for finding in found if finding.claim.startswith("parodi2026-")}
 
 
 def test_the_file_has_numbers_and_where_they_are_from_but_no_paths():
-    content = parodi2026.published()
+    content = numbers.published()
     assert content["source"]["commit"] == "40adf26"
     assert content["source"]["date"] == "2026-03-11"
     assert len(content["source"]["sha256"]) == 6
-    assert not re.search(r"\\|Users|C:|\.png", parodi2026.PUBLISHED.read_text())
+    assert not re.search(r"\\|Users|C:|\.png", numbers.PUBLISHED.read_text())
 
 
 @pytest.mark.parametrize("model", [PLAIN, REGISTERS, DINOV3])
@@ -136,12 +153,16 @@ def test_registers_spare_one_global_task_of_four(findings):
         ),
     ],
 )
-def test_a_changed_published_number_changes_the_verdict(monkeypatch, findings, place, value, claim, verdict):
-    content = copy.deepcopy(parodi2026.published())
+def test_a_changed_published_number_changes_the_verdict(
+    tmp_path, monkeypatch, findings, reread, place, value, claim, verdict
+):
+    content = copy.deepcopy(numbers.published())
     within = content
     for key in place[:-1]:
         within = within[key]
     within[place[-1]] = value
-    monkeypatch.setattr(parodi2026, "published", lambda: content)
+    (tmp_path / "changed.json").write_text(json.dumps(content))
+    monkeypatch.setattr(numbers, "PUBLISHED", tmp_path / "changed.json")
+    numbers.published.cache_clear()
     assert findings[claim].verdict != verdict
     assert judged()[claim].verdict == verdict

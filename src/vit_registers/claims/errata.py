@@ -3,16 +3,20 @@
 import importlib
 import pkgutil
 
-from vit_registers.claims import arithmetic, ledger, parodi2026
+from vit_registers.claims import arithmetic, ledger, published
 from vit_registers.claims.finding import Finding
 from vit_registers.claims.judging import Entries, Judge, judges_in
 from vit_registers.claims.ledger import Claim
 
 
 def judges() -> list[Judge]:
-    """Every judge: of published data, and of every module in ``arithmetic``."""
-    names = [module.name for module in pkgutil.iter_modules(arithmetic.__path__, f"{arithmetic.__name__}.")]
-    modules = [parodi2026, *(importlib.import_module(name) for name in names)]
+    """Every judge: of every module in ``published``, and in ``arithmetic``."""
+    names = [
+        module.name
+        for package in (published, arithmetic)
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
+    modules = [importlib.import_module(name) for name in names]
     return [judge for module in modules for judge in judges_in(module)]
 
 
