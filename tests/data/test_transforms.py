@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional
 
-from vit_registers.core.boxes import iou
+from vit_registers.core.numerics.boxes import iou
 from vit_registers.data.transforms import Transform, covering
 from vit_registers.models.preprocess import Preprocess, whole_patches
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from vit_registers.core.files import read_json
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.forward.readers.attention import AttentionRows
 from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import Patches, Tokens

@@ -90,12 +90,14 @@ def test_comments_docstrings_annotations_and_layout_redo_nothing(copy, before):
 
 
 def test_a_moved_function_and_a_new_helper_redo_nothing(copy, before):
-    boxes = copy.package / "core/boxes.py"
+    boxes = copy.package / "core/numerics/boxes.py"
     text = boxes.read_text()
     start, end = text.index("def iou("), text.index("def best_iou(")
     (copy.package / "core/overlap.py").write_text(text[: text.index("\n\n\n")] + "\n\n\n" + text[start:end])
     boxes.write_text(text[:start] + text[end:])
-    copy.edit("core/boxes.py", "from numpy.typing", "from vit_registers.core.overlap import iou\nfrom numpy.typing")
+    copy.edit(
+        "core/numerics/boxes.py", "from numpy.typing", "from vit_registers.core.overlap import iou\nfrom numpy.typing"
+    )
     with (copy.package / "core/files.py").open("a") as file:
         file.write('\n\ndef another_helper() -> int:\n    """Nobody calls it yet."""\n    return 1\n')
     assert changed(copy, before) == set()
@@ -107,7 +109,7 @@ def test_a_changed_constant_redoes_its_step_alone(copy, before):
 
 
 def test_a_changed_helper_redoes_who_uses_it_and_nobody_else(copy, before):
-    copy.edit("core/boxes.py", "np.maximum.reduceat(", "+np.maximum.reduceat(")
+    copy.edit("core/numerics/boxes.py", "np.maximum.reduceat(", "+np.maximum.reduceat(")
     assert changed(copy, before) == {LOST}
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vit_registers.core.colour import LUMA
 from vit_registers.core.errors import InputError
-from vit_registers.core.linalg import ridge
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.linalg import ridge
+from vit_registers.core.numerics.patches import patchify
 
 FLAT = 10.0  # grey levels of 255: patches with a smaller standard deviation are uniform
 RIDGE = 0.01  # of the mean variance

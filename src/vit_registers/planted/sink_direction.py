@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vit_registers.core.linalg import ridge
+from vit_registers.core.numerics.linalg import ridge
 from vit_registers.models.backbone import Backbone
 
 RIDGE = 0.1  # of the mean squared value gain: smaller leaves [CLS] cleaner, larger draws more attention

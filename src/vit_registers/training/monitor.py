@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vit_registers.core.files import replacing
-from vit_registers.core.linalg import cosines
+from vit_registers.core.numerics.linalg import cosines
 from vit_registers.forward.readers.base import Arrays, Reader, numpy
 from vit_registers.forward.readers.norms import Norms
 from vit_registers.forward.reading import reading

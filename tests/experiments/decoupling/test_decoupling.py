@@ -7,7 +7,7 @@ import pytest
 
 from helpers.measuring import study_of
 from vit_registers.core.errors import InputError
-from vit_registers.core.similarity import Compared
+from vit_registers.core.numerics.similarity import Compared
 from vit_registers.experiments.decoupling import measure, one_shot, tables
 from vit_registers.experiments.decoupling.params import Config, Decoupling
 from vit_registers.extraction import store

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from helpers.measuring import study_of
-from vit_registers.core.linalg import gram_shares
-from vit_registers.core.similarity import Compared
+from vit_registers.core.numerics.linalg import gram_shares
+from vit_registers.core.numerics.similarity import Compared
 from vit_registers.experiments.decoupling import measure, tables
 from vit_registers.experiments.decoupling.params import Config, Decoupling
 from vit_registers.forward.readers.parts import PARTS

@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.measuring import job_of, written
 from helpers.studies import load, only, study_of
 from vit_registers.core.errors import InputError
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Bootstrap
 from vit_registers.data import manifest

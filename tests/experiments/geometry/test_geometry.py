@@ -6,7 +6,7 @@ import pytest
 from helpers.jobs import job as job_of
 from helpers.measuring import study_of, written
 from helpers.tokens import DENSE, GRID, M, Made
-from vit_registers.core.linalg import jensen_shannon
+from vit_registers.core.numerics.linalg import jensen_shannon
 from vit_registers.experiments.geometry import figures, figures_divergence, measure, tables
 from vit_registers.experiments.geometry.params import Config
 from vit_registers.models.layout import TokenLayout

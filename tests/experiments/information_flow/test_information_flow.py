@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers.measuring import study_of
-from vit_registers.core.neighbours import directions
+from vit_registers.core.numerics.neighbours import directions
 from vit_registers.experiments.information_flow import figures, figures_nearest, measure, nearest, tables
 from vit_registers.experiments.information_flow.params import Config, InformationFlow
 from vit_registers.params.statistics import Statistics

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vit_registers.core.boxes import best_iou, random_boxes
 from vit_registers.core.errors import InputError
+from vit_registers.core.numerics.boxes import best_iou, random_boxes
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
 from vit_registers.experiments.object_discovery import dino_seg, lost, measure

@@ -6,8 +6,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from helpers.studies import load
-from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
+from vit_registers.core.numerics.boxes import best_iou
 from vit_registers.core.stats import mcnemar_exact, wilson
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import target_boxes

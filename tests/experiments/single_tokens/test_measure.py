@@ -8,7 +8,7 @@ from PIL import Image
 from helpers.studies import ROOT
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_json
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.core.table import Rows
 from vit_registers.data import manifest
 from vit_registers.experiments.job import Job

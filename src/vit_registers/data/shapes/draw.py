@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.boxes import tight
 from vit_registers.core.colour import LUMA, hsv_to_rgb
+from vit_registers.core.numerics.boxes import tight
 
 CHUNK = 250
 HUES = (0.0, 0.14, 0.36, 0.58, 0.83)  # red, yellow, green, blue, magenta

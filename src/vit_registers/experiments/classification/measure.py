@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.class_scores import add_rows, over_seeds, score
 from vit_registers.core.errors import InputError
+from vit_registers.core.numerics.class_scores import add_rows, over_seeds, score
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads

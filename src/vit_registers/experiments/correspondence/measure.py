@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.core.stats import Resamples
 from vit_registers.core.threads import threads
 from vit_registers.data.images import load_image

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import row_cosines
+from vit_registers.core.numerics.linalg import row_cosines
 from vit_registers.core.stats import Resamples, jackknife
 from vit_registers.core.threads import threads
 from vit_registers.experiments.decoupling.params import ImagesConfig

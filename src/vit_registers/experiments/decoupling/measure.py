@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import gram_shares, row_cosines
+from vit_registers.core.numerics.linalg import gram_shares, row_cosines
+from vit_registers.core.numerics.similarity import ESTIMATORS, Compared
 from vit_registers.core.seeds import generator
-from vit_registers.core.similarity import ESTIMATORS, Compared
 from vit_registers.core.stats import Resamples, jackknife
 from vit_registers.core.threads import threads
 from vit_registers.experiments.decoupling.one_shot import OneShot

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.linalg import ridge
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.linalg import ridge
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.core.schedules import cosine
 from vit_registers.data.transforms import Size
 from vit_registers.experiments.dense_prediction.params import DensePrediction

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import effective_rank, jensen_shannon, principal_axes, row_cosines, spectrum
+from vit_registers.core.numerics.linalg import effective_rank, jensen_shannon, principal_axes, row_cosines, spectrum
 from vit_registers.core.stats import Resamples
 from vit_registers.data import gallery
 from vit_registers.experiments.geometry.params import Config

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import row_cosines
-from vit_registers.core.logistic import classes
-from vit_registers.core.neighbours import directions, nearest_other
+from vit_registers.core.numerics.linalg import row_cosines
+from vit_registers.core.numerics.logistic import classes
+from vit_registers.core.numerics.neighbours import directions, nearest_other
 from vit_registers.core.stats import Bootstrap, Resamples
 from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.neighbours import directions
+from vit_registers.core.numerics.neighbours import directions
 from vit_registers.core.stats import Resamples
 from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.files import read_json
-from vit_registers.core.linalg import row_cosines
+from vit_registers.core.numerics.linalg import row_cosines
 from vit_registers.core.stats import Resamples
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.job import Job

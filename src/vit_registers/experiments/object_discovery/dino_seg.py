@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vit_registers.core.boxes import tight
+from vit_registers.core.numerics.boxes import tight
 from vit_registers.experiments.object_discovery.lost import FOUR_CONNECTED
 
 Bools = NDArray[np.bool_]

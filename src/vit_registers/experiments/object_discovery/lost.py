@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vit_registers.core.boxes import tight
+from vit_registers.core.numerics.boxes import tight
 
 Floats = NDArray[np.float32]
 FOUR_CONNECTED = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.core.errors import InputError
+from vit_registers.core.numerics.boxes import best_centre_share, best_iou, centre_boxes, random_boxes
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import wilson
 from vit_registers.data import gallery

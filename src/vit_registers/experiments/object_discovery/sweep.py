@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vit_registers.core.boxes import best_iou
 from vit_registers.core.errors import InputError
+from vit_registers.core.numerics.boxes import best_iou
 from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, mcnemar_exact, wilson
 from vit_registers.core.threads import threads

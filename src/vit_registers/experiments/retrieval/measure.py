@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.neighbours import directions, nearest_other
+from vit_registers.core.numerics.neighbours import directions, nearest_other
 from vit_registers.core.stats import Resamples
 from vit_registers.core.threads import threads
 from vit_registers.experiments.job import Job

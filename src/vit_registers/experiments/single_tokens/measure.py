@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.logistic import classes
+from vit_registers.core.numerics.logistic import classes
 from vit_registers.core.seeds import derive, generator
 from vit_registers.core.stats import Floats, Resamples
 from vit_registers.core.threads import threads

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
-from vit_registers.core.linalg import ridge
+from vit_registers.core.numerics.linalg import ridge
 from vit_registers.experiments.single_tokens.params import SingleTokens
 
 RIDGE = 1e-3  # of the mean squared feature: so small that it only settles what the tokens leave open

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 from vit_registers.data.manifest import Manifest
 from vit_registers.experiments.single_tokens import neighbours
 from vit_registers.experiments.single_tokens.params import Config

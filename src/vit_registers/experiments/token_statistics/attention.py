@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_registers.core.linalg import cosines
+from vit_registers.core.numerics.linalg import cosines
 from vit_registers.experiments.token_statistics.tokens import Tokens
 from vit_registers.extraction.store import Features
 

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vit_registers.core.class_scores import add_rows, score
 from vit_registers.core.errors import InputError, reason
 from vit_registers.core.files import read_json
+from vit_registers.core.numerics.class_scores import add_rows, score
 from vit_registers.core.seeds import derive
 from vit_registers.core.stats import bootstrap
 from vit_registers.core.threads import threads

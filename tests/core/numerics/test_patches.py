@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vit_registers.core.patches import patchify
+from vit_registers.core.numerics.patches import patchify
 
 
 @pytest.mark.parametrize(

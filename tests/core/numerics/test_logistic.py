@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.core import logistic
+from vit_registers.core.numerics import logistic
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

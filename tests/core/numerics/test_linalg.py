@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from vit_registers.core.linalg import effective_rank, jensen_shannon, principal_axes, ridge, row_cosines, spectrum
+from vit_registers.core.numerics.linalg import (
+    effective_rank,
+    jensen_shannon,
+    principal_axes,
+    ridge,
+    row_cosines,
+    spectrum,
+)
 
 
 @pytest.mark.parametrize("outputs", [(), (3,)], ids=["one target", "several"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.core.boxes import best_centre_share, best_iou, centre_boxes, iou, random_boxes, tight
+from vit_registers.core.numerics.boxes import best_centre_share, best_iou, centre_boxes, iou, random_boxes, tight
 
 
 def whole_boxes(rng, n, limit=12):

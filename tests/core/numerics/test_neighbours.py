@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from vit_registers.core import neighbours
+from vit_registers.core.numerics import neighbours
 
 
 def test_an_image_is_never_its_own_neighbour_in_any_chunk(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from vit_registers.core import class_scores as scores
+from vit_registers.core.numerics import class_scores as scores
 from vit_registers.core.stats import Bootstrap
 
 

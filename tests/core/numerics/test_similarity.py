@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vit_registers.core.similarity import ESTIMATORS, Compared
+from vit_registers.core.numerics.similarity import ESTIMATORS, Compared
 from vit_registers.core.stats import jackknife
 
 
