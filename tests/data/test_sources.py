@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 import vit_registers
 from vit_registers.core.errors import InputError
-from vit_registers.data.versions import version
+from vit_registers.data.published.versions import version
 from vit_registers.params.bases import DatasetSource
 from vit_registers.params.kinds import kinds
 from vit_registers.params.reading import check_paths, overlay, parse, read_yaml

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vit_registers.core.files import read_json
 from vit_registers.data.first_look import limited
-from vit_registers.data.versions import compare
+from vit_registers.data.published.versions import compare
 from vit_registers.pipeline.configs import PrepareConfig
 
 

@@ -28,7 +28,7 @@ def known(where: str, name: str, among: Collection[str], what: str) -> None:
 class Published:
     """A data set as published.
 
-    ``name`` in data/versions.csv, the ``folder`` that its files belong into, and the ``splits`` of the manifest into
+    ``name`` in versions.csv, the ``folder`` that its files belong into, and the ``splits`` of the manifest into
     which the images of each published split went.
     """
 

@@ -11,7 +11,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key, percent
 from vit_registers.core.seeds import generator
 from vit_registers.data import folders, images, manifest, splits
-from vit_registers.data.versions import PublishedSource
+from vit_registers.data.published.versions import PublishedSource
 from vit_registers.params.bases import Published
 
 
@@ -21,7 +21,7 @@ class Folder(PublishedSource):
     ImageNet and Imagenette call their test images ``val``; the manifest calls them ``test``, where all else looks for
     them. Where both are there ``test`` is taken, as ``val`` is then meant for choosing settings.
 
-    ``version``: the name of a published data set in data/versions.csv that it is: preparation compares their counts,
+    ``version``: the name of a published data set in versions.csv that it is: preparation compares their counts,
     and where the folder is missing the error says where it is had.
     """
 

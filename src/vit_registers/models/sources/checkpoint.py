@@ -43,7 +43,7 @@ class FileModel(FetchedModel):
 
     def load(self, name: str, seed: int) -> Loaded:
         """The architecture with all weights of the file and no others but a head's."""
-        from vit_registers.models import checkpoint_files
+        from vit_registers.models.weights import checkpoint_files
 
         preprocess = {
             "mean": self.mean, "std": self.std, "crop_pct": self.crop_pct, "interpolation": self.interpolation

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from vit_registers.core.prose import count, escape, key
 from vit_registers.core.seeds import generator
 from vit_registers.data import folders, manifest
-from vit_registers.data.versions import FolderOfVersion
+from vit_registers.data.published.versions import FolderOfVersion
 from vit_registers.params.bases import Published
 
 BACKGROUND = "BACKGROUND_Google"  # pictures of anything; no class

@@ -15,7 +15,7 @@ from vit_registers.core.files import exclusive
 from vit_registers.core.prose import count, key
 from vit_registers.core.seeds import generator
 from vit_registers.data import manifest, splits
-from vit_registers.data.versions import PublishedSource
+from vit_registers.data.published.versions import PublishedSource
 from vit_registers.params.bases import Published
 
 if TYPE_CHECKING:  # params are read by every command, and torchvision brings torch

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import folders, manifest
-from vit_registers.data.versions import FolderOfVersion
+from vit_registers.data.published.versions import FolderOfVersion
 from vit_registers.params.bases import Published
 
 SPLITS_2018 = {"train2018.json": "train", "val2018.json": "test"}  # the test images are published without classes

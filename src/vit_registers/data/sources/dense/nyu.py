@@ -10,7 +10,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
 from vit_registers.data.depth import DepthScale
-from vit_registers.data.versions import FolderOfVersion
+from vit_registers.data.published.versions import FolderOfVersion
 from vit_registers.params.bases import Published
 
 PER_METRE, NEAREST, FARTHEST = 1000.0, 0.001, 10.0  # stored values in a metre; metres that are scored

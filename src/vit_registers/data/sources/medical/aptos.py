@@ -8,7 +8,7 @@ import pandas as pd
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest, tables
-from vit_registers.data.versions import FolderOfVersion
+from vit_registers.data.published.versions import FolderOfVersion
 from vit_registers.params.bases import Published
 
 GRADES = ["no retinopathy", "mild", "moderate", "severe", "proliferative"]

@@ -9,8 +9,8 @@ import pandas as pd
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key, percent
 from vit_registers.data import folders, manifest, splits
+from vit_registers.data.published.versions import FolderOfVersion
 from vit_registers.data.sources.medical.validation import SEED, SHARE
-from vit_registers.data.versions import FolderOfVersion
 from vit_registers.params.bases import Published
 
 

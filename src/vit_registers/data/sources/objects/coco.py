@@ -14,7 +14,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.prose import count, escape, key, percent
 from vit_registers.core.seeds import generator
 from vit_registers.data import manifest, objects, splits
-from vit_registers.data.versions import PublishedSource
+from vit_registers.data.published.versions import PublishedSource
 from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
 from vit_registers.data.correspondence import Keypoints
-from vit_registers.data.versions import PublishedSource
+from vit_registers.data.published.versions import PublishedSource
 from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)

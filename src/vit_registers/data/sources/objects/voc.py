@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest, objects
-from vit_registers.data.versions import PublishedSource, versions
+from vit_registers.data.published.versions import PublishedSource, versions
 from vit_registers.params.bases import Published
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from vit_registers.core.errors import InputError
-from vit_registers.data.versions import FILE, differences, version, versions
+from vit_registers.data.published.versions import FILE, differences, version, versions
 from vit_registers.params.bases import DatasetSource, Published
 from vit_registers.params.kinds import kinds
 
