@@ -83,7 +83,7 @@ def claims_errata(study: Study) -> Table:
         row: dict[str, Cell] = {"source": claim.source, "id": claim.id, "statement": claim.statement}
         row |= {
             "verdict": finding.verdict,
-            "computation": finding.computation.replace(" || ", "; against "),
+            "computation": finding.computation.replace(". || ", "; against ").replace(" || ", "; against "),
             "reason": finding.reason,
         }
         if finding.verdict != "reproduced":
