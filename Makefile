@@ -21,7 +21,7 @@ extended: setup
 quick: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units-quick
 
-# About ten minutes on two cores; more than half of it whole pipelines.
+# About thirteen minutes on two cores; more than half of it whole pipelines.
 test: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units
 	@$(MAKE) --no-print-directory pipelines
