@@ -1,6 +1,6 @@
 # make study: everything, from nothing to results/embedded/report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study extended quick test checks units units-quick pipelines pipelines-few pipelines-finished setup lock schema
+.PHONY: study extended quick test long checks units units-quick pipelines pipelines-few pipelines-finished setup lock schema
 
 BIN := .venv/bin
 RESULTS := results/embedded
@@ -26,6 +26,10 @@ test: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units
 	@$(MAKE) --no-print-directory pipelines
 
+# What takes too long for every change: all papers end to end on small data, hostile input, kills, clusters.
+long: setup
+	$(BIN)/pytest -m long --durations=0
+
 checks:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,17 +39,17 @@ checks:
 	$(BIN)/mypy
 
 units:
-	$(BIN)/pytest -n 2 -m "not pipeline" --durations=12
+	$(BIN)/pytest -n 2 -m "not pipeline and not long" --durations=12
 
 units-quick:
-	$(BIN)/pytest -n 2 -m "not pipeline and not slow"
+	$(BIN)/pytest -n 2 -m "not pipeline and not slow and not long"
 
 # Two at once, each with its own finished study (tests/workflow/conftest.py).
 pipelines:
 	@$(MAKE) --no-print-directory --output-sync=target -j2 pipelines-few pipelines-finished
 
 pipelines-few pipelines-finished:
-	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%) --durations=12
+	$(BIN)/pytest tests/workflow/$(@:pipelines-%=%) -m "not long" --durations=12
 
 setup:
 	@workflow/scripts/setup.sh
