@@ -132,6 +132,14 @@ def _known(name: str, among: dict[str, Any], what: str) -> Any:
 
 
 @app.command(rich_help_panel="Tables, figures, report")
+def explorer(params: ParamsFiles = None) -> None:
+    """Make explorer.html, in which results are looked at without a network."""
+    from vit_registers.report.explorer import build
+
+    build.run(*_load(params))
+
+
+@app.command(rich_help_panel="Tables, figures, report")
 def report_text(params: ParamsFiles = None) -> None:
     """Write the numbers, methods and results that report/report.tex takes in."""
     from vit_registers.report import text
@@ -185,7 +193,8 @@ def modules(arguments: list[str]) -> list[str]:
         step = steps()[name.replace("-", "_")]
         functions = [step.run, *(["vit_registers.experiments.job:"] if step.phase == "measures" else [])]
     else:
-        functions = ["vit_registers.report.text:"] if name == "report-text" else []
+        written = {"report-text": "vit_registers.report.text:", "explorer": "vit_registers.report.explorer.build:"}
+        functions = [written[name]] if name in written else []
     return [function.partition(":")[0] for function in functions]
 
 

@@ -12,7 +12,8 @@ from vit_registers.pipeline import experiment
 from vit_registers.pipeline.steps import steps
 
 README = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "data/README.md", "docs/coverage.md"]
+DOCS = [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
+PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "data/README.md", *DOCS]
 STATES = ["there", "partly", "missing", "out of reach"]
 
 

@@ -219,9 +219,14 @@ def arrays_of(view):
     return [str(path) for path in steps.array_files(STUDY, AT, view)]
 
 
+def scene_files(scene):
+    return rows_of(scene) + arrays_of(scene)
+
+
 def view_code(found, view, engine):
     """Digest of the code of one view, of the engine that writes it, and of the package's files that it shows."""
-    code = [digest.code(found.function(view.draw)), digest.code(f"vit_registers.views.engine:{engine}")]
+    code = [digest.code(found.function(view.draw))]
+    code += [digest.code(f"vit_registers.views.engine:{engine}")] if engine else []
     return code + [sha256(digest.ROOT / name) for name in view.data]
 
 

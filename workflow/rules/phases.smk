@@ -17,6 +17,7 @@ rule provenance:
         PHASES["table"],
         PHASES["tables"],
         PHASES["figures"],
+        PHASES["explorer"],
         PHASES["report"] if TEX else PHASES["report_text"],
     log:
         log_of("provenance"),

@@ -55,5 +55,36 @@ rule report:
         f"vit-registers report-pdf --params {AT.params} 2> {{log}}"
 
 
+# The page in which results are looked at: scenes of all experiments (report/explorer).
+SCENES = steps.shown(STUDY, experiment.scenes())
+
+
+rule explorer:
+    input:
+        lambda w: sorted({path for name in SCENES for path in scene_files(experiment.scenes()[name][1])}),
+    output:
+        page=str(AT.explorer),
+        models=directory(str(AT.results / "explorer")),
+    log:
+        log_of("explorer"),
+    conda:
+        "../envs/study.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        plan=PLAN,
+        cfg=canonical(STUDY.explorer.model_dump(mode="json")),
+        code=[
+            digest.code("vit_registers.report.explorer.build:run", STUDY.explorer),
+            *(sha256(path) for path in sorted(Path("src/vit_registers/report/explorer/page").iterdir())),
+            *(view_code(*experiment.scenes()[name], None) for name in SCENES),
+        ],
+        captions=[caption(STUDY, *experiment.scenes()[name]) for name in SCENES],
+    shell:
+        f"vit-registers explorer --params {AT.params} 2> {{log}}"
+
+
+PHASES["explorer"] = [str(AT.explorer)]
 PHASES["report_text"] = list(rules.report_text.output)
 PHASES["report"] = [str(AT.report / "report.pdf")]

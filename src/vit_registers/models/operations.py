@@ -14,11 +14,31 @@ from vit_registers.data.transforms import Size
 def count(module: Any, size: Size) -> tuple[int, int]:
     """Parameters, and floating-point operations of one image of ``size`` (height, width), without the head.
 
-    A multiplication and an addition are two operations. ``module`` is one of timm's on the meta device.
+    A multiplication and an addition are two operations. ``module`` is one of timm's on the meta device. Blocks that are
+    all alike are counted once: a ViT-g has forty of them.
     """
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    blocks = module.blocks
+    if len({_shapes(block) for block in blocks}) > 1 or len(blocks) < 3:
+        return parameters, _operations(module, size)
+    try:
+        module.blocks = blocks[:1]
+        one = _operations(module, size)
+        module.blocks = blocks[:2]
+        two = _operations(module, size)
+    finally:
+        module.blocks = blocks
+    return parameters, one + (len(blocks) - 1) * (two - one)
+
+
+def _shapes(block: nn.Module) -> tuple[tuple[str, torch.Size], ...]:
+    return tuple((name, parameter.shape) for name, parameter in block.named_parameters())
+
+
+def _operations(module: Any, size: Size) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.forward_features(torch.empty(1, 3, *size, device="meta"))
-    return sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops()
+    return counter.get_total_flops()
 
 
 def with_registers(name: str, arguments: dict[str, Any], registers: int) -> nn.Module:

@@ -251,6 +251,11 @@ class Intervention(Strict):
         return False
 
     @property
+    def detection_rounds(self) -> int:
+        """Rounds of detection whose neurons it moves; more than one want ``detection.repeats``."""
+        return 1 if self.moves_neurons else 0
+
+    @property
     def draws_neurons(self) -> bool:
         """Whether it moves random neurons in place of those found."""
         return False

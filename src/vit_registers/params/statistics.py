@@ -1,8 +1,8 @@
-"""Intervals and paired tests, and the images that figures show."""
+"""Intervals and paired tests, the images that figures show, and how large the explorer may be."""
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from vit_registers.params.base import Strict
 
@@ -23,3 +23,12 @@ class Gallery(Strict):
     """The images that figures show, the same for every model: the first of the dense split from as many classes."""
 
     images: PositiveInt
+
+
+class Explorer(Strict):
+    """Sizes of the explorer in megabytes: up to ``one_page_mb`` it is one page, beyond that maps have a page for each
+    model; a page above ``limit_mb`` is refused.
+    """
+
+    one_page_mb: PositiveFloat
+    limit_mb: PositiveFloat

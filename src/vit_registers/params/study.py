@@ -12,7 +12,7 @@ from vit_registers.params.experiments import ExperimentParams, FoundExperiments
 from vit_registers.params.kinds import KindsIn
 from vit_registers.params.passes import TRAIN, Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
-from vit_registers.params.statistics import Gallery, Statistics
+from vit_registers.params.statistics import Explorer, Gallery, Statistics
 
 
 class Run(Strict):
@@ -115,6 +115,7 @@ class Params(Strict):
     detection: Detection
     detection_overrides: dict[Name, dict[str, Any]]
     gallery: Gallery
+    explorer: Explorer
     statistics: Statistics
     experiments: Annotated[Strict, FoundExperiments()]
 
@@ -166,17 +167,27 @@ class Params(Strict):
                 )
             for model in run.models:
                 known(f"study.runs[{i}].models", model, self.models, "model")
+                self._check_rounds(i, run, model)
                 if (run.dataset, model) in seen:
                     raise ValueError(f"study.runs[{i}].models: '{model}' runs on '{run.dataset}' already")
                 seen.add((run.dataset, model))
-            for intervention in run.interventions:
-                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
             for experiment in run.experiments or []:
                 known(f"study.runs[{i}].experiments", experiment, self._configured, "experiment")
         for name in self.study.trainings:
             known("study.trainings", name, self.models, "model")
             if self.models[name].step != "train":
                 raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
+
+    def _check_rounds(self, i: int, run: Run, model: str) -> None:
+        """Interventions that want several rounds of detection have them in every model of their run."""
+        for name in run.interventions:
+            known(f"study.runs[{i}].interventions", name, self.interventions, "intervention")
+            wanted, done = self.interventions[name].detection_rounds, 1 + self.detection_of(model).repeats
+            if wanted > done:
+                raise ValueError(
+                    f"study.runs[{i}].interventions: '{name}' moves neurons of {wanted} rounds of detection, '{model}' "
+                    f"has {done}; set detection_overrides.{model}.repeats to {wanted - 1}, or drop it"
+                )
 
     def _check_detections(self) -> None:
         seen = set(self.pairs())

@@ -101,8 +101,18 @@ class Figure(View):
 
 
 @dataclass(frozen=True)
+class Scene(View):
+    """A view of the explorer: ``title`` names it in the page, its caption says how to read it.
+
+    Its function returns a widget of :mod:`vit_registers.views.scenes.widgets`, or None where there is nothing to show.
+    """
+
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """A subject: its measures, tables and figures. ``order``: its place in the report."""
+    """A subject: its measures, tables, figures and scenes of the explorer. ``order``: its place in the report."""
 
     title: str
     order: int
@@ -110,6 +120,7 @@ class Experiment:
     measures: tuple[Measure, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    scenes: tuple[Scene, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,12 @@ def tables() -> dict[str, tuple[Found, Table]]:
 def figures() -> dict[str, tuple[Found, Figure]]:
     """All figures by name, in the order of the report."""
     return _unique((f.name, (each, f)) for each in found().values() for f in each.experiment.figures)
+
+
+@cache
+def scenes() -> dict[str, tuple[Found, Scene]]:
+    """All scenes of the explorer by name, in the order of the report."""
+    return _unique((s.name, (each, s)) for each in found().values() for s in each.experiment.scenes)
 
 
 @cache

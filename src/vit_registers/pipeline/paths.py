@@ -101,3 +101,8 @@ class Paths:
     def report(self) -> Path:
         """Numbers, methods and results that report/report.tex takes in, and report.pdf."""
         return self.results / "report"
+
+    @property
+    def explorer(self) -> Path:
+        """The page in which the study is looked at; pages of single models are in the folder ``explorer`` beside it."""
+        return self.results / "explorer.html"

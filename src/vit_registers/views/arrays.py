@@ -29,6 +29,12 @@ class Arrays:
                 self._loaded[measure, *axes] = {name: content[name] for name in content.files}
         return self._loaded[measure, *axes]
 
+    def has(self, condition: Condition, measure: str | None = None) -> bool:
+        """Whether a measure left arrays of the model of a condition: not every run has every experiment."""
+        return (
+            self.at.measure(measure or self.measures[0], condition.dataset, condition.model) / "arrays.npz"
+        ).is_file()
+
     def of(self, condition: Condition, measure: str | None = None) -> ByName:
         """Arrays of a condition by name, with those that hold for all conditions; empty where it was not measured."""
         whole = self._load(measure or self.measures[0], (condition.dataset, condition.model))

@@ -2,7 +2,7 @@
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.geometry.params import Config, Geometry
-from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Scene, Table
 
 POOLED = "of all patches of all images together; the mean over single images has an interval"
 EXPERIMENT = Experiment(
@@ -77,6 +77,17 @@ EXPERIMENT = Experiment(
             caption="Patches of gallery images along their first three principal components as red, green and blue. "
             "Components and colour scale are those of the model as it is, fitted to all of its dense images; "
             "conditions are projected onto them, so that a colour means the same in a row and in a model.",
+        ),
+    ),
+    scenes=(
+        Scene(
+            name="components",
+            draw="scenes:components",
+            title="Principal components of patches",
+            arrays=("geometry",),
+            shows=("effective_rank",),
+            caption="Patches of gallery images along their first three principal components as red, green and blue, "
+            "before and after an intervention. Components and colour scale are those of the model as it is.",
         ),
     ),
 )

@@ -36,7 +36,8 @@ def run(cfg: Config, job: Job) -> None:
     mean, products = moments(intact)
     axes = principal_axes(products, COMPONENTS)
     low, high = np.percentile(_projected(intact, np.arange(len(dense)), mean, axes), SCALE, axis=(0, 1))
-    job.keep({"images": gallery.pixels(manifest, dense[chosen], intact.index)})
+    names = ids[dense[chosen]].astype(str)
+    job.keep({"images": gallery.pixels(manifest, dense[chosen], intact.index), "image_id": names})
     for name, cached in conditions.items():
         if cached.status != "complete":
             job.rows.absent(["effective_rank", "pooled_effective_rank"], cached.reason, intervention=name)

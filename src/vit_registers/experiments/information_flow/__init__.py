@@ -2,7 +2,7 @@
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.information_flow.params import Config, InformationFlow
-from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Scene, Table
 
 COUNTED = "counted from the tokens"
 FIRST = "the first block whose interval is above; it has no interval itself"
@@ -158,6 +158,34 @@ EXPERIMENT = Experiment(
             "the mean of each register over images, among the patches of the first {{ settings.nearest_images }} dense "
             "images, at most one of an image; the nearest first. Of a model with many registers the first are shown.",
             when="trained",
+        ),
+    ),
+    scenes=(
+        Scene(
+            name="attention_by_group",
+            draw="scenes:attention_by_group",
+            title="Who attends to whom",
+            shows=("attention_by_group",),
+            caption="Shares of the attention of [CLS], of registers and of patches that go to each of these groups at "
+            "a block, mean over heads and tokens, on {{ dense_images }}. Lines hold the {{ interval }}.",
+        ),
+        Scene(
+            name="probe_by_block",
+            draw="scenes:probe_by_block",
+            title="What tokens hold, block by block",
+            shows=("token_probe", "token_probe_chance", "attention_to_register"),
+            caption="Test images whose class a logistic regression on [CLS] or on a register names, as blocks leave "
+            "them, and what [CLS] gives to each register. Bands hold the {{ interval }}; dashed: the most frequent "
+            "class.",
+        ),
+        Scene(
+            name="nearest_to_registers",
+            draw="scenes:nearest_to_registers",
+            title="Nearest patches of each register",
+            arrays=("information_flow",),
+            shows=("nearest_patch_own",),
+            caption="The {{ settings.nearest }} patches (framed) nearest, by cosine after the final norm, to the mean "
+            "of each register, among the patches of {{ settings.nearest_images }} images, at most one of an image.",
         ),
     ),
 )

@@ -6,19 +6,24 @@ from matplotlib.patches import Rectangle
 
 from vit_registers.experiments.information_flow.figures import with_registers_first
 from vit_registers.views import style
-from vit_registers.views.arrays import Arrays
+from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, picture, stacked
-from vit_registers.views.study import Study
+from vit_registers.views.study import Condition, Study
 
 MODELS, REGISTERS = 2, 4  # shown at most
 BOX = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
 
 
-def nearest_patches(study: Study, arrays: Arrays) -> Figure:
-    """Blocks of models; rows are registers, columns the patches nearest to them."""
+def with_nearest(study: Study, arrays: Arrays) -> dict[Condition, ByName]:
+    """Models as they are that have registers, those with most first, and the patches nearest to these."""
     models = [c for c in with_registers_first(study, "token_probe") if study.plan.registers.get(c.model, 1)]
     found = {c: arrays.of(c) for c in models}
-    found = {c: of_model for c, of_model in found.items() if "nearest_pictures" in of_model}
+    return {c: of_model for c, of_model in found.items() if "nearest_pictures" in of_model}
+
+
+def nearest_patches(study: Study, arrays: Arrays) -> Figure:
+    """Blocks of models; rows are registers, columns the patches nearest to them."""
+    found = with_nearest(study, arrays)
     shown = list(found)[:MODELS]
     if not shown:
         return style.message("no model of this study has registers")

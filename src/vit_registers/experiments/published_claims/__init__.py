@@ -6,7 +6,7 @@ study stands for the paper's (``study.stands_for``); rows of other models never 
 
 from vit_registers.claims import queries
 from vit_registers.experiments.published_claims.params import PublishedClaims
-from vit_registers.pipeline.experiment import Experiment, Table
+from vit_registers.pipeline.experiment import Experiment, Scene, Table
 
 DATA = ("claims/ledger.yaml", "claims/queries.yaml", "claims/published/parodi2026.json")
 SHOWS = queries.metrics()
@@ -55,6 +55,18 @@ EXPERIMENT = Experiment(
             differences=True,
             caption="Every claim of the ledger with its verdict and the reason.",
             printed=False,
+        ),
+    ),
+    scenes=(
+        Scene(
+            name="claims_and_verdicts",
+            draw="scenes:claims_and_verdicts",
+            title="Published claims and their verdicts",
+            shows=SHOWS,
+            data=DATA,
+            differences=True,
+            caption="Every claim of the ledger with its verdict. Open one to see what the verdict rests on: a number "
+            "of this study, or the computation on published numbers.",
         ),
     ),
 )

@@ -6,7 +6,7 @@ discovery. What is measured here is whether effects of single registers add up t
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.token_ablation.params import Config, TokenAblation, single
-from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Scene, Table
 
 SHOWN = ("top1", "recall_at_1", "correspondence", "miou", "corloc")
 EXPERIMENT = Experiment(
@@ -63,6 +63,17 @@ EXPERIMENT = Experiment(
             differences=True,
             caption="Change of every task, in points, when tokens are replaced: the condition less the model as it is, "
             "with heads frozen. Empty: not measured, or not compared with the model as it is.",
+        ),
+    ),
+    scenes=(
+        Scene(
+            name="ablation_map",
+            draw="scenes:ablation_map",
+            title="Token ablation, task by task",
+            shows=SHOWN,
+            differences=True,
+            caption="What every task gives when tokens are replaced: the value, or the change from the model as it is, "
+            "in points, heads frozen. Empty: not measured, or not compared.",
         ),
     ),
 )

@@ -54,7 +54,7 @@ def token_ablation(study: Study) -> Table:
         for condition in [before, *conditions]:
             first = condition.name == BASELINE
             # a head that was fitted to the model as it is stands there as refitted
-            shown = [_intact(task) if first else task for task in TASKS]
+            shown = [intact(task) if first else task for task in TASKS]
             row = row_of(study, condition, shown, first)
             row |= {task.key: _without_n(row[task.key]) for task in TASKS}  # it stands with the change
             if not first:
@@ -93,5 +93,6 @@ def _without_n(cell: Cell) -> Cell:
     return replace(cell, n=None) if isinstance(cell, Estimate) else cell
 
 
-def _intact(task: Column) -> Column:
+def intact(task: Column) -> Column:
+    """The task in the model as it is: a head that was fitted to it stands there as refitted."""
     return replace(task, where={**task.where, "head": "refitted"}) if task.where.get("head") == "frozen" else task

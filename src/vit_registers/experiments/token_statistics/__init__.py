@@ -2,7 +2,7 @@
 
 from vit_registers.core.table import Metric
 from vit_registers.experiments.token_statistics.params import Config
-from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Table
+from vit_registers.pipeline.experiment import Experiment, Figure, Measure, Scene, Table
 
 MEASURE = "token_statistics"
 NORM, COSINE = "L2 norm", "cosine"
@@ -329,6 +329,34 @@ EXPERIMENT = Experiment(
             "that is not shown). Some register wins every patch, however little they differ: read it beside the "
             "cosines of the table of register slots.",
             when="trained",
+        ),
+    ),
+    scenes=(
+        Scene(
+            name="before_and_after",
+            draw="scenes:before_and_after",
+            title="Test-time registers, before and after",
+            arrays=(MEASURE,),
+            shows=("norm_median", "artifacts_found"),
+            caption="Models that neurons were moved in: as they are, beside the same with the neurons moved to "
+            "appended tokens, cleared without a register, with other neurons moved, and with empty tokens alone.",
+        ),
+        Scene(
+            name="norm_statistics",
+            draw="scenes_norms:norm_statistics",
+            title="Norms by block, in numbers",
+            shows=("norm_median", "norm_p99", "norm_max"),
+            caption="Patch norms at the output of every block on {{ dense_images }}: median, 99th percentile, and the "
+            "mean over images of the largest, in two conditions of a model.",
+        ),
+        Scene(
+            name="norms_and_attention",
+            draw="scenes:norms_and_attention",
+            title="Norms and attention by block",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Patch norms at the output of every block, and where [CLS], each register and each appended token "
+            "look (mean over heads), on gallery images, in two conditions of a model side by side.",
         ),
     ),
 )

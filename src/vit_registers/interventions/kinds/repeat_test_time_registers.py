@@ -51,6 +51,11 @@ class RepeatTestTimeRegisters(Intervention):
         """Detection has to come first."""
         return True
 
+    @property
+    def detection_rounds(self) -> int:
+        """Detection is repeated."""
+        return self.rounds
+
     def resolve(self, backbone: Backbone, known: Known) -> MovedNeurons | NotApplicable:
         """The neurons of all rounds; not applicable where one of them found none."""
         found = known.registers

@@ -1,0 +1,24 @@
+"""The scene of the explorer of principal components: patches as colours, before and after."""
+
+from vit_registers.experiments.geometry.figures import measured
+from vit_registers.params.condition import BASELINE
+from vit_registers.views.arrays import Arrays
+from vit_registers.views.scenes.widgets import Colours, MappedCondition, MappedModel, Maps
+from vit_registers.views.study import Condition, Study
+
+
+def components(study: Study, arrays: Arrays) -> Maps | None:
+    """Every model under every condition whose patches were measured."""
+    found = [_model(study, arrays, before) for before in study.baselines if measured(study, before)]
+    return Maps(found) if found else None
+
+
+def _model(study: Study, arrays: Arrays, before: Condition) -> MappedModel:
+    conditions = []
+    for shown in measured(study, before):
+        colours = arrays.of(shown)["colours"]
+        label = "as it is" if shown.name == BASELINE else study.conditions[shown.name]
+        grid = (int(colours.shape[1]), int(colours.shape[2]))
+        conditions.append(MappedCondition(label, grid, {"components": Colours("first three components", colours)}))
+    own = arrays.of(before)
+    return MappedModel(study.model_label(before), own["images"], list(own["image_id"]), conditions)

@@ -1,0 +1,1 @@
+"""The explorer: a page, without a network, in which a study is looked at."""
