@@ -59,7 +59,7 @@ def maps() -> Maps:
 def chart() -> Chart:
     """Bars by block of two models."""
     rows = [
-        {"model": model, "block": block, "name": name, "value": 1.0 + block * (model == "Plain") + len(name)}
+        {"model": model, "block": block, "name": name, "value": 1.0 + (1 + block) * (model == "Plain") + len(name)}
         for model in ("Plain", HOSTILE)
         for block in range(3)
         for name in ("one", "three")
@@ -119,6 +119,7 @@ class Looked:
     def open(self, address: str = "") -> Any:
         """Go to a view by its address, and wait until it is shown."""
         name = address.removeprefix("#/").split("?")[0] or "home"
+        self.page.goto("about:blank")  # or the page would only learn of another address
         self.page.goto(self.url + address)
         self.page.wait_for_selector(f"html[data-shown='{name}']", state="attached")
         return self.page

@@ -31,6 +31,7 @@ async function chartScene(place, data, state, note) {
     ast: true, renderer: "svg", config: chartConfig(),
     actions: { export: true, source: false, compiled: false, editor: false },
   });
+  chart.querySelector("summary")?.setAttribute("aria-label", "Save the chart");
   const show = async () => {
     for (const choice of data.choices) made.view.signal(choice.name, choice.options[at[choice.name]].value);
     await made.view.runAsync();
