@@ -20,7 +20,7 @@ PERCENT = 100.0
 def attention_by_group(study: Study, arrays: object) -> Chart | None:
     """Bars of the shares of a block: from each group to each; a slider of blocks that plays."""
     models = with_registers_first(study, "attention_by_group")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for condition in models:
         for _, row in study.rows_of(condition, "attention_by_group").iterrows():
             said = {"from": FROM[row["group"]], "to": FROM[row["target"]], "block": int(row["layer"])}

@@ -44,8 +44,8 @@ def _model(study: Study, arrays: Arrays, before: Condition, conditions: list[Con
         return None
     own = arrays.of(before)
     label = study.model_label(before)
-    conditions = [condition(study, c, arrays.of(c)) for c in there]
-    return MappedModel(label, own["images"], list(own["image_id"]), conditions, stands_out(own["norms"]))
+    mapped = [condition(study, c, arrays.of(c)) for c in there]
+    return MappedModel(label, own["images"], list(own["image_id"]), mapped, stands_out(own["norms"]))
 
 
 def stands_out(norms: NDArray[Any]) -> tuple[int, int]:
