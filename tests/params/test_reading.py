@@ -150,6 +150,11 @@ SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
             "greater than 0",
         ),
         ("recipes: {small: {kind: dinov2}}", "recipes.small", "'deit3', 'dino', 'late_register', 'small'"),
+        (
+            "study: {runs: [{dataset: shapes, models: [planted], interventions: [ttr-4-again]}], comparisons: []}",
+            "study.runs[0].interventions",
+            "'ttr-4-again' moves neurons of 2 rounds of detection, 'planted' has 1; set detection_overrides.planted",
+        ),
         ("detection_overrides: {planted: {thresh: 1.0}}", "detection_overrides.planted", "unknown key 'thresh'"),
         ("study: {runs: [{dataset: nope, models: [vit-r0], interventions: []}]}", "study.runs[0].dataset", "'nope'"),
         ("study: {runs: [{dataset: shapes, models: [nope], interventions: []}]}", "study.runs[0].models", "'nope'"),

@@ -1,5 +1,6 @@
 """The whole of ``params.yaml``: what a study runs, by name."""
 
+import itertools
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -154,6 +155,7 @@ class Params(Strict):
             for key in override:
                 known(f"detection_overrides.{name}", key, Detection.model_fields, "key")
             self.detection_of(name)
+        self._check_rounds()
         return self
 
     def _check_runs(self) -> None:
@@ -167,10 +169,11 @@ class Params(Strict):
                 )
             for model in run.models:
                 known(f"study.runs[{i}].models", model, self.models, "model")
-                self._check_rounds(i, run, model)
                 if (run.dataset, model) in seen:
                     raise ValueError(f"study.runs[{i}].models: '{model}' runs on '{run.dataset}' already")
                 seen.add((run.dataset, model))
+            for intervention in run.interventions:
+                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
             for experiment in run.experiments or []:
                 known(f"study.runs[{i}].experiments", experiment, self._configured, "experiment")
         for name in self.study.trainings:
@@ -178,16 +181,16 @@ class Params(Strict):
             if self.models[name].step != "train":
                 raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
 
-    def _check_rounds(self, i: int, run: Run, model: str) -> None:
+    def _check_rounds(self) -> None:
         """Interventions that want several rounds of detection have them in every model of their run."""
-        for name in run.interventions:
-            known(f"study.runs[{i}].interventions", name, self.interventions, "intervention")
-            wanted, done = self.interventions[name].detection_rounds, 1 + self.detection_of(model).repeats
-            if wanted > done:
-                raise ValueError(
-                    f"study.runs[{i}].interventions: '{name}' moves neurons of {wanted} rounds of detection, '{model}' "
-                    f"has {done}; set detection_overrides.{model}.repeats to {wanted - 1}, or drop it"
-                )
+        for i, run in enumerate(self.study.runs):
+            for name, model in itertools.product(run.interventions, run.models):
+                wanted, done = self.interventions[name].detection_rounds, 1 + self.detection_of(model).repeats
+                if wanted > done:
+                    raise ValueError(
+                        f"study.runs[{i}].interventions: '{name}' moves neurons of {wanted} rounds of detection, "
+                        f"'{model}' has {done}; set detection_overrides.{model}.repeats to {wanted - 1}, or drop it"
+                    )
 
     def _check_detections(self) -> None:
         seen = set(self.pairs())
