@@ -11,15 +11,16 @@ import yaml
 
 from vit_registers.core.errors import InputError
 from vit_registers.params import reading
-from vit_registers.pipeline import steps
+from vit_registers.pipeline import experiment, steps
 from vit_registers.pipeline.paths import Paths
+from vit_registers.report.facts import caption
 from vit_registers.views.plan import plan
 
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[3]
 VIEWS = {"collect": "table", "summarise": "table", "table": "tables", "figure": "figures", "report_text": "report",
-         "report": "report"}  # fmt: skip
+         "report": "report", "explorer": "explorer"}  # fmt: skip
 
 
 def stages(root=ROOT):
@@ -84,6 +85,8 @@ def configs(study):
         of_step = [step.config(study, **axes).model_dump_json() for axes in step.jobs(study)]
         seen.setdefault(step.phase, []).append(of_step)
     seen["tables"] = seen["figures"] = plan(study).model_dump_json()
+    captions = [caption(study, *scene) for scene in experiment.scenes().values()]
+    seen["explorer"] = [seen["tables"], study.explorer.model_dump_json(), captions]
     seen["report"] = study.model_dump_json()
     return seen
 
