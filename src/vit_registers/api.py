@@ -13,6 +13,7 @@ line. ``vit_registers.<name>`` imports this module, and with it torch and timm, 
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from vit_registers.registers.neuron_file import Neurons, load
 __all__ = ["InputError", "Neurons", "find_register_neurons", "load_neurons", "test_time_registers"]
 
 
-def load_neurons(path: str) -> Neurons:
+def load_neurons(path: Path | str) -> Neurons:
     """Register neurons that ``vit-registers doctor --save`` or :meth:`Neurons.save` wrote to ``path``.
 
     :class:`InputError` where there is no such file, or it holds something else.

@@ -1,5 +1,6 @@
 """Which model is meant: a name of timm or OpenCLIP, a checkpoint file, or the folder of a model of a study."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -157,5 +158,17 @@ def _without_params(asked: Asked) -> Iterator[None]:
     except InputError as error:
         text = str(error)
         if text.startswith("models."):
-            text = f"{asked.model}: {text.partition(': ')[2]}"
-        raise InputError(text.replace("params: device:", "--device:")) from None
+            text = text.partition(": ")[2]
+            text = text if text.startswith(asked.model) else f"{asked.model}: {text}"
+        raise InputError(_with_options(text)) from None
+
+
+def _with_options(text: str) -> str:
+    """A message with the options of the command line in place of keys of params."""
+    text = text.replace("params: device:", "--device:").replace(" image_size", " --size")
+    return re.sub(r"arguments: \{([^{}]*)\}", lambda found: _options(found[1]), text)
+
+
+def _options(arguments: str) -> str:
+    """``a: 1, b: 2`` as options."""
+    return " ".join(f"--argument {each.replace(': ', '=')}" for each in arguments.split(", "))
