@@ -188,7 +188,11 @@ def doctor(
     seed: Annotated[int, typer.Option(help="Of random weights and of resamples.")] = 0,
 ) -> None:
     """Examine one model on a folder of images: has it outlier tokens, and would test-time registers help?"""
+    logging.getLogger("timm").setLevel(
+        logging.WARNING
+    )  # which tells of positions that it resizes; ours are resampled here
     given = dict(_argument(each) for each in argument or [])
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that spin slow others down
     from vit_registers.doctor import command
     from vit_registers.doctor.examine import Settings
     from vit_registers.doctor.model import Asked

@@ -16,7 +16,7 @@ from vit_registers.core.prose import plural
 from vit_registers.data.images import load_image
 from vit_registers.doctor import pictures
 from vit_registers.doctor.command import neurons_of
-from vit_registers.doctor.diagnosis import Diagnosis, diagnose
+from vit_registers.doctor.diagnosis import Diagnosis, diagnose, percent
 from vit_registers.doctor.examine import BEFORE, MOVED, ZERO, Dose, Examination, Settings, enough, examine
 from vit_registers.doctor.watched import Watched
 from vit_registers.extraction.images import Images
@@ -134,10 +134,10 @@ def test_the_verdict_of_the_planted_model_says_all_of_it_in_one_line(planted) ->
     affected, share = diagnosis.outliers["images_affected"], diagnosis.outliers["share"]
     low, high = diagnosis.outliers["share_interval"]
     assert diagnosis.verdict == (
-        f"planted has outlier tokens at 32x32 pixels: {share:.2%} of the patches (95 % interval {low:.2%} to "
-        f"{high:.2%}) in {affected} of 14 images exceed 3 times the median norm, from block 1 of 3 on, counted from 0; "
-        f"1 test-time register for 2 neurons of block 1 takes them away: 0.00% of the patches, "
-        f"{effect(diagnosis, 'Outlier patches', ZERO):.2%} with as many zero tokens."
+        f"planted has outlier tokens at 32x32 pixels: {percent(share)} of the patches (95 % interval {percent(low)} to "
+        f"{percent(high)}) in {affected} of 14 images exceed 3 times the median norm, from block 1 of 3 on, counted "
+        f"from 0; 1 test-time register for 2 neurons of block 1 takes them away: 0.00 % of the patches are outliers "
+        f"then, {percent(effect(diagnosis, 'Outlier patches', ZERO))} with a zero token instead."
     )
 
 
@@ -151,7 +151,7 @@ def test_a_model_without_outliers_is_told_so_with_the_largest_ratio(made: Path, 
         f"of its block (block {ratios.argmax()} of 3, from 0); register neurons were not sought."
     )
     assert diagnosis.cautions[1] == (
-        "No image of 14 has an outlier patch; by this number alone, up to 22% of such images may have some (95 % "
+        "No image of 14 has an outlier patch; by this number alone, up to 22 % of such images may have some (95 % "
         "Wilson interval)."
     )
 
@@ -191,7 +191,7 @@ def test_half_of_the_neurons_leaves_the_outliers_and_the_verdict_says_so(made: P
 
 def test_more_registers_are_spoken_of_as_several(made: Path) -> None:
     _, diagnosis = examined(made, "planted", tokens=2)
-    assert "; 2 test-time registers for 2 neurons of block 1 take them away: 0.00%" in diagnosis.verdict
+    assert "; 2 test-time registers for 2 neurons of block 1 take them away: 0.00 % of" in diagnosis.verdict
 
 
 @pytest.mark.parametrize(

@@ -94,13 +94,14 @@ class Diagnosis:
             f"{self.highest.layer} of {len(self.layers)}, from 0)"
         )
         if not self.found:
-            few = f", and {self.outliers['share']:.2%} of the patches exceed {ratio:g} times it, too few to count"
+            exceed = percent(self.outliers["share"])
+            few = f", and {exceed} of the patches exceed {ratio:g} times it, too few to count"
             seen = few if self.outliers["share"] > 0.0 else ""
             return f"has no outlier tokens at {self.size}: {largest}{seen}; register neurons were not sought"
         interval = self.outliers["share_interval"]
-        of = f" (95 % interval {interval[0]:.2%} to {interval[1]:.2%})" if count > 1 else ""
+        of = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})" if count > 1 else ""
         return (
-            f"has outlier tokens at {self.size}: {self.outliers['share']:.2%} of the patches{of} in "
+            f"has outlier tokens at {self.size}: {percent(self.outliers['share'])} of the patches{of} in "
             f"{self.outliers['images_affected']} of {plural(count, 'image')} exceed {ratio:g} times the median norm, "
             f"from block {self.outliers['first_layer']} of {len(self.layers)} on, counted from 0"
         )
@@ -124,9 +125,10 @@ class Diagnosis:
         else:
             said = "takes" if one else "take"
             said += " them away" if left <= GONE * control else " most of them away"
+        instead = "a zero token" if one else "zero tokens"
         return (
-            f"; {tokens} for {plural(len(self.neurons), 'neuron')} of {where} {said}: {left:.2%} of the patches, "
-            f"{control:.2%} with as many zero tokens"
+            f"; {tokens} for {plural(len(self.neurons), 'neuron')} of {where} {said}: {percent(left)} of the patches "
+            f"are outliers then, {percent(control)} with {instead} instead"
         )
 
     def share(self, condition: str) -> float:
@@ -144,8 +146,8 @@ class Diagnosis:
         if not self.found and not self.outliers["images_affected"]:
             high = wilson(0, count, 0.95)[1]
             said.append(
-                f"No image of {count} has an outlier patch; by this number alone, up to {high:.0%} of such images may "
-                "have some (95 % Wilson interval)."
+                f"No image of {count} has an outlier patch; by this number alone, up to {100 * high:.0f} % of such "
+                "images may have some (95 % Wilson interval)."
             )
         if self.images.get("same_images"):
             said.append("There are so few images that neurons were looked for and moved in the same ones.")
@@ -158,6 +160,11 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {**asdict(self), "verdict": self.verdict, "cautions": self.cautions, "found": self.found}
+
+
+def percent(share: float) -> str:
+    """A share in percent, as a person writes it."""
+    return f"{100 * share:.2f} %"
 
 
 def diagnose(found: Examination, pictures: Pictures, threads: int) -> Diagnosis:
@@ -253,4 +260,5 @@ def _detection(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name != "neurons"}
 
 
-SINK = f"{SINK_QUERIES:.0%} of the tokens give one token {SINK_ATTENTION:.0%} of their attention or more"
+# When a head has a sink, in words.
+SINK = f"{100 * SINK_QUERIES:.0f} % of tokens give one token {100 * SINK_ATTENTION:.0f} % of their attention or more"

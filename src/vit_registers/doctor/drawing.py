@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 320  # pixels of the longer side of a picture, at most
-WIDTH, HEIGHT, LEFT, BELOW = 520, 200, 48, 26  # of a chart, and what is left for its labels
+WIDTH, HEIGHT, LEFT, BELOW = 520, 200, 58, 26  # of a chart, and what is left for its labels
 COLOURS = "cividis"  # told apart with every common colour blindness, and in grey
 
 
@@ -84,7 +84,7 @@ def ticks(low: float, high: float, logarithmic: bool) -> list[float]:
     step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
     while (high - low) / step < 4:
         step /= 2.0
-    return [low + i * step for i in range(int((high - low) / step + 1e-9) + 1)]
+    return [round(low + i * step, 9) for i in range(int((high - low) / step + 1e-9) + 1)]
 
 
 def chart(lines: Sequence[Line], places: Sequence[str], logarithmic: bool, percent: bool = False) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def chart(lines: Sequence[Line], places: Sequence[str], logarithmic: bool, perce
 
     every_nth = -(-len(places) // 14)
     marks = ticks(low, high, logarithmic)
-    written = [f"{100 * mark:.3g}%" if percent else f"{mark:,.3g}" for mark in marks]
+    written = [f"{100 * mark:.10g} %" if percent else f"{mark:,.10g}" for mark in marks]
     return {
         "width": WIDTH,
         "height": HEIGHT,

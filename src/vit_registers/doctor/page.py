@@ -70,15 +70,19 @@ def estimate(given: Estimate | None, unit: str, signed: bool = False) -> str:
     """A number with its interval, as its unit is written."""
     if given is None:
         return ""
-    factor, text = {"share": (100.0, "{:.2f}"), "norm": (1.0, "{:.3g}"), "patches": (1.0, "{:.1f}")}.get(
-        unit, (1.0, "{:.3f}")
-    )
-    if signed:
-        text = text.replace("{:", "{:+")
     values = [given.value, *(given.interval or ())]
-    value, *interval = (text.format(factor * each).replace("-", "−") for each in values)
+    value, *interval = (_number(each, unit, signed) for each in values)
     percent = " %" if unit == "share" else ""
     return f"{value}{percent}" + (f" [{interval[0]}, {interval[1]}]" if interval else "")
+
+
+def _number(value: float, unit: str, signed: bool) -> str:
+    """As many digits as a number of this unit deserves."""
+    value *= 100.0 if unit == "share" else 1.0
+    decimals = {"share": 2, "cosine": 3, "patches": 1}.get(
+        unit, 0 if abs(value) >= 100.0 else 1 if abs(value) >= 10.0 else 2
+    )
+    return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def shown(found: Examination) -> Rows:
@@ -123,6 +127,7 @@ def _maps(found: Examination, rows: Rows, manifest: Manifest) -> dict[str, Any]:
         "blocks": backbone.depth,
         "block": found.judged.layers.layer,
         "conditions": list(passes),
+        "kinds": list(scales),
         "colours": drawing.colours(),
         "scales": {name: scale.to_json(units[name]) for name, scale in scales.items()},
         "images": [
