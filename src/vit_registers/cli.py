@@ -44,6 +44,15 @@ class Weights(StrEnum):
     random = "random"
 
 
+class Device(StrEnum):
+    """Where one model is examined."""
+
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
     "model": Annotated[str, typer.Option(help="Name under `models` in params.")],
@@ -164,17 +173,17 @@ def doctor(
         str, typer.Argument(help="A name of timm or OpenCLIP, a checkpoint file, or results/<study>/models/<name>.")
     ],
     images: Annotated[
-        Path | None, typer.Argument(help="A folder of images, or one. [default: photographs that scikit-learn has]")
+        Path | None, typer.Argument(help="A folder of images, or one. (default: photographs of libraries)")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for <model>.json and <model>.html.")] = Path("doctor"),
     save: Annotated[
         Path | None, typer.Option(help="File for the register neurons, as vit_registers.load_neurons reads it.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels. [default: the model's]")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels. (default: the model's)")] = None,
     most: Annotated[int, typer.Option("--images", min=1, help="Images at most, spread over the folder.")] = 50,
     threshold: Annotated[float, typer.Option(min=1.0, help="Outlier: so many times the median norm.")] = 3.0,
     neurons: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Neurons to move. [default: as few as take the outliers away]")
+        int | None, typer.Option(min=1, max=100, help="Neurons to move. (default: as few as take the outliers away)")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Test-time registers.")] = 1,
     weights: Annotated[Weights, typer.Option(help="Random ones are drawn from the seed.")] = Weights.pretrained,
@@ -183,21 +192,19 @@ def doctor(
     argument: Annotated[
         list[str] | None, typer.Option(help="For timm, as reg_tokens=4 or img_size=224; may be repeated.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use. [default: all]")] = None,
+    device: Annotated[Device, typer.Option(help="auto takes cuda, then mps, then cpu.")] = Device.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use. (default: all)")] = None,
     seed: Annotated[int, typer.Option(help="Of random weights and of resamples.")] = 0,
 ) -> None:
     """Examine one model on a folder of images: has it outlier tokens, and would test-time registers help?"""
-    logging.getLogger("timm").setLevel(
-        logging.WARNING
-    )  # which tells of positions that it resizes; ours are resampled here
+    logging.getLogger("timm").setLevel(logging.WARNING)  # which tells of positions that it resizes, in vain
     given = dict(_argument(each) for each in argument or [])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that spin slow others down
     from vit_registers.doctor import command
     from vit_registers.doctor.examine import Settings
     from vit_registers.doctor.model import Asked
 
-    asked = Asked(model, architecture, given, pretrained, weights == Weights.random, size, seed, device)
+    asked = Asked(model, architecture, given, pretrained, weights == Weights.random, size, seed, device.value)
     written = command.run(asked, images, Settings(threshold, neurons, tokens, seed), out, save, most, threads)
     print(written.verdict)
     for file in written.files:

@@ -115,7 +115,15 @@ def test_only_broken_images_are_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "options", [["--images", "0"], ["--neurons", "101"], ["--tokens", "0"], ["--weights", "none"], ["--nonsense"]]
+    "options",
+    [
+        ["--images", "0"],
+        ["--neurons", "101"],
+        ["--tokens", "0"],
+        ["--weights", "none"],
+        ["--device", "tpu"],
+        ["--nonsense"],
+    ],
 )
 def test_options_out_of_range_are_refused(
     options: list[str], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

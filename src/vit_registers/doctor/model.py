@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json
@@ -107,7 +107,7 @@ def _named(asked: Asked) -> Backbone:
         )
     if asked.pretrained is None and (timm.is_model(name.partition(".")[0]) or not _of_openclip(name)):
         _refuse(asked, "a model by name", "architecture")
-        weights = "random" if asked.random else "pretrained"
+        weights: Literal["random", "pretrained"] = "random" if asked.random else "pretrained"
         source = TimmModel(kind="timm", name=name, weights=weights, arguments=asked.arguments, image_size=asked.size)
         return _made(asked, name, source)
     _refuse(asked, "a model of OpenCLIP", "architecture", "arguments")
