@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_few_patches_above_the_threshold_are_too_few_and_told(made: Path, plai
     )
     judged = detect.judge(config, detect.PatchNorms(found.first.norms, found.first.arrays["embedding_norms"]))
     diagnosis = diagnose(
-        Examination(found.backbone, found.settings, config, found.first, judged, rows=found.rows),
+        replace(found, config=config, judged=judged, repair=None, reason=judged.result["reason"]),
         pictures.read(made / "images", 50),
         1,
     )
@@ -294,6 +295,18 @@ def test_sinks_are_those_of_whole_attention_maps() -> None:
         assert sink.attention == pytest.approx(float(means.max(1).values.mean()), rel=1e-4)
         kinds = ["cls" if t == 0 else "registers" if t < 5 else "patches" for t in means.argmax(1).tolist()]
         assert sink.tokens == {k: kinds.count(k) / 3 for k in ("cls", "registers", "artifacts", "patches")}
+
+
+def test_sinks_are_looked_for_in_some_images_spread_over_all() -> None:
+    """What is measured of all is in the order of the images, whichever pass it comes from."""
+    backbone = make_backbone("dinov2")
+    images = torch.randn(19, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    found = examine(backbone, Watched(Given(images), quiet=True), 19, Settings(threshold=100.0))
+    assert found.sink_rows.tolist() == [i * 19 // 16 for i in range(16)]
+    assert len(found.sinks["sink_tokens"]) == 16
+    for row in (0, 2, 6, 18):  # some of both
+        expected = torch.stack([out[1:].norm(dim=-1) for out in one_image(backbone, images[row]).outputs])
+        np.testing.assert_allclose(found.first.norms[row], expected, rtol=1e-4)
 
 
 def test_a_model_that_overflows_is_refused(made: Path) -> None:

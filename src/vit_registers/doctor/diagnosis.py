@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sink:
-    """The most attended token of a block, mean over images.
+    """The most attended token of a block, mean over the images in which it was looked for.
 
     ``attention``: what it gets of all tokens' attention, mean over heads, ``median`` what the median token gets.
     ``heads``: share of heads in which nearly all tokens give one token most of their attention, a sink. ``tokens``: how
@@ -180,6 +180,7 @@ def diagnose(found: Examination, pictures: Pictures, threads: int) -> Diagnosis:
             "left_out": pictures.broken,
             "credits": pictures.credits,
             "same_images": bool(repair and repair.same_images),
+            "with_sinks": len(found.sink_rows),
             "checked": 0 if repair is None else len(repair.rows),
         },
         settings={
@@ -240,9 +241,10 @@ def _layers(found: Examination) -> list[Layer]:
 
 def _sinks(found: Examination) -> list[Sink]:
     """Attention sinks by block, as the pipeline's reader left them (fesser2026)."""
-    arrays, layout = found.first.arrays, found.first.layout
+    arrays, layout = found.sinks, found.first.layout
     limits = found.judged.layers.thresholds if found.judged.found else None
-    kinds = kinds_of(arrays["sink_tokens"].astype(np.int64), layout, artifacts(arrays["norms"], layout, limits))[..., 0]
+    artifact = artifacts(found.first.arrays["norms"][found.sink_rows], layout, limits)
+    kinds = kinds_of(arrays["sink_tokens"].astype(np.int64), layout, artifact)[..., 0]
     return [
         Sink(
             layer,
