@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,24 @@ ParamsFiles = Annotated[
     typer.Option("--params", help="Params file; give more for overlays, in order. [default: params.yaml]"),
 ]
 log = logging.getLogger(__name__)
+
+
+class Weights(StrEnum):
+    """Those of a model that is examined by name."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+class Device(StrEnum):
+    """Where one model is examined."""
+
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
     "model": Annotated[str, typer.Option(help="Name under `models` in params.")],
@@ -154,6 +173,61 @@ def report_pdf(params: ParamsFiles = None) -> None:
 
     _, at = _load(params)
     build.run(Path("report"), at.results, at.report)
+
+
+@app.command(rich_help_panel="One model")
+def doctor(
+    model: Annotated[
+        str, typer.Argument(help="A name of timm or OpenCLIP, a checkpoint file, or results/<study>/models/<name>.")
+    ],
+    images: Annotated[
+        Path | None, typer.Argument(help="A folder of images, or one. (default: photographs of libraries)")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for <model>.json and <model>.html.")] = Path("doctor"),
+    save: Annotated[
+        Path | None, typer.Option(help="File for the register neurons, as vit_registers.load_neurons reads it.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the input in pixels. (default: the model's)")] = None,
+    most: Annotated[int, typer.Option("--images", min=1, help="Images at most, spread over the folder.")] = 50,
+    threshold: Annotated[float, typer.Option(min=1.0, help="Outlier: so many times the median norm.")] = 3.0,
+    neurons: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Neurons to move. (default: as few as take the outliers away)")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Test-time registers.")] = 1,
+    weights: Annotated[Weights, typer.Option(help="Random ones are drawn from the seed.")] = Weights.pretrained,
+    pretrained: Annotated[str | None, typer.Option(help="OpenCLIP's tag of the weights.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="timm's name of what a checkpoint file is of.")] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option(help="For timm, as reg_tokens=4 or img_size=224; may be repeated.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="auto takes cuda, then mps, then cpu.")] = Device.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use. (default: all)")] = None,
+    seed: Annotated[int, typer.Option(help="Of random weights and of resamples.")] = 0,
+) -> None:
+    """Examine one model on a folder of images: has it outlier tokens, and would test-time registers help?"""
+    logging.getLogger("timm").setLevel(logging.WARNING)  # which tells of positions that it resizes, in vain
+    given = dict(_argument(each) for each in argument or [])
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that spin slow others down
+    from vit_registers.doctor import command
+    from vit_registers.doctor.examine import Settings
+    from vit_registers.doctor.model import Asked
+
+    asked = Asked(model, architecture, given, pretrained, weights == Weights.random, size, seed, device.value)
+    written = command.run(asked, images, Settings(threshold, neurons, tokens, seed), out, save, most, threads)
+    print(written.verdict)
+    for file in written.files:
+        log.info("written: %s", file)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """A key and a value of JSON, or else of text."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--argument: expected <key>=<value>, as reg_tokens=4, got '{text}'")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
 
 
 @app.command(rich_help_panel="Other")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,13 @@ from vit_registers.models.preprocess import Preprocess
 
 CACHE_BYTES = 1 << 30  # of decoded uint8 images; a larger data set is decoded again for every condition
 DECODERS = 4
+
+
+class Batches(Protocol):
+    """Images that come in batches, wherever they are."""
+
+    def batches(self, numbers: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """One normalised float32 batch (b, 3, h, w) per entry of ``numbers``."""
 
 
 class Images:

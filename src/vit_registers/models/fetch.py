@@ -13,6 +13,7 @@ from vit_registers.data.transforms import Size
 from vit_registers.models import backbone
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.bases import FetchedModel
+from vit_registers.models.loaded import Loaded
 from vit_registers.models.preprocess import Preprocess
 from vit_registers.models.supported import layout_of
 from vit_registers.pipeline.configs import FetchConfig
@@ -25,10 +26,24 @@ def run(cfg: FetchConfig, out: Path) -> None:
     source = cfg.source
     if not isinstance(source, FetchedModel):
         raise InputError(f"models.{cfg.name}: kind '{source.kind}' is not fetched; run the step {source.step}")
-    loaded = source.load(cfg.name, derive(cfg.seed, "weights", cfg.name))
+    made, loaded = make(cfg.name, source, derive(cfg.seed, "weights", cfg.name))
+    if "note" in made.metadata:
+        log.warning("%s: %s", cfg.name, made.metadata["note"])
+    if loaded.weights is None:
+        backbone.save(out, loaded.module, made.metadata)
+    else:
+        write_json(out / "model.json", {**made.metadata, "weights": loaded.weights})
+
+
+def make(name: str, source: FetchedModel, seed: int) -> tuple[Backbone, Loaded]:
+    """The model at the size that was asked for, with its metadata, and what it was made from; nothing is written.
+
+    ``seed`` is that of random weights, if they are asked for.
+    """
+    loaded = source.load(name, seed)
     module: Any = loaded.module
     metadata: dict[str, Any] = {
-        "name": cfg.name,
+        "name": name,
         "kind": source.kind,
         "source": loaded.source,
         "architecture": loaded.architecture,
@@ -37,19 +52,15 @@ def run(cfg: FetchConfig, out: Path) -> None:
         "parameters": sum(p.numel() for p in module.parameters()),
     }
     size = source.size or tuple(module.patch_embed.img_size)
-    preprocess = _preprocess(loaded.config, size, source.resize, cfg.name)
-    own = Backbone(cfg.name, module, layout_of(module, cfg.name), preprocess, metadata)
-    metadata |= {"layout": own.at_size(size).layout.to_json(), "preprocess": preprocess.to_json()}
+    preprocess = _preprocess(loaded.config, size, source.resize, name)
+    made = Backbone(name, module, layout_of(module, name), preprocess, metadata).at_size(size)
+    metadata |= {"layout": made.layout.to_json(), "preprocess": preprocess.to_json()}
     if loaded.config["crop_mode"] not in ("center", "shortest"):
         resized = f"trained on images resized by '{loaded.config['crop_mode']}'"
         metadata["note"] = f"{resized}; cropped here, as for every model"
-        log.warning("%s: %s", cfg.name, metadata["note"])
     if loaded.origin is not None:
         metadata["origin"] = loaded.origin
-    if loaded.weights is None:
-        backbone.save(out, module, metadata)
-    else:
-        write_json(out / "model.json", {**metadata, "weights": loaded.weights})
+    return made, loaded
 
 
 def _preprocess(config: Mapping[str, Any], size: Size, resize: int | None, name: str) -> Preprocess:

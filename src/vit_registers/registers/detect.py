@@ -21,7 +21,7 @@ from vit_registers.core.seeds import generator
 from vit_registers.core.stats import Bootstrap, percentiles
 from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
-from vit_registers.extraction.images import Images
+from vit_registers.extraction.images import Batches, Images
 from vit_registers.extraction.memory import batch_size
 from vit_registers.extraction.plan import Rows, batched
 from vit_registers.forward.readers.base import Reader
@@ -69,26 +69,50 @@ def _look(
     cfg: DetectConfig, backbone: Backbone, images: Images, chosen: Rows
 ) -> tuple[dict[str, Any], list[list[Any]]]:
     """What is found in the model under what is in force now, and rows of the ranking."""
-    norms = patch_norms(cfg, backbone, images, chosen)
+    judged = judge(cfg, patch_norms(cfg, backbone, images, chosen))
+    result = judged.result | {"resolution": list(backbone.preprocess.size), "neurons": []}
+    rows: list[list[Any]] = []
+    if judged.found:
+        scores = neuron_scores(cfg, backbone, images, chosen, judged.affected, judged.layers)
+        ranked, rows = rank(cfg, scores, planted_neurons(backbone))
+        result |= {"highest_layer": scores.highest, **ranked}
+    return result | {"found": "reason" not in result}, rows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Outlier patches of n images: the blocks, what the deciding one has above its threshold, and all that in words.
+
+    ``result`` holds numbers with intervals, and a ``reason`` where there are too few outliers to look for neurons.
+    """
+
+    layers: outliers.OutlierLayer
+    tokens: outliers.OutlierTokens
+    result: dict[str, Any]
+
+    @property
+    def found(self) -> bool:
+        """Whether there are enough of them."""
+        return "reason" not in self.result
+
+    @property
+    def affected(self) -> NDArray[np.bool_]:
+        """Which images have any (n,)."""
+        return self.tokens.affected.astype(bool)
+
+
+def judge(cfg: DetectConfig, norms: "PatchNorms") -> Judged:
+    """Which of the patches of some images are outliers."""
     settings = cfg.detection
     layers = outliers.outlier_layer(
         norms.blocks, settings.threshold_rule, settings.threshold, settings.outlier_layer, settings.minimum_share
     )
     found = outliers.find(norms.blocks[:, layers.layer], layers.threshold)
-    result = _outliers(cfg, layers, found) | {"resolution": list(backbone.preprocess.size), "neurons": []}
-    rows: list[list[Any]] = []
-    if "reason" not in result:
-        affected = found.affected.astype(bool)
-        if affected.any():
-            result |= _embedded(cfg, norms.embeddings[affected], norms.embeddings, found.positions[affected])
-        counts = resample_counts(
-            len(chosen), settings.bootstrap, generator(cfg.seed, "neurons", cfg.dataset, cfg.model)
-        )
-        highest = highest_layer(settings.highest_layer, layers, backbone.depth)
-        scores = _scores(cfg, backbone, images, chosen[affected], counts[:, affected], layers, highest)
-        ranked, rows = _ranked(cfg, int(affected.sum()), *scores, _planted(backbone))
-        result |= {"highest_layer": highest, **ranked}
-    return result | {"found": "reason" not in result}, rows
+    judged = Judged(layers, found, _outliers(cfg, layers, found))
+    if judged.found and judged.affected.any():
+        own = judged.affected
+        judged.result.update(_embedded(cfg, norms.embeddings[own], norms.embeddings, found.positions[own]))
+    return judged
 
 
 def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
@@ -108,7 +132,7 @@ def _check_layers(cfg: DetectConfig, backbone: Backbone) -> None:
 def passed(
     cfg: PassConfig,
     backbone: Backbone,
-    images: Images,
+    images: Batches,
     rows: Rows,
     fresh: Callable[[], list[Reader]],
     each: Callable[[Sequence[Reader]], None] = lambda readers: None,
@@ -131,8 +155,8 @@ class PatchNorms:
     embeddings: Floats
 
 
-def patch_norms(cfg: PassConfig, backbone: Backbone, images: Images, rows: Rows) -> PatchNorms:
-    """Norms of the patches of images; such as are not finite would be above no threshold, without a word."""
+def patch_norms(cfg: PassConfig, backbone: Backbone, images: Batches, rows: Rows) -> PatchNorms:
+    """Norms of the patches of images."""
     found: dict[str, list[Floats]] = {"norms": [], "embedding_norms": []}
 
     def keep(readers: Sequence[Reader]) -> None:
@@ -144,13 +168,18 @@ def patch_norms(cfg: PassConfig, backbone: Backbone, images: Images, rows: Rows)
 
     passed(cfg, backbone, images, rows, fresh, keep)
     norms = PatchNorms(np.concatenate(found["norms"]), np.concatenate(found["embedding_norms"]))
+    refuse_not_finite(cfg, norms)
+    return norms
+
+
+def refuse_not_finite(cfg: PassConfig, norms: PatchNorms) -> None:
+    """:class:`InputError` where norms are not finite: they would be above no threshold, without a word."""
     broken = int((~np.isfinite(norms.blocks)).any(axis=(1, 2)).sum())
     if broken:
         raise InputError(
             f"norms of model '{cfg.model}' on '{cfg.dataset}' are not finite in {broken} of {len(norms.blocks)} "
             f"images; detection ran in {cfg.precision}: take bf16 or fp32 for fp16, else check the weights"
         )
-    return norms
 
 
 def _embedded(cfg: DetectConfig, affected: Floats, everywhere: Floats, positions: NDArray[np.bool_]) -> dict[str, Any]:
@@ -213,47 +242,60 @@ def highest_layer(asked: int | str, layers: outliers.OutlierLayer, depth: int) -
     return int(asked) % depth
 
 
-def _scores(
+@dataclass(frozen=True)
+class Scored:
+    """Scores of neurons up to block ``highest``, over so many ``images`` with outliers.
+
+    ``whole``: (layers, h); ``resampled``: (n, layers, h), over resamples of all images that were looked at.
+    """
+
+    highest: int
+    images: int
+    whole: Scores
+    resampled: Scores
+
+
+def neuron_scores(
     cfg: DetectConfig,
     backbone: Backbone,
-    images: Images,
-    rows: Rows,
-    counts: NDArray[np.int64],
+    images: Batches,
+    chosen: Rows,
+    affected: NDArray[np.bool_],
     layers: outliers.OutlierLayer,
-    highest: int,
-) -> tuple[Scores, Scores]:
-    """Neurons' scores (layers, h) over images with outliers, and over resamples (n, layers, h) ``counts`` of them."""
+) -> Scored:
+    """Scores of neurons at the outliers of the images ``chosen`` (n,); those that are ``affected`` (n,) pass again."""
     settings = cfg.detection
+    draw = generator(cfg.seed, "neurons", cfg.dataset, cfg.model)
+    counts = resample_counts(len(chosen), settings.bootstrap, draw)[:, affected]
+    highest = highest_layer(settings.highest_layer, layers, backbone.depth)
 
     def fresh() -> list[Reader]:
         how = settings.sparsity, counts, settings.sparsity_tokens
         return [NeuronScores(backbone, layers.layer, highest, layers.threshold, *how)]
 
     # A batch's activations of all ranked layers are held at once.
-    (reader,) = passed(cfg, backbone, images, rows, fresh)
+    (reader,) = passed(cfg, backbone, images, chosen[affected], fresh)
     assert isinstance(reader, NeuronScores)
-    whole, resampled = reader.scores()
-    return scored(whole, settings.score, backbone), scored(resampled, settings.score, backbone)
+    whole, resampled = (scored(scores, settings.score, backbone) for scores in reader.scores())
+    return Scored(highest, int(affected.sum()), whole, resampled)
 
 
-def _ranked(
-    cfg: DetectConfig, images: int, scores: Scores, resampled: Scores, planted: set[Neuron]
-) -> tuple[dict[str, Any], list[list[Any]]]:
+def rank(cfg: DetectConfig, found: Scored, planted: set[Neuron]) -> tuple[dict[str, Any], list[list[Any]]]:
     """The best neurons with how stable they are, and rows of the ranking; a ``reason`` where too few fire.
 
-    ``scores`` (layers, h) over ``images`` with outliers, ``resampled`` (resamples, layers, h). Where the model was
-    ``planted``, how many of the best are planted ones, and of those how many are among the best.
+    Where the model was ``planted``, how many of the best are planted ones, and of those how many are among the best.
     """
-    k, order = cfg.detection.top_k, ranking(scores)
-    result: dict[str, Any] = {"ranked": len(order), "images_ranked": images}
+    scores, k = found.whole, cfg.detection.top_k
+    order = ranking(scores)
+    result: dict[str, Any] = {"ranked": len(order), "images_ranked": found.images}
     firing = int((scores > 0.0).sum())
     if firing < k:
         result["reason"] = (
-            f"no register neurons found: {firing} neurons fire at the outlier patches of {images} images, {k} are "
-            "needed"
+            f"no register neurons found: {firing} neurons fire at the outlier patches of {found.images} images, {k} "
+            "are needed"
         )
         return result, []
-    orders = [ranking(sample, k + 1) for sample in resampled]
+    orders = [ranking(sample, k + 1) for sample in found.resampled]
     tops = [set(each[:k]) for each in orders]
     frequency = {neuron: float(np.mean([neuron in top for top in tops])) for neuron in order[:LISTED]}
     result["neurons"] = [[layer, index, float(scores[layer, index])] for layer, index in order[: 4 * k]]
@@ -264,7 +306,7 @@ def _ranked(
 
     if firing > k:
         result["next_ratio"] = float(scores[order[k - 1]] / scores[order[k]])
-        ratios = [s[o[k - 1]] / s[o[k]] for s, o in zip(resampled, orders, strict=True) if s[o[k]] > 0.0]
+        ratios = [s[o[k - 1]] / s[o[k]] for s, o in zip(found.resampled, orders, strict=True) if s[o[k]] > 0.0]
         result["next_ratio_interval"] = interval(ratios) if ratios else [None, None]
     if planted:
         hits, again = len(planted & set(order[:k])), [len(planted & top) for top in tops]
@@ -274,7 +316,7 @@ def _ranked(
     return result, [[i, *n, float(scores[n]), frequency[n]] for i, n in enumerate(order[:LISTED])]
 
 
-def _planted(backbone: Backbone) -> set[Neuron]:
+def planted_neurons(backbone: Backbone) -> set[Neuron]:
     """Neurons that the pipeline made register neurons; empty where none are known."""
     neurons = backbone.metadata.get("planted", {}).get("neurons", [])
     return {(int(layer), int(index)) for layer, index in neurons}

@@ -10,13 +10,9 @@ from vit_registers.core.stats import Bootstrap, Resamples
 from vit_registers.experiments.attention_sinks.params import AttentionSinks, Config
 from vit_registers.experiments.job import Job
 from vit_registers.extraction.store import Features
-from vit_registers.models.layout import TokenLayout
+from vit_registers.registers.sinks import KINDS, Kinds, Masks, artifacts, kinds_of
 
 Floats = NDArray[np.float64]
-Masks = NDArray[np.bool_]
-Kinds = NDArray[np.int64]  # of tokens: places in KINDS
-KINDS = ("cls", "registers", "artifacts", "patches")
-CLS, REGISTERS, ARTIFACTS, PATCHES = range(len(KINDS))
 EVERY, NO_OP, BROADCAST, NEITHER = "all", "no-op", "broadcast", "neither"
 
 
@@ -55,7 +51,8 @@ class Sinks:
         found = {name: np.asarray(cached.array(f"sink_{name}"), dtype=float) for name in _ARRAYS}
         shares, tokens = found["shares"], found["tokens"].astype(np.int64)
         norms = np.asarray(cached.array("norms"))[: len(shares)]
-        kinds = kinds_of(tokens, cached.layout, artifacts(norms, cached.layout, detected))
+        limits = detected["threshold_by_layer"] if "images_ranked" in detected else None  # no outliers without these
+        kinds = kinds_of(tokens, cached.layout, artifacts(norms, cached.layout, limits))
         written = found["medians"], kinds[..., 0], kinds[..., 1:], found["queries"], found["ratios"], found["ranks"]
         return cls(shares[..., 0], *written)
 
@@ -68,25 +65,6 @@ class Sinks:
 
 
 _ARRAYS = ("shares", "tokens", "medians", "queries", "ratios", "ranks")
-
-
-def artifacts(norms: NDArray[Any], layout: TokenLayout, detected: dict[str, Any]) -> Masks:
-    """Which tokens (m, L, t) enter a block as artifacts: patches above the threshold at the output of the block before.
-
-    ``norms`` (m, L, t) are those of block outputs. What enters the first block no block has made.
-    """
-    found = np.zeros(norms.shape, dtype=bool)
-    if "images_ranked" in detected:  # detection found outlier patches
-        patches, limits = layout.patch_slice, np.asarray(detected["threshold_by_layer"])[:-1, None]
-        found[:, 1:, patches] = norms[:, :-1, patches] > limits
-    return found
-
-
-def kinds_of(tokens: NDArray[np.int64], layout: TokenLayout, artifact: Masks) -> Kinds:
-    """Kind of each of the ``tokens`` (m, L, k), given which are artifacts (m, L, t); appended ones are registers."""
-    kinds = np.full(layout.length, PATCHES)
-    kinds[layout.cls_slice], kinds[layout.register_slice], kinds[layout.appended_slice] = CLS, REGISTERS, REGISTERS
-    return np.where(np.take_along_axis(artifact, tokens, axis=2), ARTIFACTS, kinds[tokens])
 
 
 def _over_median(job: Job, sinks: Sinks, resampled: Bootstrap, axes: dict[str, Any]) -> None:

@@ -1,0 +1,5 @@
+"""Images for tiny random backbones."""
+
+from helpers.passes import pixels
+
+__all__ = ["pixels"]
