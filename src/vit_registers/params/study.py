@@ -236,6 +236,11 @@ class Params(Strict):
                     raise ValueError(
                         f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
                     )
+            if not any(self._have(dataset, comparison.sides) for dataset in self.study_datasets):
+                raise ValueError(
+                    f"study.comparisons[{i}]: its conditions run on no data set together; run them on one, or drop the "
+                    "comparison"
+                )
             pair = (str(comparison.a), str(comparison.b))
             if pair in seen:
                 raise ValueError(f"study.comparisons[{i}]: {pair[0]} is compared with {pair[1]} already; drop one")
@@ -247,6 +252,11 @@ class Params(Strict):
                     f"study.comparisons[{i}].trainings: expected two or more trainings of '{comparison.a.model}' and "
                     f"'{comparison.b.model}' with the same draws in study.runs; add some, or drop trainings"
                 )
+
+    def _have(self, dataset: str, sides: list[Condition]) -> bool:
+        """Whether all of some conditions run on a data set."""
+        on = {model for known, model in self.pairs() if known == dataset}
+        return all(s.model in on and s.intervention in self.conditions(dataset, s.model) for s in sides)
 
     # Where things are asked for by name.
 
