@@ -111,3 +111,24 @@ def read_json(
     if absent:
         raise InputError(f"{shown(path)}: lacks '{absent[0]}'; {damaged}")
     return content
+
+
+def read_arrays(path: Path | str, damaged: str = AGAIN, missing: str = FIRST) -> dict[str, Any]:
+    """All arrays of an .npz file by name; pickled objects are refused."""
+    import numpy as np
+
+    with door(path, "arrays of NumPy", damaged, missing), np.load(path, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def read_table(path: Path | str, *columns: str, damaged: str = AGAIN, missing: str = FIRST) -> Any:
+    """A table in Parquet or CSV, by its name, as a data frame that has some ``columns``."""
+    import pandas as pd
+
+    what = "a table in Parquet" if str(path).endswith(".parquet") else "a table in CSV"
+    with door(path, what, damaged, missing):
+        table = pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path)
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        raise InputError(f"{shown(path)}: not the table that was written (no column '{absent[0]}'); {damaged}")
+    return table
