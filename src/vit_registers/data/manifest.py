@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vit_registers.core.doors import door, is_text, read_json, shown
-from vit_registers.core.errors import InputError
+from vit_registers.core.errors import InputError, reason
 from vit_registers.core.files import digest, replacing, sha256, write_json
 from vit_registers.data import first_look
 from vit_registers.data.correspondence import Keypoints, Pair, parse
@@ -170,7 +170,8 @@ def check(
 
 def _refuse_odd_names(table: pd.DataFrame, classes: list[str], source: str) -> None:
     """Names of files are bytes, and those of classes may come from them: what is no text cannot be written down."""
-    for what, values in (("class", classes), *((column, table[column]) for column in ("image_id", "path"))):
+    named: list[tuple[str, Any]] = [("class", classes), *((column, table[column]) for column in ("image_id", "path"))]
+    for what, values in named:
         for row, value in enumerate(values, start=1):
             text = str(value)
             if not is_text(text):
@@ -242,7 +243,10 @@ class _Rules:
         return size
 
     def _inside(self, column: str, path: str) -> Path:
-        full = (self.root / path).resolve()
+        try:
+            full = (self.root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, NUL bytes
+            raise InputError(f"{column} {path!r} leads nowhere ({reason(error)}); correct it") from None
         if not full.is_relative_to(self.resolved):
             raise InputError(f"{column} '{path}' leaves the data set folder {self.root}; move the file inside")
         return full
@@ -297,7 +301,8 @@ def _check_box(box: np.ndarray, size: tuple[int, int]) -> None:
 def _content(table: pd.DataFrame, root: Path) -> str:
     """Digest of the bytes of all files that a manifest names: who replaces an image has another data set."""
     whole = hashlib.sha256()
-    for image in table.itertuples(index=False):
+    images: Any = table.itertuples(index=False)
+    for image in images:
         pair = [] if pd.isna(image.correspondence) else parse(str(image.correspondence)).files
         named = [image.path, image.mask, image.depth, image.semantic, *pair]
         for name in (str(name) for name in named if not pd.isna(name)):

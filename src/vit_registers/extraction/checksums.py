@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 def of(path: Path) -> int:
     """CRC-32 of the bytes of a file, which is mapped and not copied."""
-    return zlib.crc32(np.memmap(path, dtype=np.uint8, mode="r"))
+    return zlib.crc32(np.memmap(path, dtype=np.uint8, mode="r").data)
 
 
 def remedy(folder: Path) -> str:

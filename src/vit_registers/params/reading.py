@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -161,11 +162,17 @@ TAGS = {
 }
 
 
-def _is_tag(path: tuple[Any, ...], place: int) -> bool:
-    """Whether a part of an error's path is a tag: those follow a name in a section, or a place in a list.
+# What pydantic calls the alternatives of a value, such as a number or auto.
+_ALTERNATIVE = re.compile(r"constrained-\w+|(literal|tuple|list|function-\w+)\[.*\]")
 
+
+def _is_tag(path: tuple[Any, ...], place: int) -> bool:
+    """Whether a part of an error's path is a tag: those follow a name in a section, or a place in a list,
+    or end the path.
     (A recipe may be called what its kind is called.)
     """
+    if place == len(path) - 1 and place and _ALTERNATIVE.fullmatch(str(path[place])):
+        return True
     return path[place] == "[key]" or (path[place] in TAGS and (place == 2 or isinstance(path[place - 1], int)))
 
 

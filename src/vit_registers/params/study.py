@@ -125,6 +125,7 @@ class Params(Strict):
         if BASELINE in self.interventions:
             raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
         for name, model in self.models.items():
+            self._refuse_circle(name)
             model.check(name, self)
         if BASELINE in self.extraction.frozen_only:
             raise ValueError(
@@ -154,6 +155,17 @@ class Params(Strict):
                 known(f"detection_overrides.{name}", key, Detection.model_fields, "key")
             self.detection_of(name)
         return self
+
+    def _refuse_circle(self, name: str) -> None:
+        made: list[str] = []
+        base: str | None = name
+        while base in self.models:
+            if base in made:
+                raise ValueError(
+                    f"models.{name}.base: is made from itself ({' from '.join([*made, base])}); take another"
+                )
+            made.append(base)
+            base = self.models[base].made_from
 
     def _check_runs(self) -> None:
         seen: set[tuple[str, str]] = set()
