@@ -64,9 +64,8 @@ def _execute(step: Step, study: Params, at: Paths, axes: dict[str, str]) -> None
     _refuse_no_job(step, study, axes)
     config, written = step.config(study, **axes), step.outputs(study, at, **axes)
     seals.check(step.inputs(study, at, **axes))
-    seals.lift(written)
-    step.execute(config, at)
-    seals.seal(written)
+    with seals.renewed(written):
+        step.execute(config, at)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     log.info("%s: %.1f s, at most %.1f GB of memory", step.name, time.perf_counter() - begun, peak)
 

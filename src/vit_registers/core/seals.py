@@ -4,7 +4,8 @@ The checksum of ``rows.csv`` is in ``.rows.csv.sha256``, in the same folder, so 
 file without one is taken as it is: it is a user's own, or somebody deleted the checksum to say so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vit_registers.core.doors import shown
@@ -17,8 +18,25 @@ def place(path: Path) -> Path:
     return path.with_name(f".{path.name}.sha256")
 
 
+@contextmanager
+def renewed(paths: Iterable[Path]) -> Iterator[None]:
+    """Write files within, and seal them then. Who is killed in between leaves none that is wrong.
+
+    Where writing fails, files that are as they were have their checksums again.
+    """
+    paths = list(paths)
+    before = {path: place(path).read_bytes() for path in paths if place(path).is_file()}
+    lift(paths)
+    try:
+        yield
+    except BaseException:
+        seal(path for path, sealed in before.items() if path.is_file() and sealed == _line(path))
+        raise
+    seal(paths)
+
+
 def lift(paths: Iterable[Path]) -> None:
-    """Take checksums away, before the files are written again."""
+    """Take checksums away."""
     for path in paths:
         place(path).unlink(missing_ok=True)
 
@@ -27,14 +45,18 @@ def seal(paths: Iterable[Path]) -> None:
     """Record the checksums of files that are whole now."""
     for path in paths:
         if path.is_file():
-            write_text(place(path), sha256(path) + "\n")
+            write_text(place(path), _line(path).decode())
 
 
-def check(paths: Iterable[Path], remedy: str = "delete it and run again") -> None:
-    """:class:`InputError` for the first file that is not as it was sealed; ``remedy``: what to do then."""
+def _line(path: Path) -> bytes:
+    return f"{sha256(path)}\n".encode()
+
+
+def check(paths: Iterable[Path]) -> None:
+    """:class:`InputError` for the first file that is not as it was sealed."""
     for path in paths:
-        if path.is_file() and place(path).is_file() and place(path).read_bytes() != (sha256(path) + "\n").encode():
+        if path.is_file() and place(path).is_file() and place(path).read_bytes() != _line(path):
             raise InputError(
                 f"{shown(path)}: not as it was written (its checksum differs from {place(path).name}): cut short, or "
-                f"edited; {remedy}, or delete the checksum to take it as it is"
+                "edited; delete it and run again, or delete the checksum to take it as it is"
             )

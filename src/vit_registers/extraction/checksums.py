@@ -39,13 +39,15 @@ def remedy(folder: Path) -> str:
 def opened(folder: Path, name: str, spec: Mapping[str, Any]) -> Array:
     """The array called ``name`` in ``folder``, memory-mapped; :class:`InputError` where it is not as ``spec`` says.
 
-    That is its entry in the index: ``shape``, ``dtype``, and ``crc32`` where it was recorded.
+    That is its entry in the index: ``shape`` of a row, ``dtype``, and ``crc32`` where it was recorded.
     """
     path = folder / f"{name}.npy"
     with door(path, "an array of NumPy", remedy(folder)):
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if list(array.shape) != list(spec["shape"]) or array.dtype != np.dtype(spec["dtype"]):
-            raise ValueError(f"{array.dtype} of {array.shape} where the index has {spec['dtype']} of {spec['shape']}")
+        if list(array.shape[1:]) != list(spec["shape"]) or array.dtype != np.dtype(spec["dtype"]):
+            raise ValueError(
+                f"{array.dtype} of {list(array.shape[1:])} a row where the index has {spec['dtype']} of {spec['shape']}"
+            )
         status = path.stat()
         _compare(path, spec.get("crc32"), status.st_mtime_ns, status.st_size, status.st_ino)
     return array

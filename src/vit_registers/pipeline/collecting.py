@@ -18,9 +18,8 @@ def collect(params: Params, at: Paths, measure: str) -> None:
     found = [at.measure(measure, *axes.values()) / "rows.csv" for axes in step.jobs(params)]
     axes = dict(experiment.measures()[measure][1].axes)
     seals.check(found)
-    seals.lift([at.rows(measure)])
-    table.write(table.concatenate(found, axes), at.rows(measure))
-    seals.seal([at.rows(measure)])
+    with seals.renewed([at.rows(measure)]):
+        table.write(table.concatenate(found, axes), at.rows(measure))
 
 
 def summarise(params: Params, at: Paths) -> None:

@@ -107,10 +107,8 @@ class Training:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        seals.lift([path])
-        with replacing(path) as temporary:
+        with seals.renewed([path]), replacing(path) as temporary:
             torch.save(content, temporary)
-        seals.seal([path])
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint of the same params, data and code; any other is of another training and is left."""
