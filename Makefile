@@ -1,6 +1,6 @@
 # make study: everything, from nothing to results/embedded/report/report.pdf.   make test: every check.
 # Both set up what is missing first and are quick when repeated. Everything else is snakemake, dvc or vit-registers.
-.PHONY: study extended quick test long checks units units-quick pipelines pipelines-few pipelines-finished setup lock schema
+.PHONY: study extended quick test long hostile checks units units-quick pipelines pipelines-few pipelines-finished setup lock schema
 
 BIN := .venv/bin
 RESULTS := results/embedded
@@ -30,6 +30,10 @@ test: setup
 long: setup
 	$(BIN)/pytest -m long --durations=0
 
+# Input that is wrong or means harm, damaged files, signals and full disks, through the command line.
+hostile: setup
+	$(BIN)/pytest -n 2 -m hostile tests/hostile --durations=12
+
 checks:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,10 +43,10 @@ checks:
 	$(BIN)/mypy
 
 units:
-	$(BIN)/pytest -n 2 -m "not pipeline and not long" --durations=12
+	$(BIN)/pytest -n 2 -m "not pipeline and not long and not hostile" --durations=12
 
 units-quick:
-	$(BIN)/pytest -n 2 -m "not pipeline and not slow and not long"
+	$(BIN)/pytest -n 2 -m "not pipeline and not slow and not long and not hostile"
 
 # Two at once, each with its own finished study (tests/workflow/conftest.py).
 pipelines:

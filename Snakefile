@@ -11,9 +11,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "params.yaml"
-
-
 report: "workflow/report/study.rst"
 
 
@@ -53,4 +50,4 @@ onsuccess:
 
 
 onerror:
-    explain_error()
+    explain_error(log)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vit_registers.core import ending, seals
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import write_text
 from vit_registers.params import reading
@@ -26,7 +27,7 @@ from vit_registers.params.study import Params
 from vit_registers.pipeline import collecting, experiment
 from vit_registers.pipeline.paths import Paths
 from vit_registers.pipeline.step import Step
-from vit_registers.pipeline.steps import array_files, row_files, steps
+from vit_registers.pipeline.steps import array_files, row_files, shown, steps
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -35,6 +36,8 @@ ParamsFiles = Annotated[
     typer.Option("--params", help="Params file; give more for overlays, in order. [default: params.yaml]"),
 ]
 log = logging.getLogger(__name__)
+INTERRUPTED = 130  # what typer makes of an interrupt
+SHOWN = 6  # jobs that a message names
 
 
 class Weights(StrEnum):
@@ -59,17 +62,48 @@ AXES = {
 }
 
 
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar=ending.DEBUG, help="Show the traceback of an error as well.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[ending.DEBUG] = "1"  # for processes that this one starts, too
+
+
 def _load(files: list[Path] | None) -> tuple[Params, Paths]:
     params = reading.load(files or ["params.yaml"])
     return params, Paths(params.folder)
 
 
 def _execute(step: Step, study: Params, at: Paths, axes: dict[str, str]) -> None:
-    """Run a job of a step, and log what it took."""
+    """Run a job of a step, and log what it took. What other steps wrote has to be as they wrote it."""
     begun = time.perf_counter()
-    step.execute(step.config(study, **axes), at)
+    _refuse_no_job(step, study, axes)
+    config, written = step.config(study, **axes), step.outputs(study, at, **axes)
+    seals.check(step.inputs(study, at, **axes))
+    with seals.renewed(written):
+        step.execute(config, at)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     log.info("%s: %.1f s, at most %.1f GB of memory", step.name, time.perf_counter() - begun, peak)
+
+
+def _refuse_no_job(step: Step, study: Params, axes: dict[str, str]) -> None:
+    """:class:`InputError` where the study has no such job. Data and models may be made that no run has."""
+    named: dict[str, dict[str, Any]] = {"dataset": dict(study.datasets), "model": dict(study.models)}
+    for axis, name in axes.items():
+        _known(name, named[axis], {"dataset": "data set"}.get(axis, axis))
+    jobs = step.jobs(study)
+    if axes in jobs or step.phase == "data":
+        return
+    if step.phase == "models":
+        makes = study.models[axes["model"]].step
+        if makes != step.name:
+            raise InputError(f"model '{axes['model']}' is not made by {step.name}; run `vit-registers {makes}`")
+        return
+    known = "; ".join([*(", ".join(job.values()) for job in jobs[:SHOWN]), *["..."] * (len(jobs) > SHOWN)]) or "none"
+    raise InputError(f"{step.name}: no run of this study has {', '.join(axes.values())}; its jobs are {known}")
 
 
 def _command(step: Step) -> Callable[..., None]:
@@ -91,12 +125,36 @@ def _train(
     params: ParamsFiles = None,
 ) -> None:
     study, at = _load(params)
-    processes = study.processes  # that share the training
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]]
-        sys.exit(subprocess.run(command, check=False).returncode)
-    _execute(steps()["train"], study, at, {"model": model})
+    if study.processes > 1 and "WORLD_SIZE" not in os.environ:
+        _refuse_no_job(steps()["train"], study, {"model": model})
+        _share(study.processes)
+    else:
+        _execute(steps()["train"], study, at, {"model": model})
+
+
+def _share(processes: int) -> None:
+    """Run this command in several processes at once, by torchrun.
+
+    Where one of them fails its line is said, and not what torchrun has to say of it.
+    """
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *torchrun, "-m", "vit_registers.cli", *sys.argv[1:]]
+    failed = None
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as shared:
+        assert shared.stderr is not None
+        try:
+            for line in shared.stderr:
+                if line.startswith("error: "):
+                    failed = failed or line
+                elif failed is None:
+                    sys.stderr.write(line)
+        except BaseException:  # an interrupt
+            shared.terminate()
+            raise
+    if failed is not None:
+        sys.stderr.write(failed)
+    if shared.returncode:
+        sys.exit(ending.REFUSED if failed and ending.UNEXPECTED not in failed else ending.UNFORESEEN)
 
 
 def _add_steps() -> None:
@@ -129,8 +187,8 @@ def table(name: Annotated[str, typer.Argument(help="Name of the table.")], param
     from vit_registers.views import engine
 
     study, at = _load(params)
-    found, view = _known(name, experiment.tables(), "table")
-    engine.table(found, view, study, row_files(study, at, view), at.tables)
+    found, view = _shown(study, name, experiment.tables(), "table")
+    engine.table(found, view, study, _sealed(row_files(study, at, view)), at.tables)
 
 
 @app.command(rich_help_panel="Tables, figures, report")
@@ -139,9 +197,23 @@ def figure(name: Annotated[str, typer.Argument(help="Name of the figure.")], par
     from vit_registers.views import engine
 
     study, at = _load(params)
-    found, view = _known(name, experiment.figures(), "figure")
-    array_files(study, at, view)
-    engine.figure(found, view, study, row_files(study, at, view), at)
+    found, view = _shown(study, name, experiment.figures(), "figure")
+    _sealed(array_files(study, at, view))
+    engine.figure(found, view, study, _sealed(row_files(study, at, view)), at)
+
+
+def _shown(study: Params, name: str, views: dict[str, Any], what: str) -> Any:
+    """A table or a figure of an experiment that the study has."""
+    found, view = _known(name, views, what)
+    if name not in shown(study, views):
+        raise InputError(f"{what} '{name}': no run of this study has the experiment '{found.name}'; add it to one")
+    return found, view
+
+
+def _sealed(paths: list[Path]) -> list[Path]:
+    """The files, which have to be as they were written."""
+    seals.check(paths)
+    return paths
 
 
 def _known(name: str, among: dict[str, Any], what: str) -> Any:
@@ -273,14 +345,31 @@ def modules(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Entry point: an :class:`InputError` becomes one line and exit status 2."""
+    """Entry point: what goes wrong ends in one line (:mod:`vit_registers.core.ending`)."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # which tells of every glyph that a PDF takes in
+    sys.exit(ending.ended(_run))
+
+
+def _run() -> None:
+    """Run the command that was asked for; its wrong use is bad input as well."""
     try:
-        app(prog_name="vit-registers")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = app(prog_name="vit-registers", standalone_mode=False)
+    except typer.Abort as error:  # at an end of file that a library did not foresee
+        raise (error.__cause__ or error) from None
+    except Exception as error:
+        said = getattr(error, "format_message", None)  # of what typer says of its arguments, and of nothing else
+        if said is None:
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(said(), file=sys.stderr)
+            raise SystemExit(ending.REFUSED) from None
+        command = getattr(getattr(error, "ctx", None), "command_path", "vit-registers")
+        raise InputError(f"{said().rstrip('.')}; see `{command} --help`") from error
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    if isinstance(status, int) and status:
+        raise SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from typing import Any, NoReturn
+
+from vit_registers.core import ending
 
 NAME = "VIT_REGISTERS_WARM"  # of the environment: where the process listens
 LARGEST = 1 << 20  # bytes of a request: arguments and environment
@@ -28,12 +31,17 @@ STREAMS = (0, 1, 2)
 # Read by libraries when they are imported; sums over several threads differ in the last bit (core/threads.py).
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "GOTO")}
 ELSEWHERE = b"elsewhere"  # the answer to a caller of another environment
+GRACE = 5.0  # seconds in which a job may take its temporary files away
 KILLED = 128 + signal.SIGKILL  # what a shell says of a process that was killed
 
 
 def main() -> None:
     """Entry point of ``vit-registers``: the same bytes by hand as in a run, whose jobs Snakemake gives one thread."""
     os.environ.update(ONE_THREAD)
+    sys.exit(ending.ended(_command))
+
+
+def _command() -> None:
     name = os.environ.get(NAME)
     status = _handed_over(name) if name else None
     if status is not None:
@@ -187,6 +195,8 @@ def _end_with(connection: socket.socket) -> None:
     """End this process and those that it started when its caller is gone, which sends nothing more."""
     if not connection.recv(1):
         os.killpg(0, signal.SIGTERM)
+        time.sleep(GRACE)
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

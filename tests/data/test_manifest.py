@@ -81,7 +81,7 @@ def test_a_bad_row_is_refused_in_one_line_with_its_number(folder, changes, expec
 def test_an_image_that_does_not_decode_is_refused_with_its_row(folder, content):
     whole = (folder / "2.png").read_bytes()
     (folder / "2.png").write_bytes(content or whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"^mine: row 3: .*2\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"^mine: row 3: .*2\.png: not an image"):
         manifest.check(rows(), ["x", "y"], folder, "mine")
 
 

@@ -317,7 +317,7 @@ def test_complete_is_under_the_same_key_and_with_every_array(whole):
 
 def test_a_folder_that_lacks_an_array_is_refused_with_what_to_do(whole):
     (whole / "norms.npy").unlink()
-    with pytest.raises(InputError, match=r"norms\.npy: missing; delete .*index\.json and run again"):
+    with pytest.raises(InputError, match=r"norms\.npy: missing; delete .*\.json and run again"):
         Features.open(whole)
 
 

@@ -1,6 +1,8 @@
 # What all rules share: checked params, the list of steps, each job's part of params, and one run per study at a time.
+import contextlib
 import fcntl
 import os
+import re
 import shutil
 import sys
 import time
@@ -17,12 +19,14 @@ os.environ.update(
 )
 
 try:
-    import pandas as pd
     from vit_registers import warm
-    from vit_registers.core.errors import InputError
+    from vit_registers.core.doors import read_table
+    from vit_registers.core.errors import InputError, one_line
     from vit_registers.core.files import canonical, sha256, write_text
+    from vit_registers.core.prose import rst
+    from vit_registers.extraction.store import Features
     from vit_registers.params import reading
-    from vit_registers.pipeline import digest, experiment, provenance, steps
+    from vit_registers.pipeline import digest, experiment, messages, provenance, steps
     from vit_registers.pipeline.paths import Paths
     from vit_registers.report.facts import caption
     from vit_registers.views.plan import plan
@@ -30,13 +34,15 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; the project is not installed in {sys.executable}: run `make setup` and use .venv/bin")
 
 TEX = shutil.which("latexmk") is not None
-STARTED = time.time()
+BRIEF = messages.install()
 
 
 def refuse(message):
     """Stop before any job with one line on stderr and exit status 2; an exception would print Snakemake's frames."""
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(str(message))}", file=sys.stderr, flush=True)
+    with contextlib.suppress(Exception):
+        workflow.tear_down()  # temporary files of Snakemake, which has no time for them
     os._exit(2)
 
 
@@ -44,12 +50,21 @@ SOURCES = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_config
 
 
 def checked_params():
-    """The config as validated params."""
+    """params.yaml with overlays and --config on top, as our reader reads them, checked.
+
+    Snakemake reads overlays as well, before this: it takes the last of two equal keys, and runs code of a file that
+    says so. Here such a file is refused.
+    """
     try:
-        reading.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
-        return reading.parse(config, SOURCES)
+        content = {}
+        for path in ["params.yaml", *workflow.overwrite_configfiles]:
+            content = reading.overlay(content, reading.read_yaml(path))
+        content = reading.overlay(content, dict(workflow.config_settings.config))
+        study = reading.parse(content, SOURCES)
     except InputError as error:
         refuse(error)
+    config.update(content)
+    return study
 
 
 STUDY = checked_params()
@@ -78,16 +93,19 @@ def held_by(lock):
 def clear_stale_locks():
     """Remove Snakemake's locks where no run is at work in this folder."""
     for path in Path(".snakemake").glob("*.run.lock"):
-        with open(path, "a+") as lock:
-            if held_by(lock) is not None:
-                return
+        try:
+            with open(path, "a+") as lock:
+                if held_by(lock) is not None:
+                    return
+        except OSError:  # a folder that cannot be written: nobody can be at work there, and nothing is stale
+            return
     for stale in Path(".snakemake/locks").glob("*"):
         stale.unlink(missing_ok=True)
 
 
 HELD = []  # the lock of this run
 WARM = []  # the process that jobs of this run are forked from
-TOLD = []  # that data and weights are missing, which is said once
+TOLD = []  # what is missing or damaged, which is said once
 
 
 def looks():
@@ -101,6 +119,23 @@ def tell_missing():
         TOLD.append(True)
         for line in reading.missing(STUDY):
             print(f"missing: {line}", file=sys.stderr, flush=True)
+        tell_damaged()
+
+
+def tell_damaged():
+    """Say which features lack arrays: Snakemake follows the file beside them alone."""
+    for dataset, model in STUDY.pairs():
+        folders = {AT.extracted("baseline", dataset, model): [AT.baseline(dataset, model)]}
+        folders[AT.extracted("ablated", dataset, model)] = [
+            AT.ablated(dataset, model) / name for name in STUDY.conditions(dataset, model)[1:]
+        ]
+        for whole, conditions in folders.items():
+            made = [folder for folder in conditions if (folder / "index.json").exists()]
+            for folder in made if whole.exists() else []:
+                try:
+                    Features.open(folder)
+                except InputError as error:
+                    print(f"damaged: {error}", file=sys.stderr, flush=True)
 
 
 def hold_study():
@@ -118,6 +153,7 @@ def hold_study():
         reading.check_paths(STUDY, SOURCES)
     except InputError as error:
         refuse(error)
+    tell_damaged()
     lock, process = lock_of(AT.study), None
     for _ in range(20):  # a glance at the lock, by whoever plans a run now, is over at once
         process = held_by(lock)
@@ -134,10 +170,28 @@ def hold_study():
     refuse(f"another run (process {process}) of '{AT.study}' is at work in {os.getcwd()}; wait for it or stop it")
 
 
+LOST = False  # whether nothing says what results were made from
+
+
+def tell_lost():
+    if LOST:
+        print(
+            f"warning: {AT.results}: Snakemake's records of what made it are gone (.snakemake/metadata), so that nothing "
+            "tells which results are of other params or code; --forceall makes all of them again",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 digest.keep(Path(".snakemake/code.json"))
 if workflow.is_main_process:
     clear_stale_locks()
-    provenance.restore(AT)
+    try:
+        provenance.restore(AT)
+    except (InputError, OSError) as error:
+        refuse(f"{AT.results}: Snakemake's records cannot be put back ({error})")
+    LOST = provenance.lost(AT)
+    tell_lost()
 
 
 # What a rule is made of, from the list of steps.
@@ -150,7 +204,7 @@ def wildcards_of(names):
 
 def one_of(names):
     """A wildcard constraint that matches exactly these names, and nothing where there are none."""
-    return "|".join(dict.fromkeys(names)) or "(?!)"
+    return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
 
 
 def constraints_of(step):
@@ -236,10 +290,13 @@ PHASES = {}
 
 def explain_success():
     made = [str(path) for path in (AT.tables, AT.figures, AT.report / "report.pdf") if path.exists()]
+    if not LOST and workflow.is_main_process:
+        provenance.record(AT)  # so that who deletes .snakemake, or copies the results, has them
+    tell_lost()
     print(f"done: {', '.join(made)}", file=sys.stderr)
     counts = AT.tables / "claims_by_paper.csv"
     if counts.exists():
-        verdicts = pd.read_csv(counts, index_col="source").loc["all"]
+        verdicts = read_table(counts, "source").set_index("source").loc["all"]
         said = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items())
         print(f"published claims: {said} ({counts.with_name('claims.csv')})", file=sys.stderr)
     if not TEX:
@@ -249,10 +306,9 @@ def explain_success():
         )
 
 
-def explain_error():
+def explain_error(logs):
     """Repeat the steps' own error lines last, where a person looks first."""
-    for path in sorted(Path("logs", AT.study).rglob("*.log")):
-        if path.stat().st_mtime >= STARTED:
-            for line in path.read_text(errors="replace").splitlines():
-                if line.startswith("error: "):
-                    print(line, file=sys.stderr)
+    for path in logs:
+        print(f"log of the run: {path}", file=sys.stderr)
+    for line in BRIEF.last_words():
+        print(line, file=sys.stderr)

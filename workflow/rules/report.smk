@@ -18,9 +18,9 @@ rule report_text:
     resources:
         mem_mb=1000,
     params:
-        cfg=canonical(STUDY.model_dump(mode="json")),
+        cfg=lambda w: canonical(STUDY.model_dump(mode="json")),  # a function: braces in it are no wildcards
         code=digest.code("vit_registers.report.text:run", STUDY),
-        captions=[
+        captions=lambda w: [
             caption(STUDY, *each[name])
             for each in (experiment.tables(), experiment.figures())
             for name in each

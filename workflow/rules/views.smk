@@ -67,9 +67,9 @@ rule table:
     resources:
         mem_mb=1000,
     params:
-        plan=PLAN,
+        plan=lambda w: PLAN,  # a function: braces in it are no wildcards
         code=lambda w: view_code(*experiment.tables()[w.table], "table"),
-        caption=lambda w: caption(STUDY, *experiment.tables()[w.table]),
+        caption=lambda w: rst(caption(STUDY, *experiment.tables()[w.table])),
     shell:
         f"vit-registers table {{wildcards.table}} --params {AT.params} 2> {{log}}"
 
@@ -95,9 +95,9 @@ rule figure:
     resources:
         mem_mb=1000,
     params:
-        plan=PLAN,
+        plan=lambda w: PLAN,  # a function: braces in it are no wildcards
         code=lambda w: view_code(*experiment.figures()[w.figure], "figure"),
-        caption=lambda w: caption(STUDY, *experiment.figures()[w.figure]),
+        caption=lambda w: rst(caption(STUDY, *experiment.figures()[w.figure])),
     shell:
         f"vit-registers figure {{wildcards.figure}} --params {AT.params} 2> {{log}}"
 

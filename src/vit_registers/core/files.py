@@ -1,51 +1,106 @@
 """Whole files or none: atomic writes, checksums, and the lock that keeps two processes out of one folder."""
 
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vit_registers.core.errors import InputError
+from vit_registers.core.doors import read_json as read_json
+from vit_registers.core.errors import InputError, cannot_write
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it onto ``path`` only if the block ends without an exception.
 
-    A killed writer cannot take its temporary file away: the next writer of the same path does.
+    A killed writer cannot take its temporary file away: the next writer of the same path does. What the machine refuses
+    (a full disk, a read-only folder) is an :class:`InputError`, whatever the library that writes says of it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = unfinished(path, f".tmp{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in abandoned(path, f".tmp{path.suffix}"):
+                left.unlink(missing_ok=True)
+            yield temporary
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of ``path`` whose writers are dead; a living one is still at work on its own."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
-        writer = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if writer.isdecimal() and not _alive(int(writer)):
-            left.unlink(missing_ok=True)
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the machine refuses while ``path`` is written within is an :class:`InputError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        said = cannot_write(path, error)
+        if said is None:
+            raise
+        raise InputError(said) from error
+
+
+def _name_of(process: int) -> str:
+    """What tells a process from all others: its id and, where the system says it, when it started.
+
+    Ids alone come again: the first process of every container has the same.
+    """
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as status:
+            return f"{process}-{status.read().rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return str(process)
+
+
+def unfinished(path: Path, suffix: str) -> Path:
+    """The name beside ``path`` under which this process makes it."""
+    return path.with_name(f".{path.name}.{_name_of(os.getpid())}{suffix}")
+
+
+def abandoned(path: Path, suffix: str) -> list[Path]:
+    """What writers of ``path`` that are dead left under such names; a living one is still at work on its own."""
+    found = []
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{glob.escape(suffix)}"):
+        writer = left.name.removeprefix(f".{path.name}.").removesuffix(suffix)
+        process = writer.partition("-")[0]
+        if process.isdecimal() and not (_alive(int(process)) and writer == _name_of(int(process))):
+            found.append(left)
+    return found
 
 
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # somebody else's, and at work
         pass
     return True
+
+
+def reserve(path: Path | str) -> None:
+    """Take the room on the disk that a file of holes will need, so that a full disk is said now.
+
+    Who writes to a hole of a memory-mapped file for which there is no room is killed by the system, without a word.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with writing(Path(path)), open(path, "r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            if size:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # the file system cannot
+                raise
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -57,16 +112,6 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, content: Any) -> None:
     """Write ``content`` as indented JSON with sorted keys, atomically: same content, same bytes."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path | str) -> Any:
-    """Read JSON, or raise :class:`InputError` naming the file."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the step that makes it first") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); delete it and run again") from None
 
 
 def sha256(path: Path | str) -> str:

@@ -1,5 +1,6 @@
 """Numbers, lists and names as sentences and LaTeX print them."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,29 @@ _SPECIAL = {
 }
 
 
+# What TeX sets beside ASCII with the fonts of the report; another character would end its run.
+_SET = frozenset(
+    "¡£§©®°±¶·¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖ×ØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõö÷øùúûüýÿ"
+    "ĂăĆćČčĎďĒēĚěĞğĪīŁłŃńŇňŌōŐőŒœŔŕŘřŚśŠšŞşŤťŪūŮůŰűŸŹźŻżŽž–—‘’“”…†‡•"
+)
+
+
 def escape(text: str) -> str:
-    """``text`` so that LaTeX prints it as it is."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """``text`` so that LaTeX prints it as it is, whatever is in it; of what no font has the number in Unicode."""
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    if " " <= character <= "~" or character in _SET:
+        return character
+    return " " if character.isspace() else rf"\texttt{{U+{ord(character):04X}}}"
+
+
+def rst(text: str) -> str:
+    """``text`` so that reStructuredText, of which Snakemake makes the page of a report, shows it as it is."""
+    return re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", text)
 
 
 def key(name: str) -> str:

@@ -5,6 +5,7 @@ seed ...) stands in typed columns, the *axes*. What a metric is (unit, direction
 as a :class:`Metric`, and a row of a metric that is not registered is refused.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vit_registers.core.doors import door
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import replacing
 
@@ -181,15 +183,25 @@ def write(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read(path: Path | str, axes: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Read a table that :func:`write` wrote; further ``axes`` that it lacks are columns without values."""
-    types = columns(axes)
-    try:
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the measures first") from None
+    """Read a table that :func:`write` wrote; further ``axes`` that it lacks are columns without values.
+
+    :class:`InputError` where it is damaged: no CSV, columns that are no axes, text in place of a number, a row twice.
+    """
+    types, again = columns(axes), "delete it and run again"
+    with door(path, "a tidy table", again, "run the measures first"), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of fields that no column is for
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], index_col=False)
     unknown = [column for column in table.columns if column not in types]
     if unknown:
         raise InputError(f"{path}: column '{unknown[0]}' is no axis that an experiment declares; measure again")
+    absent = [column for column in ("metric", *NUMBERS) if column not in table.columns]
+    if absent:
+        raise InputError(f"{path}: not a tidy table (no column '{absent[0]}'); {again}")
+    if (nameless := table["metric"].isna()).any():
+        raise InputError(f"{path}: row {int(nameless.to_numpy().argmax()) + 1} is of no metric; {again}")
+    key = [column for column in table.columns if column not in NUMBERS]
+    if (twice := table.duplicated(key)).any():
+        raise InputError(f"{path}: row {int(twice.to_numpy().argmax()) + 1} has the axes of another; {again}")
     return table.reindex(columns=list(types)).astype(types)
 
 

@@ -1,5 +1,6 @@
 """The manifest: one checked table per data set, and everything downstream reads only it."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json, replacing, sha256, write_json
+from vit_registers.core.doors import door, is_text, read_json, shown
+from vit_registers.core.errors import InputError, reason
+from vit_registers.core.files import digest, replacing, sha256, write_json
 from vit_registers.data import first_look
 from vit_registers.data.correspondence import Keypoints, Pair, parse
 from vit_registers.data.depth import DepthScale
@@ -26,7 +28,7 @@ COLUMNS = ["image_id", "path", "split", "label", "width", "height", "boxes", "ma
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set as downstream sees it.
+    """A data set as downstream sees it. ``sha256`` is of its table and of all files that it names.
 
     ``table`` has one row per image: ``image_id`` (unique), ``path`` relative to ``root``, ``split``, ``width`` and
     ``height`` in pixels; and, null where unknown,
@@ -54,19 +56,21 @@ class Manifest:
     def load(cls, folder: Path | str) -> "Manifest":
         """Read ``folder``'s dataset.json and manifest.parquet; refuse a manifest that is not the one recorded."""
         folder = Path(folder)
-        metadata = read_json(folder / "dataset.json")
+        again = f"run `vit-registers prepare --dataset {folder.name}` again"
+        keys = ("name", "classes", "root", "sha256")
+        metadata = read_json(folder / "dataset.json", *keys, damaged=again, missing=again)
         path = folder / "manifest.parquet"
         scale = metadata.get("depth_scale")
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; prepare the data set again")
-        if sha256(path) != metadata["sha256"]:
-            raise InputError(f"{path}: not the file that dataset.json records; prepare the data set again")
+        with door(path, "a table in Parquet", again):
+            if sha256(path) != metadata["sha256"]:
+                raise InputError(f"{path}: not the file that dataset.json records; {again}")
+            table = pd.read_parquet(path).reindex(columns=COLUMNS)
         return cls(
             name=metadata["name"],
-            table=pd.read_parquet(path).reindex(columns=COLUMNS),
+            table=table,
             classes=metadata["classes"],
             root=(folder / metadata["root"]).resolve(),
-            sha256=metadata["sha256"],
+            sha256=digest([metadata["sha256"], metadata["files"]]) if "files" in metadata else metadata["sha256"],
             semantic_classes=metadata.get("semantic_classes"),
             ignore_index=metadata.get("ignore_index"),
             depth_scale=None if scale is None else DepthScale.model_validate_json(json.dumps(scale)),
@@ -147,6 +151,7 @@ def check(
     if not len(table):
         raise InputError(f"{source}: no images; expected at least one")
     table = table.reset_index(drop=True).reindex(columns=COLUMNS)
+    _refuse_odd_names(table, classes, source)
     _unique_ids(table, source)
     table = first_look.taken(table, bool(classes), source)
     rules = _Rules(classes, semantic_classes, ignore_index, root, root.resolve(), read_images)
@@ -161,6 +166,17 @@ def check(
         table["label"] = table["label"].astype("int64")
         _classes_in_training(table, classes, source)
     return table
+
+
+def _refuse_odd_names(table: pd.DataFrame, classes: list[str], source: str) -> None:
+    """Names of files are bytes, and those of classes may come from them: what is no text cannot be written down."""
+    named: list[tuple[str, Any]] = [("class", classes), *((column, table[column]) for column in ("image_id", "path"))]
+    for what, values in named:
+        for row, value in enumerate(values, start=1):
+            text = str(value)
+            if not is_text(text):
+                where = what if what == "class" else f"row {row}: {what}"
+                raise InputError(f"{source}: {where} {shown(text)} holds what is no text in UTF-8; rename it")
 
 
 @contextmanager
@@ -206,6 +222,8 @@ class _Rules:
         """Width and height of the image of a row."""
         if not isinstance(image.split, str) or not image.split:
             raise InputError("no split; expected train or test")
+        if image.split.strip() != image.split:
+            raise InputError(f"split {image.split!r}; take the spaces around it away")
         if self.classes or not pd.isna(image.label):
             self._check_label(image.label)
         path = self._inside("path", image.path)
@@ -225,7 +243,10 @@ class _Rules:
         return size
 
     def _inside(self, column: str, path: str) -> Path:
-        full = (self.root / path).resolve()
+        try:
+            full = (self.root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, NUL bytes
+            raise InputError(f"{column} {path!r} leads nowhere ({reason(error)}); correct it") from None
         if not full.is_relative_to(self.resolved):
             raise InputError(f"{column} '{path}' leaves the data set folder {self.root}; move the file inside")
         return full
@@ -277,6 +298,18 @@ def _check_box(box: np.ndarray, size: tuple[int, int]) -> None:
         raise InputError(f"box {box.tolist()} is empty or leaves the image of {size[0]}x{size[1]} pixels")
 
 
+def _content(table: pd.DataFrame, root: Path) -> str:
+    """Digest of the bytes of all files that a manifest names: who replaces an image has another data set."""
+    whole = hashlib.sha256()
+    images: Any = table.itertuples(index=False)
+    for image in images:
+        pair = [] if pd.isna(image.correspondence) else parse(str(image.correspondence)).files
+        named = [image.path, image.mask, image.depth, image.semantic, *pair]
+        for name in (str(name) for name in named if not pd.isna(name)):
+            whole.update(f"{name} {sha256(root / name)}\n".encode())
+    return whole.hexdigest()
+
+
 def two_to_train(table: pd.DataFrame, classes: list[str], source: str) -> None:
     """Refuse a class with a single training image, by its row: probes hold out a share of every class to choose on."""
     training = table[table["split"] == "train"]
@@ -323,6 +356,8 @@ def write(
         "images": dict(sorted(Counter(table["split"]).items())),
         "sha256": sha256(folder / "manifest.parquet"),
     }
+    if root != ".":  # images that are made here follow from params and code, which are tracked
+        metadata["files"] = _content(table, folder / root)
     if depth_scale is not None:
         metadata["depth_scale"] = depth_scale.model_dump()
     write_json(folder / "dataset.json", metadata)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from vit_registers.core.doors import read_text
 from vit_registers.core.errors import InputError
 
 Row = dict[str, Any]
@@ -32,12 +33,7 @@ def lines(path: Path, key: str) -> list[str]:
     VOC's list of a single class has a second column, -1 where the class is absent. It names every image of the split,
     so it is refused rather than read as a list of images of that class.
     """
-    try:
-        given = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such list of images; correct {key}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error}); correct {key}") from None
+    given = read_text(path, "a list of images", f"correct {key}", noun="list of images").splitlines()
     names = []
     for number, line in enumerate(given, start=1):
         parts = line.split()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from vit_registers.core.doors import read_table
 from vit_registers.core.errors import InputError
 from vit_registers.core.inference import Sample
 from vit_registers.core.stats import Resamples
@@ -83,7 +84,7 @@ class Outcomes:
                 command = measure.replace("_", "-")
                 command += f" --dataset {self.dataset} --model {model}"
                 raise InputError(f"{path}: no such file; run `vit-registers {command}` first")
-            found.append(pd.read_parquet(path))
+            found.append(read_table(path, "intervention", "metric", "feature", "head", "value"))
         found = [table for table in found if len(table)]
         return pd.concat(found) if found else pd.DataFrame(columns=["intervention"])
 

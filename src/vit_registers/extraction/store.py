@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json, write_json
+from vit_registers.core.files import read_json, reserve, write_json
+from vit_registers.extraction import checksums
 from vit_registers.forward.arrays import Spec
 from vit_registers.models.layout import TokenLayout
 
@@ -46,10 +47,10 @@ class Features:
     def open(cls, folder: Path | str) -> "Features":
         """Open a folder that a writer finished; :class:`InputError` where there is none or an array is gone."""
         folder = Path(folder)
-        features = cls(folder, read_json(folder / "index.json"))
+        features = cls(folder, read_json(folder / "index.json", "status", "key"))
         for name in features.index.get("arrays", {}):
             if not (folder / f"{name}.npy").is_file():
-                raise InputError(f"{folder / name}.npy: missing; delete {folder / 'index.json'} and run again")
+                raise InputError(f"{folder / name}.npy: missing; {checksums.remedy(folder)}")
         return features
 
     @property
@@ -77,7 +78,7 @@ class Features:
         """A memory-mapped array; rows as the index says."""
         if name not in self.index["arrays"]:
             raise InputError(f"{self.folder}: holds no array '{name}'; it has {', '.join(self.index['arrays'])}")
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return checksums.opened(self.folder, name, self.index["arrays"][name])
 
     def native(self, name: str, image: int) -> NDArray[Any]:
         """Rows of a ``native`` array that belong to the dense image number ``image``: (h, w, d)."""
@@ -124,8 +125,9 @@ class Writer:
         self.partial = folder.with_name(f"{folder.name}.partial")
         progress = self.partial / "progress.json"
         self.done = 0
-        if progress.is_file() and (found := read_json(progress))["key"] == key:
-            self.done = int(found["done"])
+        done = self._recorded(progress)
+        if done is not None:
+            self.done = done
             _sweep(self.partial)
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -133,11 +135,23 @@ class Writer:
             for name, spec in specs.items():
                 shape = (counts[spec.rows], *spec.shape)
                 np.lib.format.open_memmap(self._path(name), "w+", np.dtype(spec.dtype), shape).flush()
+                reserve(self._path(name))
             self._record()
         self.arrays = {name: np.lib.format.open_memmap(self._path(name), "r+") for name in specs}
 
     def _path(self, name: str) -> Path:
         return self.partial / f"{name}.npy"
+
+    def _recorded(self, progress: Path) -> int | None:
+        """How many batches of the same are safe in a partial folder; None where it is another or damaged: left over."""
+        try:
+            found = read_json(progress, "key", "done")
+            whole = all(
+                np.load(self._path(name), mmap_mode="r").dtype == spec.dtype for name, spec in self.specs.items()
+            )
+            return int(found["done"]) if whole and found["key"] == self.key else None
+        except (InputError, OSError, ValueError, TypeError):
+            return None
 
     def _record(self) -> None:
         write_json(self.partial / "progress.json", {"key": self.key, "done": self.done})
@@ -161,6 +175,7 @@ class Writer:
                 "rows": spec.rows,
                 "unit": spec.unit,
                 "what": spec.what,
+                "crc32": checksums.of(self._path(name)),
             }
             for name, spec in self.specs.items()
         }
@@ -183,11 +198,16 @@ def write_not_applicable(folder: Path, key: str, reason: str) -> None:
 
 
 def is_complete(folder: Path, key: str) -> bool:
-    """Whether ``folder`` is finished under the same ``key``, with every array in place."""
+    """Whether ``folder`` is finished under the same ``key``, with every array as it was written."""
     if not (folder / "index.json").is_file():
         return False
-    index = read_json(folder / "index.json")
-    return index["key"] == key and all((folder / f"{name}.npy").is_file() for name in index.get("arrays", {}))
+    try:
+        index = read_json(folder / "index.json", "key")
+        for name, spec in index.get("arrays", {}).items() if index["key"] == key else ():
+            checksums.opened(folder, name, spec)
+    except InputError:  # damaged: made again
+        return False
+    return bool(index["key"] == key)
 
 
 def prune(parent: Path, keep: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
 
-from vit_registers.core.errors import InputError
+from vit_registers.core.doors import door
 from vit_registers.core.files import canonical, replacing, sha256
 from vit_registers.forward import sinks
 from vit_registers.forward.hooks import second_linear
@@ -125,8 +125,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 
 def load(path: Path) -> ActivationStatistics:
     """Read what :func:`save` wrote; :class:`InputError` where it is not there."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run `vit-registers calibrate` for this model and data set first")
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return ActivationStatistics(resample_sources=tensors.pop(SOURCES), **tensors, digest=sha256(path))
+    again = "run `vit-registers calibrate` for this model and data set"
+    with door(path, "activation statistics", f"{again} again", f"{again} first"):
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return ActivationStatistics(resample_sources=tensors.pop(SOURCES), **tensors, digest=sha256(path))

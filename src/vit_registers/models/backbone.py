@@ -13,8 +13,9 @@ from timm.layers import QuickGELU
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from vit_registers.core.doors import door, read_json
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json, replacing, sha256, write_json
+from vit_registers.core.files import replacing, sha256, write_json
 from vit_registers.data.transforms import Size
 from vit_registers.models.layout import TokenLayout
 from vit_registers.models.outlier_reading import OutlierReader
@@ -127,7 +128,9 @@ def save(folder: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
 def load(folder: Path | str, device: str = "cpu") -> Backbone:
     """The model of ``folder``'s model.json, with weights that match the checksum recorded at first use."""
     folder = Path(folder)
-    metadata = read_json(folder / "model.json")
+    again = "delete it and make the model again"
+    keys = ("name", "architecture", "weights", "layout", "preprocess")
+    metadata = read_json(folder / "model.json", *keys, damaged=again, missing="make the model first")
     module = _load_weights(folder, metadata).eval().requires_grad_(False)
     layout, preprocess = TokenLayout.from_json(metadata["layout"]), Preprocess.from_json(metadata["preprocess"])
     backbone = Backbone(metadata["name"], module.to(pick_device(device)), layout, preprocess, metadata)
@@ -143,7 +146,8 @@ def _load_weights(folder: Path, metadata: Mapping[str, Any]) -> nn.Module:
     if not path.is_file() or sha256(path) != weights["sha256"]:
         raise InputError(f"{path}: missing, or not the weights that model.json records; make the model again")
     module = build(metadata["architecture"])
-    module.load_state_dict(load_file(path))
+    with door(path, f"weights of {folder.name}", "make the model again"):
+        module.load_state_dict(load_file(path))
     return module
 
 

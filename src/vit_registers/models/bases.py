@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from vit_registers.core.prose import key, plural
 from vit_registers.models.resampling import PositionResampling
-from vit_registers.params.base import Name
+from vit_registers.params.base import Name, Side
 from vit_registers.params.bases import ModelSource, known
 
 if TYPE_CHECKING:
@@ -63,6 +63,14 @@ def plain_vit(
     }
 
 
+def refuse_uneven(size: int, patch: int, width: int, heads: int) -> None:
+    """Raise ValueError where an image is not whole patches, or where heads do not share the width evenly."""
+    if size % patch:
+        raise ValueError(f"patch_size: expected a divisor of image_size, which is {size}, got {patch}")
+    if width % heads:
+        raise ValueError(f"heads: expected a divisor of width, which is {width}, got {heads}")
+
+
 def sizes_sentence(width: int, depth: int, heads: int) -> str:
     """Blocks, width and heads, as LaTeX."""
     return f"{plural(depth, 'block')} of width {width} with {plural(heads, 'head')}"
@@ -71,7 +79,7 @@ def sizes_sentence(width: int, depth: int, heads: int) -> str:
 class SizedModel(ModelSource):
     """A model at an input size of one's choice. ``image_size``: one side, or height and width; null for its own."""
 
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    image_size: Side | tuple[Side, Side] | None = None
     positions: PositionResampling = PositionResampling()
 
     @property
@@ -99,7 +107,7 @@ class FetchedModel(SizedModel):
 
     step: ClassVar[str] = "fetch"
 
-    resize: PositiveInt | None = None
+    resize: Side | None = None
 
     @abstractmethod
     def load(self, name: str, seed: int) -> Loaded:

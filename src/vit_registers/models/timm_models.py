@@ -17,6 +17,12 @@ from vit_registers.models.supported import layout_of
 from vit_registers.models.weights import hub
 from vit_registers.models.weights.hub import HubFile, Pin
 
+# Above what anybody trained, by argument.
+LARGEST = {
+    "depth": 1000, "embed_dim": 65_536, "num_heads": 1024, "img_size": 16_384, "patch_size": 16_384, "reg_tokens": 4096,
+    "num_classes": 10_000_000, "mlp_ratio": 1000,
+}  # fmt: skip
+
 
 def architecture_of(name: str, arguments: dict[str, Any]) -> str | dict[str, Any]:
     """What :func:`backbone.build` takes: the name alone, or with arguments a mapping."""
@@ -37,13 +43,25 @@ def untrained(name: str, arguments: dict[str, Any], where: str) -> nn.Module:
     if tag and tag not in tags:
         known = ", ".join(tags) or "none"
         raise InputError(f"{where}.name: timm has no weights '{name}'; known are {known}")
+    _refuse_immense(arguments, where)
     try:
         with torch.device("meta"):
             module = backbone.build(architecture_of(name, arguments))
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise InputError(f"{where}.arguments: '{name}' refuses {arguments} ({reason(error)})") from None
+    except Exception as error:  # of timm and torch, whatever an argument made them stumble over
+        raise InputError(f"{where}.arguments: '{name}' refuses {arguments} ({reason(error)})") from error
     layout_of(module, name)
     return module
+
+
+def _refuse_immense(arguments: dict[str, Any], where: str) -> None:
+    """Refuse sizes of which a module would take the memory or the day, and images that have no three colours."""
+    for key, most in LARGEST.items():
+        given = arguments.get(key, 1)
+        for value in given if isinstance(given, list | tuple) else [given]:
+            if isinstance(value, int | float) and not 0 <= value <= most:
+                raise InputError(f"{where}.arguments.{key}: expected at most {most}, got {value}; lower it")
+    if arguments.get("in_chans", 3) != 3:
+        raise InputError(f"{where}.arguments.in_chans: images have three colours; leave it out")
 
 
 def load(name: str, arguments: dict[str, Any], seed: int | None, pin: Pin, where: str) -> Loaded:

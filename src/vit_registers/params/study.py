@@ -127,6 +127,7 @@ class Params(Strict):
         if BASELINE in self.interventions:
             raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
         for name, model in self.models.items():
+            self._refuse_circle(name)
             model.check(name, self)
         if BASELINE in self.extraction.frozen_only:
             raise ValueError(
@@ -157,6 +158,17 @@ class Params(Strict):
             self.detection_of(name)
         self._check_rounds()
         return self
+
+    def _refuse_circle(self, name: str) -> None:
+        made: list[str] = []
+        base: str | None = name
+        while base in self.models:
+            if base in made:
+                raise ValueError(
+                    f"models.{name}.base: is made from itself ({' from '.join([*made, base])}); take another"
+                )
+            made.append(base)
+            base = self.models[base].made_from
 
     def _check_runs(self) -> None:
         seen: set[tuple[str, str]] = set()
@@ -250,6 +262,11 @@ class Params(Strict):
                     raise ValueError(
                         f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
                     )
+            if not any(self._have(dataset, comparison.sides) for dataset in self.study_datasets):
+                raise ValueError(
+                    f"study.comparisons[{i}]: its conditions run on no data set together; run them on one, or drop the "
+                    "comparison"
+                )
             pair = (str(comparison.a), str(comparison.b))
             if pair in seen:
                 raise ValueError(f"study.comparisons[{i}]: {pair[0]} is compared with {pair[1]} already; drop one")
@@ -261,6 +278,11 @@ class Params(Strict):
                     f"study.comparisons[{i}].trainings: expected two or more trainings of '{comparison.a.model}' and "
                     f"'{comparison.b.model}' with the same draws in study.runs; add some, or drop trainings"
                 )
+
+    def _have(self, dataset: str, sides: list[Condition]) -> bool:
+        """Whether all of some conditions run on a data set."""
+        on = {model for known, model in self.pairs() if known == dataset}
+        return all(s.model in on and s.intervention in self.conditions(dataset, s.model) for s in sides)
 
     # Where things are asked for by name.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from vit_registers.core import table
+from vit_registers.core import seals, table
 from vit_registers.core.files import write_json
 from vit_registers.params.study import Params
 from vit_registers.pipeline import experiment
@@ -17,12 +17,16 @@ def collect(params: Params, at: Paths, measure: str) -> None:
     step = steps()[measure]
     found = [at.measure(measure, *axes.values()) / "rows.csv" for axes in step.jobs(params)]
     axes = dict(experiment.measures()[measure][1].axes)
-    table.write(table.concatenate(found, axes), at.rows(measure))
+    seals.check(found)
+    with seals.renewed([at.rows(measure)]):
+        table.write(table.concatenate(found, axes), at.rows(measure))
 
 
 def summarise(params: Params, at: Paths) -> None:
     """Write the tidy table of all measures, and its headline numbers as nested JSON."""
-    whole = table.concatenate([at.rows(measure) for measure in measured(params)], experiment.axes())
+    collected = [at.rows(measure) for measure in measured(params)]
+    seals.check(collected)
+    whole = table.concatenate(collected, experiment.axes())
     table.write(whole, at.table)
     write_json(at.summary, headlines(whole))
 

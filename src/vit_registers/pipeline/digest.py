@@ -16,12 +16,14 @@ import atexit
 import functools
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from vit_registers.core.errors import InputError
 from vit_registers.core.files import digest, read_json, sha256, write_json
 from vit_registers.pipeline.source import (
     PACKAGE,
@@ -170,7 +172,10 @@ class _Kept:
     def __init__(self, path: Path) -> None:
         sources = {str(file.relative_to(ROOT)): sha256(file) for file in sorted(ROOT.rglob("*.py"))}
         self.path, self.valid = path, digest([sources, _packages(), sys.version])
-        content = read_json(path) if path.is_file() else {}
+        try:
+            content = read_json(path, "valid", "digests")
+        except InputError:  # there is none, or it is damaged: parsed again
+            content = {}
         self.digests: dict[str, str] = content["digests"] if content.get("valid") == self.valid else {}
         self.known = len(self.digests)
 
@@ -182,7 +187,8 @@ class _Kept:
 
     def save(self) -> None:
         if len(self.digests) > self.known:
-            write_json(self.path, {"valid": self.valid, "digests": self.digests})
+            with suppress(InputError):  # nothing depends on it: the folder may be read-only
+                write_json(self.path, {"valid": self.valid, "digests": self.digests})
 
 
 _KEPT: list[_Kept] = []

@@ -9,7 +9,8 @@ import base64
 import shutil
 from pathlib import Path
 
-from vit_registers.core.files import digest, read_json, sha256, write_json
+from vit_registers.core.doors import door, read_json
+from vit_registers.core.files import digest, sha256, write_json
 from vit_registers.pipeline.paths import Paths
 
 RECORDS = Path(".snakemake/metadata")
@@ -55,12 +56,20 @@ def restore(at: Paths) -> None:
     kept = at.results / "provenance" / "provenance.json"
     if not kept.is_file():
         return
-    content = read_json(kept)
-    if _stamp(at).is_file() and read_json(_stamp(at))["id"] == content["id"]:
+    content = read_json(kept, "id", "records", damaged=f"delete {kept.parent} to do without")
+    if _stamp(at).is_file() and read_json(_stamp(at), "id")["id"] == content["id"]:
         return
     for path in _of(at):
         path.unlink()
     for name in content["records"]:
-        (RECORDS / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept.parent / "records" / name, RECORDS / name)
+        with door(kept.parent / "records" / name, "a record", f"delete {kept.parent} to do without") as record:
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise ValueError("it leaves its folder")
+            (RECORDS / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(record, RECORDS / name)
     write_json(_stamp(at), {"id": content["id"]})
+
+
+def lost(at: Paths) -> bool:
+    """Whether results are there, and no record of what they were made from: nothing tells which are still valid."""
+    return any(at.results.glob("*/*")) and not _of(at)

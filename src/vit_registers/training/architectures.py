@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, model_validator
 
 from vit_registers.core.prose import architecture
-from vit_registers.models.bases import plain_vit, sizes_sentence
-from vit_registers.params.base import Share, Strict
+from vit_registers.models.bases import plain_vit, refuse_uneven, sizes_sentence
+from vit_registers.params.base import Depth, Heads, Share, Side, Strict, Width
 
 
 class Architecture(Strict):
@@ -20,15 +20,24 @@ class Architecture(Strict):
     ``layer_scale``: what LayerScale begins with, null for none. ``drop_path``: stochastic depth of the last block.
     """
 
-    image_size: PositiveInt
-    patch_size: PositiveInt
-    width: PositiveInt
-    depth: PositiveInt
-    heads: PositiveInt
+    image_size: Side
+    patch_size: Side
+    width: Width
+    depth: Depth
+    heads: Heads
     reads: Literal["cls", "mean_patch", "mean_normalised_patch"] = "cls"
     weights: Literal["jax", "deit"] = "jax"
     layer_scale: PositiveFloat | None = None
     drop_path: Share = 0.0
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Raise ValueError where sizes do not fit each other."""
+        refuse_uneven(self.image_size, self.patch_size, self.width, self.heads)
 
     def arguments(self, registers: int, classes: int) -> dict[str, Any]:
         """Arguments of ``VisionTransformer``."""
@@ -45,7 +54,7 @@ class NamedArchitecture(Strict):
     """One of timm's ViTs from nothing; ``arguments`` go to timm."""
 
     name: str
-    image_size: PositiveInt
+    image_size: Side
     arguments: dict[str, Any] = Field(default={})
 
     def all_arguments(self, registers: int, classes: int, **further: Any) -> dict[str, Any]:

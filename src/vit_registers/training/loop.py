@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vit_registers.core import seals
 from vit_registers.core.files import digest, exclusive, replacing, write_json
 from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
@@ -99,6 +100,7 @@ def _run(cfg: TrainConfig, manifest: Manifest, out: Path, processes: Processes) 
         monitor.save_attention(training.attention, monitored, out / "attention.npz")
         _finish(training, manifest, source.preprocess, [rate(step) for step in range(steps)], results, out)
         checkpoint.unlink(missing_ok=True)
+        seals.lift([checkpoint])
 
 
 def _after_step(training: Training, per_epoch: int, monitored: Tensor, preprocess: Preprocess, out: Path) -> None:

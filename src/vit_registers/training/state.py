@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vit_registers.core import seals
+from vit_registers.core.doors import door
+from vit_registers.core.errors import InputError
 from vit_registers.core.files import replacing
 from vit_registers.core.seeds import derive
 from vit_registers.pipeline.configs import TrainConfig
@@ -104,16 +107,17 @@ class Training:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with replacing(path) as temporary:
+        with seals.renewed([path]), replacing(path) as temporary:
             torch.save(content, temporary)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint of the same params, data and code; any other is of another training and is left."""
         if not path.exists():
             return
-        content = torch.load(path, map_location=self.processes.device, weights_only=True)
-        if content["key"] != self.key:
-            log.info("%s is of other params or code: starting from nothing", path)
+        content = _checkpoint(path, self.processes.device)
+        if content is None or content["key"] != self.key:
+            why = "is damaged" if content is None else "is of other params or code"
+            log.warning("%s %s: starting from nothing", path, why)
             return
         self.objective.load_state_dict(content["objective"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -121,3 +125,17 @@ class Training:
         self.seconds = content["seconds"]
         self.attention = [{name: kept.cpu() for name, kept in epoch.items()} for epoch in content["attention"]]
         log.info("resumed at step %d", self.step)
+
+
+def _checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What :meth:`Training.save` wrote; None where the file was cut short or is something else.
+
+    torch itself does not look at the checksums of its records.
+    """
+    try:
+        seals.check([path])
+        with door(path, "a checkpoint"):
+            content = torch.load(path, map_location=device, weights_only=True)
+    except InputError:
+        return None
+    return content if isinstance(content, dict) and "key" in content else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vit_registers.core.errors import InputError
+from vit_registers.core.doors import read_arrays
 from vit_registers.pipeline.paths import Paths
 from vit_registers.views.study import Condition
 
@@ -23,10 +23,8 @@ class Arrays:
             raise ValueError(f"arrays of '{measure}' are not declared by this figure; it has {self.measures}")
         path = self.at.measure(measure, *axes) / "arrays.npz"
         if (measure, *axes) not in self._loaded:
-            if not path.is_file():
-                raise InputError(f"{path}: no such file; run `vit-registers {measure.replace('_', '-')}` first")
-            with np.load(path, allow_pickle=False) as content:
-                self._loaded[measure, *axes] = {name: content[name] for name in content.files}
+            first = f"run `vit-registers {measure.replace('_', '-')}` first"
+            self._loaded[measure, *axes] = read_arrays(path, missing=first)
         return self._loaded[measure, *axes]
 
     def has(self, condition: Condition, measure: str | None = None) -> bool:

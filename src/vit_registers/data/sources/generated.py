@@ -26,7 +26,7 @@ class Generated(DatasetSource):
     kind: Literal["generated"]
     train: PositiveInt
     test: PositiveInt
-    size: Annotated[int, Field(ge=32)] = 64
+    size: Annotated[int, Field(ge=32, le=16_384)] = 64
     classes: draw.Classes = "colour"
     grey: bool = False
     pairs: NonNegativeInt = 0

@@ -37,7 +37,7 @@ class Mosaic(DatasetSource):
     kind: Literal["mosaic"]
     train: PositiveInt
     test: PositiveInt
-    size: Annotated[int, Field(ge=16)] = 64
+    size: Annotated[int, Field(ge=16, le=16_384)] = 64
     tile: Annotated[int, Field(ge=8)] = 8
     symbols: Annotated[int, Field(ge=1, le=6)] = 1
     empty: Share = 0.4

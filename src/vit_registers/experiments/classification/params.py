@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from vit_registers.params.base import Share, Strict
+from vit_registers.params.base import Strict
 from vit_registers.params.experiments import ExperimentParams, MeasureConfig
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Probe(Strict):
     epochs: PositiveInt
     batch_size: PositiveInt
     clip_norm: PositiveFloat
-    validation_share: Share
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class LinearEvaluation(Strict):

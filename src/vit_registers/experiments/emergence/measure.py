@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json
+from vit_registers.core.doors import read_arrays, read_json, read_table
 from vit_registers.core.stats import bootstrap, wilson
 from vit_registers.experiments.emergence.params import Config
 from vit_registers.experiments.job import Job
@@ -20,14 +19,11 @@ MAPS = ("images", "maps", "focus")  # arrays of attention.npz that figures draw,
 
 def run(cfg: Config, job: Job) -> None:
     """Fill rows by epoch and over the whole training from what training left, and keep maps (training.monitor)."""
-    for name in ("norms.csv", "training.csv", "attention.npz"):
-        if not (job.model / name).is_file():
-            raise InputError(f"{job.model / name}: no such file; train the model again")
-    metadata = read_json(job.model / "model.json")
-    norms = pd.read_csv(job.model / "norms.csv")
-    losses = pd.read_csv(job.model / "training.csv")["loss"].to_numpy()
-    with np.load(job.model / "attention.npz", allow_pickle=False) as content:
-        attention = {name: content[name] for name in content.files}
+    again = {"damaged": "train the model again", "missing": "train the model again"}
+    metadata = read_json(job.model / "model.json", "training", "parameters", **again)
+    norms = read_table(job.model / "norms.csv", "epoch", "layer", *NORMS, **again)
+    losses = read_table(job.model / "training.csv", "loss", **again)["loss"].to_numpy()
+    attention = read_arrays(job.model / "attention.npz", **again)
     training = metadata["training"]
     images, dataset = training["monitored"], training["dataset"]
     _norms(cfg, job, norms, attention, dataset)

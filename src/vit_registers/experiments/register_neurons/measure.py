@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json
+from vit_registers.core.doors import read_json, read_table
 from vit_registers.core.table import Rows
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.register_neurons.params import Config
@@ -29,10 +26,10 @@ class Found:
     def read(cls, registers: Path, dataset: str, model: str) -> "Found":
         """The files that detection wrote for a model on a data set."""
         path = registers / dataset / f"{model}.json"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run detection first")
-        ranking: list[Any] = pd.read_csv(path.with_suffix(".neurons.csv")).to_dict("records")
-        return cls(dataset, read_json(path), ranking)
+        result = read_json(path, missing="run detection first")
+        columns = ("rank", "layer", "index", "score", "frequency_in_top_k")
+        ranking = read_table(path.with_suffix(".neurons.csv"), *columns, missing="run detection first")
+        return cls(dataset, result, ranking.to_dict("records"))
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -51,7 +48,7 @@ class Found:
 
 def run(cfg: Config, job: Job) -> None:
     """Fill the rows from what detection wrote for the model on every data set."""
-    parameters = int(read_json(job.model / "model.json")["parameters"])
+    parameters = int(read_json(job.model / "model.json", "parameters")["parameters"])
     found = [Found.read(job.registers, dataset, cfg.model) for dataset in cfg.datasets]
     for one in found:
         _artifacts(job.rows, one, parameters)

@@ -4,8 +4,8 @@ Hours are those that the trainings took here, so this is the one measure that do
 Beside them stands the arithmetic of published tables: what their own factors give, and what they list.
 """
 
+from vit_registers.core.doors import read_json
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json
 from vit_registers.experiments.job import Job
 from vit_registers.experiments.training_energy.params import Config, PublishedEnergy
 
@@ -22,8 +22,8 @@ def run(cfg: Config, job: Job) -> None:
     """
     assumed = cfg.settings
     for name in cfg.models:
-        took = read_json(job.models / name / "time.json")
-        training = read_json(job.models / name / "model.json")["training"]
+        took = read_json(job.models / name / "time.json", "seconds", "processes", "device")
+        training = read_json(job.models / name / "model.json", "training")["training"]
         hours = took["seconds"] / 3600.0
         watts = _watts(cfg, name, took["device"])
         energy = kwh(took["processes"], hours, watts, assumed.pue)

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vit_registers.core.doors import door, read_json
 from vit_registers.core.errors import InputError, reason
-from vit_registers.core.files import read_json
 from vit_registers.core.numerics.class_scores import add_rows, score
 from vit_registers.core.seeds import derive
 from vit_registers.core.stats import bootstrap
@@ -68,9 +68,9 @@ def probabilities(clip: Any, cls: Tensor, classes: Tensor, name: str) -> Tensor:
 def _refuse_other_weights(clip: Any, model: Path) -> None:
     """The towers must belong together: the visual one has to be that which the features come from."""
     path = model / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make the model again")
-    kept, ours = load_file(path), towers.convert(clip.visual.state_dict())
+    with door(path, "weights in safetensors", "make the model again"):
+        kept = load_file(path)
+    ours = towers.convert(clip.visual.state_dict())
     if kept.keys() != ours.keys() or not all(torch.equal(kept[name], ours[name].cpu()) for name in kept):
         raise InputError(
             f"{path}: not the weights that OpenCLIP gives for this model now; make the model again, or restore them"

@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PositiveInt
-
 from vit_registers.core.prose import plural
 from vit_registers.interventions.base import Applied, Known
+from vit_registers.params.base import SomeTokens
 from vit_registers.params.bases import Intervention
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Append(Intervention):
     """Zero tokens appended and nothing else touched: the control of every test-time register."""
 
     kind: Literal["append"] = "append"
-    tokens: PositiveInt
+    tokens: SomeTokens
 
     def label(self) -> str:
         """``4 zero tokens``."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import plural
 from vit_registers.interventions.base import Known, NotApplicable
 from vit_registers.interventions.kinds.test_time_registers import MovedNeurons, TestTimeRegisters
+from vit_registers.params.base import SomeTokens
 from vit_registers.params.bases import Intervention
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class RepeatTestTimeRegisters(Intervention):
     """
 
     kind: Literal["repeat_test_time_registers"] = "repeat_test_time_registers"
-    tokens: PositiveInt
+    tokens: SomeTokens
     rounds: Annotated[int, Field(ge=2)] = 2
 
     def label(self) -> str:

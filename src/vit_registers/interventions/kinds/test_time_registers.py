@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import joined, plural
 from vit_registers.interventions.base import Applied, Known, NotApplicable
 from vit_registers.interventions.kinds.append import append
+from vit_registers.params.base import Tokens
 from vit_registers.params.bases import Intervention
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TestTimeRegisters(Intervention):
     __test__ = False  # pytest: its name begins as that of a test does
 
     kind: Literal["test_time_registers"] = "test_time_registers"
-    tokens: NonNegativeInt
+    tokens: Tokens
     neurons: Literal["found", "half", "next", "random"] = "found"
     matched_on: list[Literal["activation", "output_norm"]] = Field(default=[])
     draws: Literal["one", "each_image"] = "one"

@@ -22,7 +22,7 @@ from vit_registers.models import backbone
 from vit_registers.models.loaded import Loaded
 from vit_registers.models.supported import layout_of
 from vit_registers.models.weights import files, hub
-from vit_registers.models.weights.files import UNREADABLE, differences, unreadable
+from vit_registers.models.weights.files import differences, unreadable
 from vit_registers.models.weights.hub import HubFile, Pin
 
 PICKLED = "open_clip_pytorch_model.bin"  # OpenCLIP's own name for weights that have no other
@@ -111,7 +111,7 @@ def _create(
             force_preprocess_cfg=seen,
             **options,
         )
-    except (OSError, *UNREADABLE) as error:
+    except Exception as error:  # of OpenCLIP, torch, timm: whatever a name or a file made them stumble over
         if file is None:
             raise InputError(f"{where}: OpenCLIP cannot make '{architecture}' ({reason(error)})") from None
         raise InputError(f"{where}: {file}: not the weights of '{architecture}' ({_why(error)})") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import model_validator
 
 from vit_registers.models.bases import UnlearnedModel
+from vit_registers.params.base import Side
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
@@ -24,8 +25,8 @@ class Pixels(UnlearnedModel):
     made: ClassVar[str] = "pixels"
 
     kind: Literal["pixels"]
-    image_size: PositiveInt
-    patch_size: PositiveInt
+    image_size: Side
+    patch_size: Side
     reduce: Literal["none", "mean"] = "none"
 
     @model_validator(mode="after")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import PositiveInt
-
 from vit_registers.core.prose import key
 from vit_registers.models.bases import DerivedModel, SizedModel
+from vit_registers.params.base import Side
 
 if TYPE_CHECKING:
     from vit_registers.params.study import Params
@@ -20,7 +19,7 @@ class ResizedModel(SizedModel, DerivedModel):
     made: ClassVar[str] = "resized here"
 
     kind: Literal["resized"]
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt]
+    image_size: Side | tuple[Side, Side]
 
     def check(self, name: str, params: Params) -> None:
         """The base exists and is not resized itself."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
-
 from vit_registers.core.prose import key, plural
-from vit_registers.params.base import Name, Strict
+from vit_registers.params.base import Depth, Heads, Name, Strict, Tokens, Width
 from vit_registers.params.bases import ModelSource, Recipe, known
 
 if TYPE_CHECKING:
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
 class OtherSize(Strict):
     """What of a recipe's architecture one model has otherwise; null: as the recipe says."""
 
-    width: PositiveInt | None = None
-    depth: PositiveInt | None = None
-    heads: PositiveInt | None = None
+    width: Width | None = None
+    depth: Depth | None = None
+    heads: Heads | None = None
 
     @property
     def given(self) -> dict[str, int]:
@@ -46,7 +44,7 @@ class TrainedModel(ModelSource):
     kind: Literal["trained"]
     dataset: Name
     recipe: Name
-    registers: NonNegativeInt
+    registers: Tokens
     architecture: OtherSize = OtherSize()
     draws: Name | None = None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import model_validator
 
 from vit_registers.core.prose import plural
-from vit_registers.models.bases import UnlearnedModel, plain_vit, sizes_sentence
+from vit_registers.models.bases import UnlearnedModel, plain_vit, refuse_uneven, sizes_sentence
+from vit_registers.params.base import Depth, Heads, Side, Tokens, Width
 
 if TYPE_CHECKING:
     from vit_registers.models.loaded import Loaded
@@ -19,12 +20,17 @@ class UntrainedModel(UnlearnedModel):
     made: ClassVar[str] = "random weights"
 
     kind: Literal["untrained"]
-    image_size: PositiveInt
-    patch_size: PositiveInt
-    width: PositiveInt
-    depth: PositiveInt
-    heads: PositiveInt
-    registers: NonNegativeInt = 0
+    image_size: Side
+    patch_size: Side
+    width: Width
+    depth: Depth
+    heads: Heads
+    registers: Tokens = 0
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        refuse_uneven(self.image_size, self.patch_size, self.width, self.heads)
+        return self
 
     def label(self, name: str, params: Any) -> str:
         """What it lacks."""

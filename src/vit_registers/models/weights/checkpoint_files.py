@@ -22,12 +22,13 @@ def load(
     stated; ``key`` is that of params which messages open with.
     """
     timm_models.untrained(name, arguments, key)
+    where = f"{key}.path: {file}"
+    files.refuse_no_file(Path(file), where)
     found = sha256(file)
     if expected not in (None, found):
         raise InputError(f"{key}.sha256: {file}: expected {expected}, found {found}; correct it, or restore the file")
     architecture = timm_models.architecture_of(name, arguments)
     module = backbone.build(architecture)
-    where = f"{key}.path: {file}"
     files.fill(module, files.read(Path(file), where), name, where)
     config = {**resolve_data_config({}, model=module), **preprocess}
     origin = {"file": Path(file).name, "sha256": found}

@@ -6,17 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from timm.models import eva, load_state_dict, vision_transformer
 from torch import Tensor, nn
 
-from vit_registers.core.errors import InputError, reason
+from vit_registers.core.errors import InputError, one_line, reason
 
 # Beside those that timm unwraps (state_dict, model, EMA): those of self-distillation, and I-JEPA's.
 WRAPPERS = ("teacher", "student", "encoder")
 PREFIXES = ("module.", "backbone.", "encoder.")
 HEADS = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "dino_head.", "ibot_head.", "projector.")
-UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError)
 SHOWN = 3  # keys of a kind that a message names
 
 
@@ -24,27 +22,36 @@ def unreadable(error: Exception) -> str:
     """Why a file is no weights, in one line. torch would rather tell how to run the code of a pickle."""
     if pickle.UnpicklingError in (type(error), type(error.__cause__)):  # timm raises its own of it
         return "neither safetensors nor a pickle of tensors alone; no code of a file is run"
-    return reason(error)
+    return one_line(f"{reason(error)}" if str(error) else type(error).__name__)
 
 
 def read(path: Path, where: str) -> dict[str, Tensor]:
     """The tensors of a file by name, out of all usual wrappings. Pickles are read as data alone (``weights_only``)."""
+    refuse_no_file(path, where)
     try:
         state: Any = load_state_dict(str(path))
     except AttributeError:  # timm unwraps dictionaries alone
         state = {}
-    except UNREADABLE as error:
-        raise InputError(f"{where}: cannot be read as weights ({unreadable(error)})") from None
+    except Exception as error:  # of torch, pickle, zipfile, safetensors: whatever a file made them stumble over
+        raise InputError(f"{where}: cannot be read as weights ({unreadable(error)})") from error
+    state = state if isinstance(state, Mapping) else {}
     for wrapper in WRAPPERS:
         inner = state.get(wrapper)
         state = inner if isinstance(inner, Mapping) else state
-    state = {key: tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
+    state = {key: tensor for key, tensor in state.items() if isinstance(key, str) and isinstance(tensor, Tensor)}
     for prefix in PREFIXES:
         if state and all(key.startswith((prefix, *HEADS)) for key in state):
             state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     if not state:
         raise InputError(f"{where}: holds no tensors by name; expected a state dict")
     return state
+
+
+def refuse_no_file(path: Path, where: str) -> None:
+    """:class:`InputError` for what cannot be opened as a file: nothing, a folder, a pipe (which is waited for)."""
+    if not path.is_file():
+        what = "no such file" if not path.exists() else "is no file"
+        raise InputError(f"{where}: {what}; expected a checkpoint")
 
 
 def fill(module: Any, state: Mapping[str, Tensor], name: str, where: str) -> None:
@@ -61,7 +68,19 @@ def fill(module: Any, state: Mapping[str, Tensor], name: str, where: str) -> Non
     wrong = differences(converted, expected)
     if wrong:
         raise InputError(f"{where}: not the weights of '{name}': {wrong}; correct name or arguments")
+    _refuse_odd_values(converted, expected, where)
     module.load_state_dict(converted)
+
+
+def _refuse_odd_values(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are no numbers of the kind expected, or not finite."""
+    for key, tensor in found.items():
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise InputError(
+                f"{where}: '{key}' is {tensor.dtype} where {expected[key].dtype} was expected; restore the file"
+            )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{where}: '{key}' holds NaN or infinity; restore the file")
 
 
 def differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

@@ -59,7 +59,9 @@ class SmallRecipe(Recipe):
 
     def with_architecture(self, changes: dict[str, int]) -> SmallRecipe:
         """See :class:`Recipe`."""
-        return self.model_copy(update={"architecture": self.architecture.model_copy(update=changes)})
+        changed = self.architecture.model_copy(update=changes)
+        changed.check()
+        return self.model_copy(update={"architecture": changed})
 
     def architecture_arguments(self, registers: int, classes: int) -> dict[str, Any]:
         """See :class:`Recipe`."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
+from vit_registers.core.doors import read_text
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
@@ -49,10 +50,8 @@ class Aircraft(FolderOfVersion):
         manifest.write(out, table, classes, name, **self.origin())
 
     def _lines(self, path: Path) -> list[str]:
-        try:
-            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except FileNotFoundError:
-            raise self.missing(path) from None
+        text = read_text(path, "a list of text", "restore the file", self.where())
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def sentence(self, name: str) -> str:
         """Its classes and its split."""

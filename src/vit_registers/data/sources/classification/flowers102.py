@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from vit_registers.core.doors import door
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
@@ -45,15 +46,10 @@ class Flowers102(FolderOfVersion):
     def _numbers(self, file: str, key: str, highest: int) -> Numbers:
         """The whole numbers (n,) that a MATLAB file has under a key, each from 1 to ``highest``."""
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
 
         path = Path(self.path) / file
-        if not path.is_file():
-            raise self.missing(path)
-        try:
+        with door(path, "a MATLAB file", "restore it", self.where()):
             content: dict[str, Any] = loadmat(path)
-        except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:
-            raise InputError(f"{path}: not a MATLAB file ({error}); restore it") from None
         numbers = np.ravel(content.get(key, []))
         if not len(numbers):
             raise InputError(f"{path}: has no '{key}'; expected that of Flowers-102, restore the file")

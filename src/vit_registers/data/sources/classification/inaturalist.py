@@ -1,6 +1,5 @@
 """iNaturalist 2018 by its JSON files, and 2021 by its folders. The images stay where they are."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -8,6 +7,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 from pydantic import model_validator
 
+from vit_registers.core.doors import read_json
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import folders, manifest
@@ -59,12 +59,7 @@ class INaturalist(FolderOfVersion):
         tables, classes = [], None
         for file, split in SPLITS_2018.items():
             path = root / file
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                raise self.missing(path) from None
-            except ValueError as error:
-                raise InputError(f"{path}: not valid JSON ({error}); restore the file") from None
+            content = read_json(path, damaged="restore the file", missing=self.where())
             rows, species = _listed(content, path, split, root)
             if classes is not None and species != classes:
                 raise InputError(f"{path}: has other categories than the training file; restore both")
@@ -100,7 +95,7 @@ def _listed(content: Any, path: Path, split: str, root: Path) -> Labelled:
         names = {int(given["id"]): str(given["name"]) for given in content["categories"]}
         files = {int(given["id"]): str(given["file_name"]) for given in content["images"]}
         labels = {int(given["image_id"]): int(given["category_id"]) for given in content["annotations"]}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"{path}: expected lists images (id, file_name), annotations (image_id, category_id) and categories (id, "
             "name); restore the file"

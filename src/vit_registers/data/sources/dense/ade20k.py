@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from vit_registers.core.doors import read_text
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
@@ -54,10 +55,8 @@ class Ade20k(FolderOfVersion):
     def _names(self, root: Path) -> list[str]:
         """Names of the classes in the order of their numbers, from the table that comes with the images."""
         path = root / "objectInfo150.txt"
-        try:
-            lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except FileNotFoundError:
-            raise self.missing(path) from None
+        text = read_text(path, "a table of classes", "restore the file", self.where())
+        lines = [line.split("\t") for line in text.splitlines() if line.strip()]
         numbers = [line[0].strip() for line in lines[1:]]
         if numbers != [str(number) for number in range(1, CLASSES + 1)]:
             raise InputError(

@@ -6,6 +6,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import NonNegativeInt
 
+from vit_registers.core.doors import read_text
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
@@ -41,10 +42,7 @@ class Nyu(FolderOfVersion):
 
     def _rows(self, root: Path, split: str) -> list[dict[str, str]]:
         path = root / f"nyu_{split}.txt"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise self.missing(path) from None
+        lines = read_text(path, "a list of images", "restore the file", self.where()).splitlines()
         rows = []
         for number, line in enumerate(lines, start=1):
             parts = line.split()

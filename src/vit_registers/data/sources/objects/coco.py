@@ -1,7 +1,7 @@
 """Images with COCO's instance annotations. The images stay where they are."""
 
-import json
 import logging
+import math
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from vit_registers.core.doors import read_json
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import count, escape, key, percent
 from vit_registers.core.seeds import generator
@@ -135,12 +136,8 @@ def _without_masks(read: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path, name: str) -> dict[str, Any]:
     """The annotation file, or :class:`InputError` where it is not one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_without_masks)
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path}: no such file; correct datasets.{name}.annotations") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); correct datasets.{name}.annotations") from None
+    correct = f"correct datasets.{name}.annotations"
+    content: dict[str, Any] = read_json(path, damaged=correct, missing=correct, hook=_without_masks)
     for wanted in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(wanted), list):
             raise InputError(
@@ -149,15 +146,43 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     return content
 
 
+def _number(given: Any) -> float:
+    """A finite number, or ValueError."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(f"{given!r} is no finite number")
+    return float(given)
+
+
+def _side(given: Any) -> float:
+    """A number of pixels above 0, or ValueError."""
+    if _number(given) <= 0:
+        raise ValueError(f"{given!r} is no size")
+    return float(given)
+
+
+def _id(given: Any) -> int:
+    """A whole number, or ValueError."""
+    if _number(given) != int(given):
+        raise ValueError(f"{given!r} is no id")
+    return int(given)
+
+
+def _name(given: Any) -> str:
+    """A text that is not empty, or ValueError."""
+    if not isinstance(given, str) or not given:
+        raise ValueError(f"{given!r} is no name")
+    return given
+
+
 def _images(content: dict[str, Any], path: Path) -> dict[str, tuple[int, float, float]]:
     """Id, width and height of every image, by the name of its file, in the file's order."""
     images: dict[str, tuple[int, float, float]] = {}
     ids: set[int] = set()
     for number, image in enumerate(content["images"], start=1):
         try:
-            entry = (int(image["id"]), float(image["width"]), float(image["height"]))
-            file = str(image["file_name"])
-        except (KeyError, TypeError, ValueError):
+            entry = (_id(image["id"]), _side(image["width"]), _side(image["height"]))
+            file = _name(image["file_name"])
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}: image {number}: expected id, file_name, width and height; correct or drop it"
             ) from None
@@ -184,30 +209,39 @@ def _objects(
     """Objects by file name, boxes clipped to the image; crowds are left out, and boxes outside of their image."""
     files = {image[0]: file for file, image in images.items()}
     found: dict[str, list[objects.Annotated]] = {}
-    empty = 0
+    empty = outside = 0
     try:
-        classes = {int(category["id"]): str(category["name"]) for category in content["categories"]}
+        named = [(_id(category["id"]), _name(category["name"])) for category in content["categories"]]
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: categories: expected an id and a name each; correct them") from None
+    classes = dict(named)
+    if len(classes) < len(named) or len(set(classes.values())) < len(named):
+        twice = [what for whats in zip(*named, strict=True) for what, times in Counter(whats).items() if times > 1]
+        raise InputError(f"{path}: categories: {twice[0]!r} is there twice; keep one")
     for number, given in enumerate(content["annotations"], start=1):
         try:
             if given.get("iscrowd"):
                 continue
             file, label = files[given["image_id"]], classes[given["category_id"]]
-            x, y, width, height = (float(value) for value in given["bbox"])
-        except (AttributeError, KeyError, TypeError, ValueError):
+            x, y, width, height = (_number(value) for value in given["bbox"])
+            if width < 0 or height < 0:
+                raise ValueError("negative size")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}: annotation {number}: expected image_id and category_id that are there and a bbox of four "
-                "numbers; correct or drop it"
+                "numbers (x, y, width and height, finite and not negative); correct or drop it"
             ) from None
         wide, high = images[file][1:]
         box = [max(x, 0.0), max(y, 0.0), min(x + width, wide), min(y + height, high)]
         if box[0] < box[2] and box[1] < box[3]:
             found.setdefault(file, []).append(objects.Annotated(label, box))
+            outside += max(-x, -y, x + width - wide, y + height - high) > 1.0  # pixels; less is rounding
         else:
             empty += 1
     if empty:
         log.info("%s: %d boxes left out: nothing of them lies within their image", path, empty)
+    if outside:
+        log.info("%s: %d boxes clipped: they reached out of their image", path, outside)
     return found
 
 

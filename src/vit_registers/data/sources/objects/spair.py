@@ -1,6 +1,5 @@
 """SPair-71k (Min et al. 2019): images of 18 classes with keypoints. The images stay where they are."""
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from vit_registers.core.doors import read_json, read_text
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest
@@ -63,15 +63,13 @@ class SPair(PublishedSource):
     def _listed(self, given: str) -> Iterator[tuple[str, str]]:
         """Class and name of every image that a list of pairs has, each once, in its order."""
         path = Path(self.path) / "Layout" / self.layout / f"{given}.txt"
-        try:
-            lines = path.read_text(encoding="utf-8").split()
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"{path}: no such list of pairs; expected SPair-71k as unpacked") from None
+        unpacked = "expected SPair-71k as unpacked"
+        lines = read_text(path, "a list of pairs", "restore the file", unpacked, "list of pairs").split()
         found: dict[tuple[str, str], None] = {}
         for number, line in enumerate(lines, start=1):
             pair, colon, label = line.partition(":")
             parts = pair.split("-")
-            if not colon or len(parts) != 3:
+            if not colon or len(parts) != 3 or "/" in line:
                 raise InputError(f"{path}: line {number}: '{line}' is not number-image-image:class; restore the file")
             found |= {(label, image): None for image in parts[1:]}
         if not found:
@@ -92,7 +90,7 @@ def _row(root: Path, label: str, name: str, split: str) -> dict[str, Any]:
             raise ValueError
         points = [(-1.0, -1.0, False) if place is None else (float(place[0]), float(place[1]), True)
                   for place in places]  # fmt: skip
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise InputError(f"{path}: lacks image_width, image_height, bndbox or kps, or has others; {WHOLE}") from None
     inside = [(x, y, seen and 0 <= x < width and 0 <= y < height) for x, y, seen in points]
     if inside != points:
@@ -109,12 +107,8 @@ def _row(root: Path, label: str, name: str, split: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """An annotation file."""
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such annotation; restore it or drop its pairs from the list") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); restore the file") from None
+    lacking = "restore it or drop its pairs from the list"
+    given = read_json(path, damaged="restore the file", missing=lacking, noun="annotation")
     if not isinstance(given, dict):
         raise InputError(f"{path}: not an object of JSON; {WHOLE}")
     return given

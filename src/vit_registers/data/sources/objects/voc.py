@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
+from vit_registers.core.doors import door
 from vit_registers.core.errors import InputError
 from vit_registers.core.prose import escape, key
 from vit_registers.data import manifest, objects
@@ -74,7 +75,12 @@ class Voc(PublishedSource):
 
 def _listed(root: Path, name: str, key: str) -> list[str]:
     """Names of images in one of VOC's lists."""
-    return objects.lines(root / "ImageSets" / "Main" / f"{name}.txt", key)
+    path = root / "ImageSets" / "Main" / f"{name}.txt"
+    names = objects.lines(path, key)
+    for number, given in enumerate(names, start=1):
+        if "/" in given:  # a way to other folders
+            raise InputError(f"{path}: line {number}: '{given}' is not the name of one image; correct {key}")
+    return names
 
 
 def _rows(root: Path, names: list[str], split: str, difficult: bool) -> list[objects.Row]:
@@ -93,14 +99,19 @@ def _rows(root: Path, names: list[str], split: str, difficult: bool) -> list[obj
     return rows
 
 
+class _WithoutEntities(ElementTree.TreeBuilder):
+    """Elements of a file without a DTD: entities, which can be immense or name other files, are declared there."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse it."""
+        raise ValueError("it has a DTD, which VOC has not")
+
+
 def _objects(path: Path, difficult: bool) -> list[objects.Annotated]:
     """Objects of an annotation file, in its order; their parts (heads, hands, feet) are not objects."""
-    try:
-        tree = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such annotation; restore it or drop its image from the list") from None
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path}: not valid XML ({error}); restore the file") from None
+    lacking = "restore it or drop its image from the list"
+    with door(path, "valid XML", "restore the file", lacking, "annotation") as file:
+        tree = ElementTree.parse(file, ElementTree.XMLParser(target=_WithoutEntities())).getroot()
     size = (_number(tree, "size/width", path), _number(tree, "size/height", path))
     found: list[objects.Annotated] = []
     for number, element in enumerate(tree.findall("object"), start=1):
