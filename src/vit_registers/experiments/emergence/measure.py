@@ -19,7 +19,7 @@ MAPS = ("images", "maps", "focus")  # arrays of attention.npz that figures draw,
 
 def run(cfg: Config, job: Job) -> None:
     """Fill rows by epoch and over the whole training from what training left, and keep maps (training.monitor)."""
-    again = {"damaged": "train the model again", "missing": "train the model again"}
+    again: dict[str, Any] = {"damaged": "train the model again", "missing": "train the model again"}
     metadata = read_json(job.model / "model.json", "training", "parameters", **again)
     norms = read_table(job.model / "norms.csv", "epoch", "layer", *NORMS, **again)
     losses = read_table(job.model / "training.csv", "loss", **again)["loss"].to_numpy()
