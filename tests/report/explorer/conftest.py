@@ -1,6 +1,5 @@
 """The made-up page as a file, and a browser to look at it; skipped where no Chromium is installed."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ import pytest
 from helpers.explorer import HOSTILE, Looked, shown
 from vit_registers.report.explorer.build import Frame
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
 
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,20 +16,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("an explorer")
     (folder / "explorer.html").write_text(Frame(f"A study {HOSTILE}", "made").page(shown()), encoding="utf-8")
     return folder / "explorer.html"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Headless Chromium that resolves no name and reaches no host."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        offline = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking"]
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=offline)
-        yield started
-        started.close()
 
 
 @pytest.fixture

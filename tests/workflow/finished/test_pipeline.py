@@ -1,8 +1,11 @@
 """From nothing to the report; only what depends on a change is redone."""
 
+import json
+
 import pandas as pd
 import pytest
 
+from helpers.explorer import Looked
 from helpers.projects import held
 from vit_registers.core import table
 from vit_registers.params import reading
@@ -11,7 +14,7 @@ from vit_registers.pipeline.paths import Paths
 
 pytestmark = pytest.mark.pipeline
 
-ALWAYS_LAST = {"all", "summarise", "report_text", "report"}
+ALWAYS_LAST = {"all", "summarise", "report_text", "report", "explorer"}
 
 
 def study_of(project):
@@ -244,3 +247,15 @@ def test_another_study_in_the_same_folder_touches_nothing_of_the_first(finished)
     assert finished.planned() == []
     assert finished.contents("results/smoke/**/*", "data/prepared/smoke/**/*") == before
     other.unlink()
+
+
+def test_the_explorer_has_every_scene_that_the_study_can_show_and_opens_each(finished, browser):
+    page = finished.results / "explorer.html"
+    assert page.stat().st_size < 15e6
+    looked = Looked(browser, page)
+    names = [scene["name"] for scene in json.loads(looked.open().inner_text("#about"))["scenes"]]
+    assert set(names) == set(experiment.scenes())
+    for name in names:
+        assert looked.open(f"#/{name}").locator("main canvas, main svg, main img, main tbody tr").count() > 0, name
+    assert looked.complaints == []
+    assert [url for url in looked.requests if not url.startswith(looked.url)] == []
