@@ -101,3 +101,9 @@ class Paths:
     def report(self) -> Path:
         """Numbers, methods and results that report/report.tex takes in, and report.pdf."""
         return self.results / "report"
+
+    @property
+    def report_texts(self) -> list[Path]:
+        """What report/report.tex takes in of the study's text, in the order in which a reader meets it."""
+        names = ("numbers", "summary", "results", "shortfalls", "methods", "appendix", "versions")
+        return [self.report / f"{name}.tex" for name in names]
