@@ -10,6 +10,7 @@ from vit_registers.data import manifest, splits
 from vit_registers.data.correspondence import Keypoints, Pair
 from vit_registers.data.gallery import choose
 from vit_registers.data.manifest import Manifest
+from vit_registers.params.statistics import Gallery
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_data_set_may_be_without_labels(folder):
     read = Manifest.load(folder)
     assert not read.labelled
     assert read.table["label"].isna().all()
-    assert choose(read, np.array([1, 2, 3]), 2).tolist() == [0, 1]
+    assert choose(read, np.array([1, 2, 3]), Gallery(images=2, candidates=1)).tolist() == [0, 1]
     with pytest.raises(InputError, match="row 1: label 0 is not one of the 0 classes"):
         manifest.check(rows(), [], folder, "mine")
 

@@ -120,7 +120,7 @@ class Made:
             reference=reference,
             conditions=conditions,
             statistics=Statistics(confidence=0.95, resamples=200),
-            gallery=Gallery(images=images),
+            gallery=Gallery(images=images, candidates=1),
         )
         made = job("token_statistics", self.root, dataset="tiny", model=model)
         measure.run(cfg, made)

@@ -84,16 +84,28 @@ def test_tables_that_do_not_fit_are_named():
     log = r"""
 (./results/x/tables/near.tex) (./results/x/tables/wide.tex
 Overfull \hbox (41.2pt too wide) in alignment at lines 1--7
-) fitted small: 700.0pt of 469.7pt
-fitted right: 500.0pt of 469.7pt
+) fitted tables/small: 700.0pt of 469.7pt, 90.0pt of 596.6pt, at 8
+fitted right: 500.0pt of 469.7pt, 90.0pt of 596.6pt, at 8
+fitted high: 400.0pt of 469.7pt, 800.0pt of 596.6pt, at 9
+fitted exact: 469.76pt of 469.75pt, 90.0pt of 596.6pt, at 7
 (./results/x/tables/fine.tex
 Overfull \hbox (1.4pt too wide) in alignment at lines 1--7
 Overfull \hbox (90.0pt too wide) in paragraph at lines 1--7
 """
     assert build.too_wide(log) == [
         "table wide reaches 41 pt into the margin",
-        "table small is shrunk to 0.67 of its size",
+        "small is printed in type of 5.4 pt",
+        "high is printed in type of 6.7 pt",
     ]
+
+
+def test_the_pages_of_the_body_are_read_from_what_tex_left():
+    aux = r"""
+\newlabel{sec:limits}{{5}{8}{Limits}{section.5}{}}
+\newlabel{body:end}{{5}{9}{Limits}{section.5}{}}
+"""
+    assert build.body_pages(aux) == 9
+    assert build.body_pages("") is None
 
 
 def test_typeset_by_the_tex_that_is_here_or_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TEX = pytest.mark.skipif(shutil.which("latexmk") is None, reason="TeX is not ins
 def test_every_macro_of_the_frame_is_made_and_every_one_made_is_used(tmp_path: Path) -> None:
     params = load("embedded")
     study, at = study_of(params), results(params, tmp_path)
-    made = re.findall(r"\\newcommand{\\(\w+)}", numbers.text(params, study, at) + versions.text(study, at))
+    made = re.findall(r"\\newcommand{\\(\w+)}", numbers.text(params, study, "") + versions.text(study, at))
     used = set(re.findall(r"\\([A-Z][A-Za-z]+)\b", SOURCE)) - {"AtBeginDocument", "DeclareRobustCommand"}
     assert used == set(made)
 

@@ -32,49 +32,37 @@ def _measured() -> Measured:
             made.add("neuron_precision", 1.0, **where)
             made.add("neuron_recall", 0.75, **where)
     for condition, corloc in {"baseline": 0.367, "append-4": 0.363, "ttr-4": 0.649, "cleared": 0.633}.items():
-        where = {"dataset": "shapes", "model": "planted", "intervention": condition}
-        made.add("corloc", corloc, head="lost", **where)
-        made.add("corloc", 0.1, head="dino_seg", **where)
-        made.add("top1", 0.95, feature="cls", head="refitted", seed=0, **where)
-        made.add("top1", 0.94, feature="cls", head="refitted", **where)
-    control = {"dataset": "shapes", "model": "tagged", "intervention": "append-4"}
-    made.add("corloc", 0.646, head="lost", **control)
+        made.add("corloc", corloc, head="lost", dataset="shapes", model="planted", intervention=condition)
+    made.add("corloc", 0.646, head="lost", dataset="shapes", model="tagged", intervention="append-4")
     against = {"reference_model": "tagged", "reference_intervention": "append-4"}
     where = {"dataset": "shapes", "model": "planted", "intervention": "ttr-4"}
     made.add("corloc", 0.003, head="lost", **where, **against)
-    made.add("top1", -0.006, feature="cls", head="refitted", **where, **against)
     return made
 
 
 def test_the_abstract_states_the_measured_numbers() -> None:
     params = load("embedded", PLANTED)
-    said = numbers.findings(params, study_of(params, _measured()))
+    said = text.findings(params, study_of(params, _measured()))
     for sentence in (
-        r"In 1 model without planted register neurons, no artifacts were found (the largest share of artifact patches "
-        r"is $0.01$\,\% [$-0.99$, $1.01$]).",
-        r"In Planted, $3.47$\,\% [$2.47$, $4.47$] of the patches are artifacts, in $70.0$\,\% [$69.0$, $71.0$] of "
-        r"the images; detection returns the planted neurons with precision $100.0$\,\% [$99.0$, $101.0$] and "
-        r"recall $75.0$\,\%",
-        r"CorLoc of Planted is $36.7$\,\% [$35.7$, $37.7$] without intervention and $64.9$\,\% [$63.9$, $65.9$] with "
-        r"4 test-time registers, compared with $64.6$\,\% [$63.6$, $65.6$] in the control (Tagged, 4 zero tokens); the "
-        r"paired difference is $+0.3$ [$-0.7$, $+1.3$] points.",
-        r"With neurons cleared and no token appended it is $63.3$\,\% [$62.3$, $64.3$].",
-        r"Top-1 accuracy of a linear probe on its {[}CLS{]} token differs from the control by $-0.6$",
+        r"on 3 models and the generated data set \texttt{shapes}, under 7 combinations of model and condition.",
+        "Detection finds artifacts in 1 of 1 planted model and exactly the planted neurons in 0.",
+        "Without planting, no artifacts were found in 1 model.",
+        r"In Planted, 4 test-time registers take CorLoc from $36.7$\,\% to $64.9$\,\% (control: $64.6$\,\%); clearing",
     ):
-        assert sentence.replace("{[}", "[").replace("{]}", "]") in said.replace("{[}", "[").replace("{]}", "]")
+        assert sentence in said
     assert not re.search(r"\s[,;.]|  ", said)
 
 
 def test_a_study_without_artifacts_says_so() -> None:
     params = load("embedded", PLANTED)
-    said = numbers.findings(params, study_of(params))
-    assert "No artifacts were found in the planted model Planted." in said
-    assert said.endswith("Test-time registers were not applicable: no model has artifacts.")
+    said = text.findings(params, study_of(params))
+    assert "Detection finds artifacts in 0 of 1 planted model." in said
+    assert "Test-time registers were not applicable: no model has artifacts." in said
     natural = only({"runs": [{"dataset": "shapes", "models": ["vit-r0"], "interventions": []}]})
     params = load("embedded", natural)
-    assert numbers.findings(params, study_of(params)) == (
-        "In 1 model without planted register neurons, no artifacts were found."
-    )
+    said = text.findings(params, study_of(params))
+    assert "Without planting, no artifacts were found in 1 model." in said
+    assert "Test-time" not in said
 
 
 def test_artifacts_of_the_embedding_are_said_to_be_made_by_no_neuron() -> None:
@@ -83,41 +71,58 @@ def test_artifacts_of_the_embedding_are_said_to_be_made_by_no_neuron() -> None:
     where = {"dataset": "shapes", "model": "vit-r0", "intervention": "baseline"}
     for metric, value in {"artifacts_found": 1.0, "detected_artifact_share": 0.03, "embedded_artifacts": 0.75}.items():
         made.add(metric, value, **where)
-    said = numbers.findings(params, study_of(params, made))
-    assert "artifacts were found in 1 (ViT without registers)" in said
+    said = text.findings(params, study_of(params, made))
     assert (
-        r"; of these, $75.0$\,\% [$74.0$, $76.0$] stand out in the patch embedding already, so that no neuron" in said
+        "Artifacts arose without planting in 1 of 1 model, in 1 of them in the patch embedding, by no neuron." in said
     )
-    assert "not applicable" not in said  # it has artifacts, though no boxes tell what registers do to them
 
 
 def test_macros_and_conditions(tmp_path: Path) -> None:
     params = load("embedded", PLANTED)
-    measured = _measured()
-    written = numbers.text(params, study_of(params, measured), results(params, tmp_path, measured))
+    written = numbers.text(params, study_of(params, _measured()), "An abstract.")
     made = dict(re.findall(r"\\newcommand{\\(\w+)}{(.*)}$", written, flags=re.MULTILINE))
-    assert made["ModelCount"] == "3 models"
-    assert made["ConditionCount"] == "7"  # what has a value: not vit-r0 under any intervention
-    assert made["DataText"] == r"the generated data set \texttt{shapes} (4{,}000 train and 2{,}000 test images)"
+    assert made == {"StudyTitle": "The embedded study", "Abstract": "An abstract."}
     assert "\\newif\\ifplanted\\plantedtrue\n" in written
     assert "\\newif\\ifreleased\\releasedfalse\n" in written
+
+
+def test_the_methods_in_brief_count_data_models_and_conditions(tmp_path: Path) -> None:
+    params = load("embedded", PLANTED)
+    said = text.summary(params, study_of(params, _measured()), results(params, tmp_path, _measured()))
+    for sentence in (
+        r"The data are the generated data set \texttt{shapes} (4{,}000 train and 2{,}000 test images). 3 models were",
+        "of the models, 1 was trained by the pipeline and 2 were made from others.",
+        "under 3 interventions.",
+        "exceeds 3 times the median patch norm at the output of the block that decides",
+        r"Brackets hold the 95 \% interval",
+    ):
+        assert sentence in said
 
 
 @pytest.mark.slow
 def test_the_same_text_every_time_for_every_study(params: Params, tmp_path: Path) -> None:
     at = results(params, tmp_path)
-    names = ("numbers", "methods", "results", "versions")
     text.run(params, at)
-    first = {name: (at.report / f"{name}.tex").read_text() for name in names}
+    first = {path.name: path.read_text() for path in at.report_texts}
     text.run(params, at)
-    assert first == {name: (at.report / f"{name}.tex").read_text() for name in names}
+    assert first == {path.name: path.read_text() for path in at.report_texts}
     conditions = {name for name, holds in facts(params).items() if isinstance(holds, bool)}
-    assert set(re.findall(r"\\newif\\if(\w+)", first["numbers"])) == conditions
+    assert set(re.findall(r"\\newif\\if(\w+)", first["numbers.tex"])) == conditions
+    assert len(re.findall(r"\\(?:long)?resulttable{", first["results.tex"])) <= 5  # whatever the study
+    assert len(re.findall(r"\\resultfigure{", first["results.tex"])) <= 6
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_models_on_several_data_sets_count_as_pairs(count: int) -> None:
     runs = [{"dataset": name, "models": ["vit-r0"], "interventions": []} for name in ("shapes", "shapes-grey")[:count]]
     params = load("embedded", only({"runs": runs}))
-    said = numbers.findings(params, study_of(params))
-    assert ("In 1 model without" if count == 1 else "In 2 pairs of model and data set without") in said
+    said = text.findings(params, study_of(params))
+    assert ("on 1 model and" if count == 1 else "on 2 pairs of model and data set and") in said
+
+
+def test_of_many_data_sets_the_first_are_named() -> None:
+    names = [f"d{i}" for i in range(6)]
+    change = only({"runs": [{"dataset": name, "models": ["untrained"], "interventions": []} for name in names]})
+    change["datasets"] = {name: {"kind": "folder", "path": "/data"} for name in names}
+    params = load("embedded", change)
+    assert numbers.data_sets(params) == r"the data sets \texttt{d0}, \texttt{d1}, \texttt{d2} and 3 more"

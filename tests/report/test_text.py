@@ -22,19 +22,34 @@ def test_methods_and_results_of_every_study(params: Params) -> None:
     """Nothing is undefined, every paper is known, and every reference is to something that this report has."""
     study = study_of(params)
     methods, results = text.methods(params, study), text.results(params, study)
-    cited = re.findall(r"\\cite[pt]?{([^}]+)}", methods + results)
+    further, short = text.appendix(params, study), text.shortfalls(params, study)
+    written = methods + results + further + short
+    cited = re.findall(r"\\cite[pt]?{([^}]+)}", written)
     assert {key for keys in cited for key in keys.split(",")} <= KNOWN
     shown = {view.name for name in params.experiment_names for view in text.views(params, experiment.found()[name])}
-    for kind, name in re.findall(r"\\ref{(tab|fig):(\w+)}", methods + results):
+    for kind, name in re.findall(r"\\ref{(tab|fig):(\w+)}", written):
         assert name in VIEWS[kind], f"{kind}:{name} is a label of nothing"
         assert name in shown, f"{kind}:{name} is not in this report; guard it by `'{name}' in shown`, or use \\see..."
     headings = re.findall(r"\\paragraph{([^}]*)}", methods)
     assert len(headings) == len(set(headings)), "two experiments, or one and the general part, tell the same"
     for word in ("None", "True", "False", "<<", "<%", "undefined"):
-        assert not re.search(rf"(?<!\w){word}(?!\w)", methods + results), word
+        assert not re.search(rf"(?<!\w){word}(?!\w)", written), word
     for name in params.experiment_names:
-        if text.views(params, experiment.found()[name]):
-            assert rf"\label{{sec:{name}}}" in results
+        for view in text.views(params, experiment.found()[name]):
+            section, label = (results, "sec") if view.place == "body" else (further, "app")
+            assert rf"\label{{{label}:{name}}}" in section
+            assert len(re.findall(rf"(?:table|figure){{{view.name}}}", results + further)) == 1
+    assert set(re.findall(r"\\ref{(app:\w+)}", results)) == set(re.findall(r"\\label{(app:\w+)}", further))
+
+
+def test_the_body_has_few_tables_and_figures_and_none_that_goes_on_over_pages() -> None:
+    """Views are declared for it where their size has a bound, whatever the study."""
+    body = [view for views in VIEWS.values() for _, view in views.values() if view.place == "body"]
+    assert 0 < len(body) <= 10
+    for view in body:
+        assert not view.long, view.name
+        if view.name in experiment.tables():
+            assert view.most is not None or view.name == "claims_by_paper", view.name  # a row a paper
 
 
 def test_the_frame_refers_to_tables_and_figures_that_an_experiment_declares() -> None:
@@ -46,10 +61,10 @@ def test_the_frame_refers_to_tables_and_figures_that_an_experiment_declares() ->
 
 def test_every_view_of_an_experiment_stands_in_its_section_with_its_caption() -> None:
     params = load("embedded")
-    results = text.results(params, study_of(params))
-    section = results[results.index(r"\label{sec:object_discovery}") :].split(r"\subsection")[0]
+    results = text.appendix(params, study_of(params))
+    section = results[results.index(r"\label{app:object_discovery}") :].split(r"\subsection")[0]
     assert r"\longresulttable{lost_corloc}{\footnotesize}{CorLoc of LOST" in section
-    assert r"\resultfigure{lost_steps}{LOST on the first gallery images" in section
+    assert r"\resultfigure{lost_steps}{LOST on gallery images" in section
     assert "lost_grid" not in section  # in the CSV only
 
 
@@ -58,7 +73,7 @@ def test_an_experiment_that_is_off_is_not_in_the_report() -> None:
     off = on.model_copy(update={"experiments": on.experiments.model_copy(update={"object_discovery": None})})
     study = study_of(off)
     assert "LOST" not in text.methods(off, study)
-    assert "lost_corloc" not in text.results(off, study)
+    assert "lost_corloc" not in text.results(off, study) + text.appendix(off, study)
 
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

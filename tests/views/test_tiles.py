@@ -92,7 +92,7 @@ def test_what_does_not_fit_a_page_is_counted():
 
 def test_scales_begin_at_zero_and_end_where_they_say_and_empty_places_stay_empty():
     picture = np.zeros((2, 2, 3), np.uint8)
-    row = Row("", [Tile(picture), None, Tile(a_map(1), 5.0, "5"), Tile(a_map(2))])
+    row = Row("", [Tile(picture), None, Tile(a_map(1), 5.0, note="5"), Tile(a_map(2))])
     figure = draw([Section("", ["input", "", "a", "b"], [row])])
     shown = figure.axes[0].images
     assert len(shown) == 3

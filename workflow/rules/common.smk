@@ -281,6 +281,7 @@ def view_code(found, view, engine):
     """Digest of the code of one view, of the engine that writes it, and of the package's files that it shows."""
     code = [digest.code(found.function(view.draw))]
     code += [digest.code(f"vit_registers.views.engine:{engine}")] if engine else []
+    code.append(f"{view.long} {view.stacked} {view.most}")
     return code + [sha256(digest.ROOT / name) for name in view.data]
 
 

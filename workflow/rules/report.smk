@@ -1,6 +1,9 @@
 # The LaTeX report: its numbers, methods and results from the pipeline, its frame by people in report/report.tex.
 
 
+ON = [each for name, each in experiment.found().items() if name in STUDY.experiment_names]
+
+
 rule report_text:
     input:
         str(AT.table),
@@ -9,7 +12,7 @@ rule report_text:
         models=PHASES["models"],
         data=PHASES["data"],
     output:
-        [str(AT.report / f"{name}.tex") for name in ("numbers", "methods", "results", "versions")],
+        [str(path) for path in AT.report_texts],
     log:
         log_of("report_text"),
     conda:
@@ -20,6 +23,7 @@ rule report_text:
     params:
         cfg=lambda w: canonical(STUDY.model_dump(mode="json")),  # a function: braces in it are no wildcards
         code=digest.code("vit_registers.report.text:run", STUDY),
+        told=[digest.code(f"{each.package}.told:told") for each in ON if (each.folder / "told.py").is_file()],
         captions=lambda w: [
             caption(STUDY, *each[name])
             for each in (experiment.tables(), experiment.figures())

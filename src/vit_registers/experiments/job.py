@@ -27,6 +27,13 @@ def of_images(ids: Any) -> str:
     return digest([str(each) for each in ids])
 
 
+def patch_norms(cached: Features, images: NDArray[np.int64]) -> NDArray[Any] | None:
+    """Norms (n, layers, p) of the patches of some dense images; None of a model without any, such as raw pixels."""
+    if "norms" not in cached.index["arrays"]:
+        return None
+    return np.asarray(cached.array("norms")[images][..., cached.layout.patch_slice])
+
+
 @dataclass
 class Job:
     """Folders of one job, and what it has found so far.

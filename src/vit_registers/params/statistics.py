@@ -20,9 +20,13 @@ class Statistics(Strict):
 
 
 class Gallery(Strict):
-    """The images that figures show, the same for every model: the first of the dense split from as many classes."""
+    """The images that figures show, the same for every model: of each of so many classes one.
+
+    ``candidates``: of a class the first so many of the dense split, of which it is the one with most outlier patches.
+    """
 
     images: PositiveInt
+    candidates: PositiveInt = 3
 
 
 class Explorer(Strict):

@@ -76,6 +76,8 @@ class View:
     ``data``: files of this package, below it, that it shows as well.
     ``size``: of the type in LaTeX; a ``long`` table goes on over pages; a ``stacked`` one has intervals below their
     numbers; ``when``: a fact without which the report leaves it out.
+    ``place``: the body of the report, which is to stay within twelve pages whatever the study, or its appendix;
+    ``most``: rows of a table that are printed at most, where those of its study have no bound.
     """
 
     name: str
@@ -90,6 +92,8 @@ class View:
     stacked: bool = False
     when: str | None = None
     printed: bool = True
+    place: Literal["body", "appendix"] = "appendix"
+    most: int | None = None
 
 
 class Table(View):

@@ -106,3 +106,9 @@ class Paths:
     def explorer(self) -> Path:
         """The page in which the study is looked at; pages of single models are in the folder ``explorer`` beside it."""
         return self.results / "explorer.html"
+
+    @property
+    def report_texts(self) -> list[Path]:
+        """What report/report.tex takes in of the study's text, in the order in which a reader meets it."""
+        names = ("numbers", "summary", "results", "shortfalls", "methods", "appendix", "versions")
+        return [self.report / f"{name}.tex" for name in names]

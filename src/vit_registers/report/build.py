@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 _ERROR = re.compile(r"^(?:!|\S+\.\w+:\d+:) ")
 _FILE = re.compile(r"\(\S*?((?:tables|figures)/\w+)\.\w+")
 _OVERFULL = re.compile(r"^Overfull \\hbox \(([\d.]+)pt too wide\) in alignment")
-_FITTED = re.compile(r"\bfitted (\w+): ([\d.]+)pt of ([\d.]+)pt")
-LEGIBLE = 0.75  # of its type size: what a table may shrink to
+_FITTED = re.compile(r"\bfitted (?:\w+/)*(\w+): ([\d.]+)pt of ([\d.]+)pt, ([\d.]+)pt of ([\d.]+)pt, at ([\d.]+)")
+_BODY = re.compile(r"\\newlabel\{body:end\}\{\{[^}]*\}\{(\d+)\}")
+LEGIBLE = 7.0  # points on paper: what the type of a table or a figure may shrink to
+BODY = 12  # pages of the report before its appendix
 BEYOND = 5.0  # points that a table may reach into the margin
 
 
@@ -32,15 +34,24 @@ def first_error(text: str, lines: int = 3) -> str:
 
 
 def too_wide(text: str) -> list[str]:
-    """Tables that a TeX log says do not fit: such as reach into the margin, and such as were shrunk to illegible."""
+    """What a TeX log says does not fit: tables that reach into the margin, and what was shrunk to illegible."""
     found, last = {}, ""
     for line in text.splitlines():
         last = (_FILE.findall(line) or [last])[-1]
         if (match := _OVERFULL.match(line)) and float(match[1]) > BEYOND:
-            found[last.partition("/")[2]] = f"reaches {float(match[1]):.0f} pt into the margin"
-        if (match := _FITTED.search(line)) and float(match[3]) < LEGIBLE * float(match[2]):
-            found[match[1]] = f"is shrunk to {float(match[3]) / float(match[2]):.2f} of its size"
-    return [f"table {name} {what}" for name, what in found.items()]
+            found["table " + last.partition("/")[2]] = f"reaches {float(match[1]):.0f} pt into the margin"
+        if match := _FITTED.search(line):
+            width, wide, height, high, points = map(float, match.groups()[1:])
+            printed = points * min(1.0, wide / max(width, 1.0), high / max(height, 1.0))
+            if printed < LEGIBLE - 0.05:  # what is wider by a hair is not shrunk visibly
+                found[match[1]] = f"is printed in type of {printed:.1f} pt"
+    return [f"{name} {what}" for name, what in found.items()]
+
+
+def body_pages(aux: str) -> int | None:
+    """Pages before the references and the appendix, as TeX's .aux file tells; None where its source marks no end."""
+    found = _BODY.search(aux)
+    return int(found[1]) if found else None
 
 
 def run(report: Path, results: Path, out: Path) -> None:
@@ -73,5 +84,11 @@ def run(report: Path, results: Path, out: Path) -> None:
             raise InputError(f"{source}: TeX failed: {first_error(text) or printed or 'no reason given'}")
         for what in too_wide(text):
             log.warning("%s: %s; print fewer columns, or stack it", source, what)
+        aux = Path(scratch) / "report.aux"
+        pages = body_pages(aux.read_text(encoding="utf-8", errors="replace") if aux.is_file() else "")
+        if pages is not None:
+            log.info("%s: %d pages before the appendix", source, pages)
+            if pages > BODY:
+                log.warning("%s: %d pages before the appendix, not %d; see View.place", source, pages, BODY)
         with replacing(out / "report.pdf") as temporary:
             shutil.copyfile(made, temporary)

@@ -19,13 +19,13 @@ SCORES = {
 def facts(params: Params) -> dict[str, Any]:
     """Words and conditions by name, in plain text.
 
-    ``dense_images``, ``detection_images``, ``score`` (what neurons are ranked by), ``interval``, ``estimates`` are
-    phrases of captions. ``planted``, ``resized``, ``trained``,
-    ``natural`` (nothing was planted, but something learnt), ``released`` (weights come from elsewhere), ``generated``
-    (images are drawn by the pipeline): whether the study has such models or data; ``compared``: whether it compares
-    conditions; ``moved``: whether it moves or clears register neurons; ``patchlayers``: whether patches are kept of
-    blocks. What is true or false is a condition of
-    report.tex: ``\\ifplanted``.
+    ``dense_images``, ``detection_images``, ``score`` (what neurons are ranked by), ``interval``, ``estimates``,
+    ``pictures`` (the rule by which images were chosen, see views/gallery.py) are phrases of captions. ``planted``,
+    ``resized``, ``trained``, ``natural`` (nothing was planted, but something learnt), ``released`` (weights come from
+    elsewhere), ``generated`` (images are drawn by the pipeline): whether the study has such models or data;
+    ``compared``: whether it compares conditions; ``moved``: whether it moves or clears register neurons;
+    ``patchlayers``: whether patches are kept of blocks. What is true or false is a condition of report.tex:
+    ``\\ifplanted``.
     """
     drawn, extraction, study = plan(params), params.extraction, params.study
     run = [model for _, model in params.pairs()]
@@ -39,6 +39,8 @@ def facts(params: Params) -> dict[str, Any]:
         "dense_images": f"the first {extraction.dense_images:,} images of the {extraction.dense_split} split",
         "interval": interval,
         "estimates": f"Brackets hold the {interval}; n counts test images.",
+        "pictures": f"Images: of the first {params.gallery.candidates} of each class the one in which most patches are "
+        "outliers (a norm above three medians of the image at a block) in any of the models, those with most first.",
         "planted": "planted" in kinds,
         "resized": any(model in drawn.resized for model in run),
         "trained": any(model in drawn.registers for model in params.models_used()),

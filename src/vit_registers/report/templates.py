@@ -1,5 +1,6 @@
 """Jinja2 as the report uses it: prose that people edit, into which values of params and numbers are filled."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,30 @@ def _share(cell: Estimate, decimals: int = 1) -> str:
     return text.replace(" [", r"\,\% [", 1) if " [" in text else text + r"\,\%"
 
 
+def _alone(cell: Estimate) -> str:
+    """A share in percent without its interval, for an abstract; the body has it."""
+    return _share(replace(cell, low=None, high=None))
+
+
 def _points(cell: Estimate) -> str:
     """A difference of shares in percentage points, with its interval and its p-value."""
     shown = cell.p_shown
     p = "" if shown is None else f", $p = {latex_text.probability(shown)}$".replace("= $<$", "< ")
     return f"{latex_text.estimate(cell, signed=True)} points{p}"
+
+
+def _threshold(settings: Any) -> str:
+    """In words, what a patch norm has to exceed to be an outlier by some settings of detection."""
+    anywhere = settings.outlier_layer == "any"
+    where = "the output of the block that decides" if anywhere else prose.block(settings.outlier_layer)
+    number = f"{settings.threshold:g}"
+    return {
+        "ratio": f"{number} times the median patch norm at {where}, which is taken over all images together",
+        "absolute": f"{number} at {where}",
+        "percentile": f"the {number}th percentile of all patch norms at {where}",
+        "bimodal": f"the valley between the two modes of the logarithmic patch norms at {where}, if Ashman's $D$ "
+        f"between the modes is at least {number}",
+    }[settings.threshold_rule]
 
 
 @cache
@@ -57,10 +77,12 @@ def _latex() -> jinja2.Environment:
         "block": prose.block,
         "estimate": latex_text.estimate,
         "share": _share,
+        "alone": _alone,
         "points": _points,
         "probability": latex_text.probability,
         "projection": lambda name: PROJECTIONS[name],
         "yesno": _yesno,
+        "threshold": _threshold,
     }
     return environment
 

@@ -22,7 +22,7 @@ def drawn(found: Found, view: View) -> Any:
 def make(found: Found, view: View, study: Study) -> Table:
     """A table of a study, set as its view declares."""
     made: Table = drawn(found, view)(study)
-    made.long, made.stacked = view.long, view.stacked
+    made.long, made.stacked, made.most = view.long, view.stacked, view.most
     return made
 
 

@@ -52,6 +52,7 @@ class Table:
     where it has no row; ``spaced`` sets rows apart, where they have several lines. A ``long`` one goes on over pages; a
     ``stacked`` one has intervals on a line below their numbers, and breaks its headings.
     The text of the column ``heading``, where a row has one, stands on a line of its own over that row and those below.
+    Of more than ``most`` rows the first are printed, and how many are not; the CSV has all.
     """
 
     columns: Sequence[Column]
@@ -63,6 +64,7 @@ class Table:
     long: bool = False
     stacked: bool = False
     heading: str | None = None
+    most: int | None = None
 
     def add(self, row: Mapping[str, Cell], rule: bool = False) -> None:
         """Append a row, with a thin rule before it unless it is the first."""
@@ -204,11 +206,20 @@ class Table:
             lines.append(" & ".join(ns) + r" \\")
         return lines
 
+    @property
+    def _shown(self) -> int:
+        """How many rows are printed: of groups under a heading whole ones, if one is no longer than all may be."""
+        if self.most is None or len(self.rows) <= self.most:
+            return len(self.rows)
+        starts = [i for i, row in enumerate(self.rows) if self.heading and row.get(self.heading) and i <= self.most]
+        return max(starts, default=0) or self.most
+
     def _body(self) -> list[str]:
         lines: list[str] = []
         broken = self._alignment(self._printed[0]) != self._printed[0].alignment  # and indented in all its lines
         indent = r"\quad " if self.heading and not broken else ""
-        for i, row in enumerate(self.rows):
+        shown = self._shown
+        for i, row in enumerate(self.rows[:shown]):
             heads = row.get(self.heading) if self.heading else None
             if i and (heads or self.spaced):
                 lines.append(r"\addlinespace")
@@ -219,6 +230,9 @@ class Table:
                 text = rf"\rlap{{\parbox[t]{{\linewidth}}{{\raggedright\textbf{{{escape(str(heads))}}}}}}}"
                 lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{{text}}} \\*")
             lines.append(indent + self._line(row))
+        if shown < len(self.rows):
+            said = f"{count(len(self.rows) - shown)} more in the CSV of this table"
+            lines.append(rf"\multicolumn{{{self._width}}}{{@{{}}l}}{{\emph{{{said}}}}} \\")
         return lines
 
     def latex(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from vit_registers.views import style
@@ -26,11 +27,12 @@ Extent = tuple[float, float, float, float]  # left, right, bottom and top of a t
 class Tile:
     """A picture (H, W, 3) from 0 to 255, or a map (h, w) from zero to ``top`` (its own largest if None).
 
-    ``note`` stands below it; ``over`` draws over it.
+    With a ``bottom`` its scale is logarithmic, from there to ``top``. ``note`` stands below it; ``over`` draws over it.
     """
 
     values: np.ndarray
     top: float | None = None
+    bottom: float | None = None
     note: str = ""
     over: Callable[[Axes, Extent], None] | None = None
 
@@ -155,7 +157,9 @@ def _tile(axes: Axes, tile: Tile, extent: Extent) -> None:
     if tile.values.ndim == 3:
         axes.imshow(tile.values, extent=extent, aspect="auto")
     else:
-        axes.imshow(tile.values.astype(float), cmap=style.MAP, vmin=0.0, vmax=tile.top, extent=extent, aspect="auto")
+        values = tile.values.astype(float)
+        scale = Normalize(0.0, tile.top) if tile.bottom is None else LogNorm(tile.bottom, tile.top, clip=True)
+        axes.imshow(values, cmap=style.MAP, norm=scale, extent=extent, aspect="auto")
     if tile.over is not None:
         tile.over(axes, extent)
 

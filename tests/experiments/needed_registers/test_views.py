@@ -3,13 +3,12 @@
 import pytest
 
 from helpers.measuring import study_of
+from helpers.prose import said
 from helpers.studies import Measured
 from vit_registers.experiments.needed_registers import doses, figures, tables
 from vit_registers.interventions.kinds.append import Append
 from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.params.study import Run
-from vit_registers.pipeline import experiment
-from vit_registers.report.templates import latex
 from vit_registers.views.study import Condition, Study
 
 DONE = {
@@ -100,15 +99,16 @@ def test_a_study_without_planted_models_says_so():
     assert figures.dose_response(nothing, None).texts[0].get_text().startswith("no planted model")
 
 
-def test_results_name_the_ceiling_what_clearing_loses_and_what_registers_restore(study):
-    folder = experiment.found()["needed_registers"].folder
-    text = latex(folder / "results.tex.j2", study=study)
-    assert r"The own head of ViT base names the class of $91.0$\,\%" in text
-    assert r"and $80.0$\,\% [$79.0$, $81.0$] once it is ViT planted" in text
-    assert r"cleared': $20.0$\,\%" in text
-    assert "-71.0" in text
-    assert r"ttr-4': $90.0$\,\%" in text  # the most tokens, as no comparison names another number
-    assert "random" not in text
+def test_results_say_what_clearing_costs_and_what_registers_keep(study):
+    text = said("needed_registers", study)
+    assert text.startswith(
+        "Only in ViT planted do artifacts hold what the model needs: clearing the neurons costs its own head the "
+        "class, and test-time registers keep it."
+    )
+    assert r"$80.0$\,\% [$79.0$, $81.0$] of the test images as it is, of $20.0$\,\%" in text
+    assert r"$90.0$\,\%" in text  # with the most tokens, as no comparison names another number
+    assert text.count("[$") == 3
+    assert said("needed_registers", study, "shortfalls") == ""
 
 
 def test_a_model_whose_artifacts_are_its_own_stands_below_the_planted_ones_without_a_ceiling():
@@ -128,6 +128,6 @@ def test_a_model_whose_artifacts_are_its_own_stands_below_the_planted_ones_witho
     frame = tables.needed_registers(study).frame()
     assert frame["condition"].tolist() == ["baseline", "cleared"]
     assert frame["own_head_top1"].tolist() == pytest.approx([0.9, 0.25])
-    text = latex(experiment.found()["needed_registers"].folder / "results.tex.j2", study=study)
-    assert r"Nothing was planted in ViT own, whose own head names the class of $90.0$\,\%" in text
-    assert r"cleared': $25.0$\,\%" in text
+    text = said("needed_registers", study)
+    assert text.startswith("Only in ViT own do artifacts hold what the model needs")
+    assert r"$90.0$\,\% [$89.0$, $91.0$] of the test images as it is, of $25.0$\,\%" in text

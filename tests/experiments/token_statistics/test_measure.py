@@ -9,6 +9,7 @@ from vit_registers.data import gallery
 from vit_registers.data.images import load_image
 from vit_registers.data.manifest import Manifest
 from vit_registers.models.preprocess import Preprocess
+from vit_registers.params.statistics import Gallery
 from vit_registers.views.study import select
 
 
@@ -340,10 +341,21 @@ def test_pictures_show_what_the_model_saw(made, job):
         np.testing.assert_array_equal(picture, expected)
 
 
-def test_the_gallery_has_at_most_one_image_of_a_class(made):
+def test_the_gallery_has_the_first_candidates_of_each_class(made):
     data = Manifest.load(made.root / "data")
-    assert gallery.choose(data, DENSE, 99).tolist() == [0, 2, 4]
-    assert gallery.choose(data, DENSE, 1).tolist() == [0]
+    labels = data.table["label"].to_numpy()[DENSE]
+    assert gallery.choose(data, DENSE, Gallery(images=99, candidates=1)).tolist() == [0, 2, 4]
+    assert gallery.choose(data, DENSE, Gallery(images=1, candidates=1)).tolist() == [0]
+    two = gallery.choose(data, DENSE, Gallery(images=2, candidates=2))
+    by_hand = [i for label in dict.fromkeys(labels) for i in [i for i, own in enumerate(labels) if own == label][:2]]
+    assert two.tolist() == [i for i in by_hand if labels[i] in list(dict.fromkeys(labels))[:2]]
+    norms = np.ones((len(two), 3, 8))
+    norms[1, 1, :2] = 3.5
+    norms[1, 2, 0] = 9.0
+    kept = gallery.kept(data, DENSE, two, norms, Gallery(images=2, candidates=2))
+    assert kept["groups"].tolist() == labels[two].tolist()
+    assert kept["outliers"].tolist() == [0, 2] + [0] * (len(two) - 2)  # at the block with most
+    assert not gallery.kept(data, DENSE, two, None, Gallery(images=2, candidates=2))["outliers"].any()
 
 
 def test_the_same_params_write_the_same_bytes(made):

@@ -33,7 +33,7 @@ def root(study):
     """The small data set, a ViT with a register, features that name the dense images, and two register neurons."""
     study.write_manifest()
     dense = study.rows("test")
-    study.write_features("baseline", {"norms": np.ones((len(dense), 1))}, dense, registers=1)
+    study.write_features("baseline", {"norms": np.ones((len(dense), DEPTH, SPECIALS + 16))}, dense, registers=1)
     torch.manual_seed(0)
     module = VisionTransformer(**ARCHITECTURE)
     seen = Preprocess.square(16, 20, "bicubic", (0.5,) * 3, (0.25,) * 3)

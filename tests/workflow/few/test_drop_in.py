@@ -164,10 +164,11 @@ def test_an_experiment_that_is_dropped_in_is_found_everywhere(dropped):
     assert (mine["unit"] == "label").all()
     for name in ("tables/brightness_table.csv", "tables/brightness_table.tex", "figures/brightness_figure.png"):
         assert (results / name).is_file(), name
-    methods, shown = ((results / "report" / f"{name}.tex").read_text() for name in ("methods", "results"))
+    names = ("methods", "results", "appendix")
+    methods, shown, further = ((results / "report" / f"{name}.tex").read_text() for name in names)
     assert "Brightness was multiplied by $2$." in methods
     assert r"\subsection{Brightness of images}" in shown
-    assert r"\resulttable{brightness_table}{\small}{Labels, 2.0 fold.}" in shown
+    assert r"\resulttable{brightness_table}{\small}{Labels, 2.0 fold.}" in further
     assert "mean_label" in (results / "summary.json").read_text()
 
 

@@ -96,6 +96,7 @@ EXPERIMENT = Experiment(
     figures=(
         Figure(
             name="detection_limits",
+            place="body",
             draw="figures:detection_limits",
             shows=SHOWN,
             caption=f"What detection finds of {PLANTED}, with decoys at an activation of "

@@ -8,7 +8,7 @@ from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
 from vit_registers.views.study import Condition, Study
 
-PANELS = {"planted_recall": "recall (%)", "planted_precision": "precision with all of them (%)"}
+PANELS = {"planted_recall": "recall (%)", "planted_precision": "precision (%)"}
 MARKERS = {"off": "o", "absolute": "s"}
 
 
@@ -19,7 +19,7 @@ def detection_limits(study: Study, arrays: Arrays) -> Figure:
         return style.message(NOTHING)
     condition = found[0]
     ranked = list(dict.fromkeys(study.rows_of(condition, "planted_recall")["ranked"]))
-    figure = Figure(figsize=(style.WIDTH, 1.9 * len(ranked) + 0.4), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 1.4 * len(ranked) + 0.5), layout="constrained")
     panels = figure.subplots(len(ranked), len(PANELS), squeeze=False, sharex=True, sharey=True)
     for line, blocks in zip(panels, ranked, strict=True):
         for panel, (metric, label) in zip(line, PANELS.items(), strict=True):

@@ -85,6 +85,7 @@ EXPERIMENT = Experiment(
             "and blocks are in emergence_grid.csv. Top-1: of the head that was trained. {{ estimates }}",
             size="scriptsize",
             when="trained",
+            stacked=True,
         ),
         Table(
             name="emergence_grid",

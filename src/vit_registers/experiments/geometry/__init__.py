@@ -76,7 +76,8 @@ EXPERIMENT = Experiment(
             shows=("effective_rank",),
             caption="Patches of gallery images along their first three principal components as red, green and blue. "
             "Components and colour scale are those of the model as it is, fitted to all of its dense images; "
-            "conditions are projected onto them, so that a colour means the same in a row and in a model.",
+            "conditions are projected onto them, so that a colour means the same in a row and in a model. "
+            "{{ pictures }}",
         ),
     ),
     scenes=(

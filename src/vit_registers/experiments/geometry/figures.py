@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_registers.params.condition import BASELINE
-from vit_registers.views import style
+from vit_registers.views import gallery, style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, picture, stacked, wrapped
 from vit_registers.views.study import Condition, Study
@@ -24,13 +24,14 @@ def patch_components(study: Study, arrays: Arrays) -> Figure:
     found = [(c, columns) for c, columns in found if columns and all(maps for _, maps in columns)]
     if not found:
         return style.message("no patches were kept")
+    images = [gallery.shown([columns[0][1]], IMAGES) for _, columns in found]
     shapes = [
-        (study.model_label(c), min(IMAGES, len(columns[0][1]["images"])), 1 + len(columns)) for c, columns in found
+        (study.model_label(c), len(mine), 1 + len(columns)) for (c, columns), mine in zip(found, images, strict=True)
     ]
     figure, blocks = stacked(shapes, cell_side(shapes, 0.85), LINES)
-    for (_, columns), block in zip(found, blocks, strict=True):
-        for row, line in enumerate(block):
-            _row(line, columns, row)
+    for (_, columns), mine, block in zip(found, images, blocks, strict=True):
+        for image, line in zip(mine, block, strict=True):
+            _row(line, columns, image)
         headings = ["input", *(_heading(study, condition) for condition, _ in columns)]
         for panel, heading in zip(block[0], headings, strict=True):
             panel.set_title(heading)

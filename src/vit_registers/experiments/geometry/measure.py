@@ -14,7 +14,7 @@ from vit_registers.core.numerics.linalg import effective_rank, jensen_shannon, p
 from vit_registers.core.stats import Resamples
 from vit_registers.data import gallery
 from vit_registers.experiments.geometry.params import Config
-from vit_registers.experiments.job import Job
+from vit_registers.experiments.job import Job, patch_norms
 from vit_registers.extraction.store import Features
 from vit_registers.params.condition import BASELINE
 
@@ -32,12 +32,13 @@ def run(cfg: Config, job: Job) -> None:
     intact = conditions[BASELINE]
     dense = intact.dense_rows
     ids = manifest.table["image_id"].to_numpy()
-    chosen = gallery.choose(manifest, dense, cfg.gallery.images)
+    chosen = gallery.choose(manifest, dense, cfg.gallery)
     mean, products = moments(intact)
     axes = principal_axes(products, COMPONENTS)
     low, high = np.percentile(_projected(intact, np.arange(len(dense)), mean, axes), SCALE, axis=(0, 1))
     names = ids[dense[chosen]].astype(str)
     job.keep({"images": gallery.pixels(manifest, dense[chosen], intact.index), "image_id": names})
+    job.keep(gallery.kept(manifest, dense, chosen, patch_norms(intact, chosen), cfg.gallery))
     for name, cached in conditions.items():
         if cached.status != "complete":
             job.rows.absent(["effective_rank", "pooled_effective_rank"], cached.reason, intervention=name)

@@ -2,6 +2,7 @@
 
 from vit_registers.experiments.geometry.figures import measured
 from vit_registers.params.condition import BASELINE
+from vit_registers.views import gallery
 from vit_registers.views.arrays import Arrays
 from vit_registers.views.scenes.widgets import Colours, MappedCondition, MappedModel, Maps
 from vit_registers.views.study import Condition, Study
@@ -14,11 +15,11 @@ def components(study: Study, arrays: Arrays) -> Maps | None:
 
 
 def _model(study: Study, arrays: Arrays, before: Condition) -> MappedModel:
-    conditions = []
+    own, conditions = arrays.of(before), []
+    images = gallery.shown([own], len(own["images"]))
     for shown in measured(study, before):
-        colours = arrays.of(shown)["colours"]
+        colours = arrays.of(shown)["colours"][images]
         label = "as it is" if shown.name == BASELINE else study.conditions[shown.name]
         grid = (int(colours.shape[1]), int(colours.shape[2]))
         conditions.append(MappedCondition(label, grid, {"components": Colours("first three components", colours)}))
-    own = arrays.of(before)
-    return MappedModel(study.model_label(before), own["images"], list(own["image_id"]), conditions)
+    return MappedModel(study.model_label(before), own["images"][images], list(own["image_id"][images]), conditions)

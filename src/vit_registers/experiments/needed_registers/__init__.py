@@ -55,6 +55,7 @@ EXPERIMENT = Experiment(
     figures=(
         Figure(
             name="dose_response",
+            place="body",
             draw="figures:dose_response",
             shows=SHOWN,
             caption="How much has to be moved: top-1 of the model's own head and mean cosine of the patches at the "

@@ -21,7 +21,7 @@ def dose_response(study: Study, arrays: Arrays) -> Figure:
     if not shown:
         return style.message("no planted model of this study was measured at more than one dose")
     varied = [name for name in VARIED if any(name in doses for doses in shown.values())]
-    figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 3.1), layout="constrained")
     axes = figure.subplots(len(ROWS), len(varied), sharey="row", sharex="col", squeeze=False)
     colors = dict(zip(shown, style.categories(len(shown)), strict=True))
     for (column, label), panels in zip(ROWS, axes, strict=True):

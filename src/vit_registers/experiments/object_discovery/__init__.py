@@ -76,10 +76,10 @@ EXPERIMENT = Experiment(
             draw="figures_steps:lost_steps",
             arrays=("object_discovery",),
             shows=("corloc", "artifacts_found"),
-            caption="LOST on the first gallery images, in every model as it is{% if moved %} and, of those that "
+            caption="LOST on gallery images, in every model as it is{% if moved %} and, of those that "
             "neurons were moved in, with test-time registers{% endif %}: degree of every patch (dark: low, each map on "
             "its own scale from zero), seed (star) with the patches kept of the {{ settings.lost.k }} of lowest "
-            "degree, mask, and its box (solid) with the true one (dashed).",
+            "degree, mask, and its box (solid) with the true one (dashed). {{ pictures }}",
         ),
         Figure(
             name="lost_settings",

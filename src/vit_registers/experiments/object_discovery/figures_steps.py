@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vit_registers.views import style
+from vit_registers.views import gallery, style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import wrapped
 from vit_registers.views.study import FOUND, Condition, Study
@@ -100,13 +100,16 @@ def lost_steps(study: Study, arrays: Arrays) -> Figure:
     """LOST step by step on gallery images, in models with artifacts, before and after test-time registers, and in those
     without (darcet2024, Fig. 13).
     """
-    found = [(label, arrays.of(condition)) for label, condition in _shown(study)]
-    found = [(label, maps) for label, maps in found if maps]
+    found = [(label, condition.dataset, arrays.of(condition)) for label, condition in _shown(study)]
+    found = [(label, dataset, maps) for label, dataset, maps in found if maps]
     if not found:
         return style.message("LOST was not run")
     rows = IMAGES if len(found) > FEW else MORE_IMAGES
+    images = {
+        dataset: gallery.shown((maps for _, on, maps in found if on == dataset), rows) for dataset in study.datasets
+    }
     sections = []
-    for label, maps in found:
-        lines = [_steps(maps, row) for row in range(min(rows, len(maps["images"])))]
+    for label, dataset, maps in found:
+        lines = [_steps(maps, image) for image in images[dataset]]
         sections.append(Section(wrapped(label, 28), ["input", "degree", "kept", "mask", "box"], lines))
     return drawn(sections)

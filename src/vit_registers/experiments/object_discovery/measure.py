@@ -15,7 +15,7 @@ from vit_registers.data import gallery
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.targets import NO_BOXES, has_boxes, target_boxes
 from vit_registers.data.transforms import Floats, Transform
-from vit_registers.experiments.job import Job
+from vit_registers.experiments.job import Job, patch_norms
 from vit_registers.experiments.object_discovery import dino_seg, lost
 from vit_registers.experiments.object_discovery.params import Config, DinoSeg
 from vit_registers.extraction.store import Features
@@ -132,7 +132,7 @@ def run(cfg: Config, job: Job) -> None:
         dense = cached.dense_rows
         truth = target_boxes(manifest, dense)
         views = Views(cached, manifest, _array(cached, cfg.lost.feature, cfg.lost.layer))
-        shown = gallery.choose(manifest, dense, cfg.gallery.images)
+        shown = gallery.choose(manifest, dense, cfg.gallery)
         steps, found = boxes_of(views, cfg, shown)
         ids = manifest.table["image_id"].to_numpy()[dense]
         if has_boxes(manifest, dense, truth):
@@ -149,6 +149,7 @@ def run(cfg: Config, job: Job) -> None:
                 job.rows.absent(["corloc"], NO_BOXES, intervention=condition, head=method)
         if condition == BASELINE:
             job.keep(_images(views, shown, truth))
+            job.keep(gallery.kept(manifest, dense, shown, patch_norms(cached, shown), cfg.gallery))
         job.keep({"boxes": found, **_pictures(views, shown, steps, found)}, condition)
 
 

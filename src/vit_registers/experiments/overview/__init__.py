@@ -12,6 +12,9 @@ EXPERIMENT = Experiment(
             shows=("top1", "corloc"),
             caption="The models as they are, on {{ datasets | join(' and ') }}; CorLoc on {{ dense_images }}. "
             "Accuracies of the linear probe are means over its seeds. {{ estimates }}",
+            long=True,
+            stacked=True,
+            size="footnotesize",
         ),
     ),
 )

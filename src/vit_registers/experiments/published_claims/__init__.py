@@ -18,6 +18,8 @@ EXPERIMENT = Experiment(
     tables=(
         Table(
             name="claims_by_paper",
+            place="body",
+            size="footnotesize",
             draw="tables:by_paper",
             shows=SHOWS,
             data=DATA,

@@ -42,11 +42,12 @@ EXPERIMENT = Experiment(
     figures=(
         Figure(
             name="register_count",
+            place="body",
             draw="figures:register_count",
             shows=("top1", "corloc", "miou", "rmse"),
             caption="Tasks by number of trained registers, with the {{ interval }} over test images: accuracy on "
             "[CLS], CorLoc, and segmentation and depth by linear heads on patches. Each panel has its own scale, "
-            "which does not begin at zero. A point is one training: no evidence about registers.",
+            "which does not begin at zero. A point is one training.",
             when="trained",
         ),
     ),

@@ -45,7 +45,7 @@ def downstream_registers(study: Study) -> Table:
     return _with_and_without(study, compared)
 
 
-def _pairs(study: Study) -> list[tuple[Condition, Condition, bool]]:
+def pairs(study: Study) -> list[tuple[Condition, Condition, bool]]:
     """Comparisons of two models as training left them, by data set, and whether over several trainings of these.
 
     None that was made from another model here.
@@ -69,7 +69,7 @@ def _with_and_without(study: Study, compared: list[Column]) -> Table:
 
     p stands only where there are several trainings.
     """
-    pairs = _pairs(study)
+    found = pairs(study)
     columns = [
         MODEL,
         Column("without_label", "Against"),
@@ -77,11 +77,11 @@ def _with_and_without(study: Study, compared: list[Column]) -> Table:
         Column("measure", "Measure"),
         Column("without", "Without"),
         Column("with", "With"),
-        Column("change", "Change", signed=True, p=any(over for _, _, over in pairs)),
+        Column("change", "Change", signed=True, p=any(over for _, _, over in found)),
     ]
     keys = ("dataset", "model", "reference")
     table = Table(columns, keys, empty="this study compares no model with registers with one without")
-    for a, b, over in pairs:
+    for a, b, over in found:
         for i, shown in enumerate(compared):
             row: dict[str, Cell] = {"dataset": a.dataset, "model": a.model, "reference": b.model}
             row |= {"model_label": study.model_label(a) if i == 0 else "", "measure": shown.title}

@@ -141,6 +141,26 @@ EXPERIMENT = Experiment(
     ),
     tables=(
         Table(
+            name="artifacts",
+            draw="tables:artifacts",
+            shows=(
+                *FOUND,
+                "images_affected",
+                "embedded_artifacts",
+                "neuron_precision",
+                "neuron_recall",
+                "top1",
+                "corloc",
+            ),
+            caption="The models as they are, those with artifacts first. Images: those with an artifact; embedded: "
+            "artifacts that are there in the patch embedding already; precision and recall of the neurons found where "
+            "the true ones are known; top-1 of a linear probe on [CLS] and CorLoc of LOST on test images. Detection "
+            "looks at {{ detection_images }}. Intervals are in the tables of the appendix.",
+            size="footnotesize",
+            place="body",
+            most=16,
+        ),
+        Table(
             name="detection",
             draw="tables:detection",
             shows=(
@@ -156,14 +176,15 @@ EXPERIMENT = Experiment(
             ),
             caption="Artifact patches and register neurons of every model as it is, on {{ detection_images }}, on "
             "which nothing else is measured unless the study says so. Patches are artifacts by their norm at the "
-            "output of block At (counted from 0), at this input size and threshold; First: the first block whose "
-            "output has them; Up to: the last block whose neurons were ranked. Images: those with an artifact. "
+            "output of block At (counted from 0); First: the first block whose output has them. The input size and "
+            "the last block whose neurons were ranked are in the CSV. Images: those with an artifact. "
             "Embedded: artifacts that are there in the patch embedding already, which no neuron makes. "
             "Precision and recall of the first {{ top_k }} neurons where the true ones are known; stability under "
             "resampling of the images; score of the last neuron taken over that of the next. Brackets hold the "
             "{{ interval }} over these images, for one planting each.",
-            size="footnotesize",
+            size="scriptsize",
             stacked=True,
+            long=True,
         ),
         Table(
             name="neurons",
@@ -174,6 +195,7 @@ EXPERIMENT = Experiment(
             "the images; planted: whether the pipeline made it a register neuron. The rank on other data sets is "
             "among all neurons of the same model there.",
             size="footnotesize",
+            long=True,
         ),
         Table(
             name="neuron_overlap",
@@ -195,6 +217,7 @@ EXPERIMENT = Experiment(
             size="footnotesize",
             when="natural",
             stacked=True,
+            long=True,
         ),
     ),
 )

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from vit_registers.views.columns import KEYS, MODEL, row_of
-from vit_registers.views.study import NONE_FOUND, Condition, Study, estimate, select
+from vit_registers.views.columns import CORLOC, KEYS, MODEL, TOP1_CLS, row_of, shown
+from vit_registers.views.study import NONE_FOUND, Condition, Estimate, Study, estimate, select
 from vit_registers.views.table import Cell, Column, Table
 
 SHARE = Column("artifact_share", "Artifact patches (%)", "detected_artifact_share", decimals=2)
@@ -17,6 +17,7 @@ BLOCK = "Block"
 INTERVALS = (SHARE.key, "next_ratio")  # those that are printed; rows of the tidy table have all
 AT = Column("outlier_layer", "At", "outlier_layer", alignment="r", group=BLOCK)
 INPUT = Column("input", "Input", alignment="r")
+UP_TO = Column("highest_layer", "Up to", "highest_ranked_layer", group=BLOCK, printed=False)
 
 
 def detection(study: Study) -> Table:
@@ -27,14 +28,14 @@ def detection(study: Study) -> Table:
         Column("images_affected", "Images (%)", "images_affected", alignment="r"),
         AT,
         Column("first_layer", "First", "first_artifact_layer", alignment="r", group=BLOCK),
-        Column("highest_layer", "Up to", "highest_ranked_layer", alignment="r", group=BLOCK),
+        UP_TO,
         Column("embedded", "Embedded (%)", "embedded_artifacts", alignment="r"),
         Column("precision", "Precision", "neuron_precision", alignment="r", group=NEURONS),
         Column("recall", "Recall", "neuron_recall", alignment="r", group=NEURONS),
         Column("stability", "Stability", "neuron_stability", alignment="r", group=NEURONS),
         Column("next_ratio", "Score ratio", "neuron_next_ratio", alignment="r"),
     ]
-    table = Table([MODEL, INPUT, *measured], KEYS[:2])
+    table = Table([MODEL, replace(INPUT, printed=False), *measured], KEYS[:2])
     for condition in study.detected:
         row = row_of(study, condition, ()) | {INPUT.key: _input(study, condition)}
         found, verdict = study.found(condition), study.verdict(condition)
@@ -45,6 +46,26 @@ def detection(study: Study) -> Table:
             plain = plain if column.key in INTERVALS else replace(plain, low=None, high=None)
             row[column.key] = plain if found or cell.value is not None else replace(plain, note=verdict)
         table.add(row)
+    return table
+
+
+def artifacts(study: Study) -> Table:
+    """Every model as it is, those with artifacts first: what detection found, and what the model is good for."""
+    measured = [
+        SHARE,
+        Column("images_affected", "Images (%)", "images_affected", alignment="r"),
+        Column("embedded", "Embedded (%)", "embedded_artifacts", alignment="r"),
+        Column("precision", "Precision", "neuron_precision", alignment="r", group=NEURONS),
+        Column("recall", "Recall", "neuron_recall", alignment="r", group=NEURONS),
+        shown(TOP1_CLS, "Top-1 (%)"),
+        CORLOC,
+    ]
+    numbers = [replace(each, interval=False, alignment="r") for each in measured]
+    columns = [MODEL, Column("verdict", "Detection", printed=False), *numbers]
+    table = Table(columns, KEYS[:2])
+    for condition in sorted(study.baselines, key=lambda c: not study.found(c)):
+        row = row_of(study, condition, columns) | {"verdict": study.verdict(condition)}
+        table.add({key: replace(cell, n=None) if isinstance(cell, Estimate) else cell for key, cell in row.items()})
     return table
 
 

@@ -92,7 +92,8 @@ EXPERIMENT = Experiment(
             caption="Class of the image from one token of it: [CLS], one register, the patch of the largest norm and "
             "another one; then, of images that have both, an outlier and a normal patch. Tokens are drawn at random "
             "where an image has several; logistic regression, mean over {{ settings.seeds | length }} "
-            "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. {{ estimates }}",
+            "{{ 'draw' if settings.seeds | length == 1 else 'draws' }}. Intervals that are not printed are in the CSV. "
+            "{{ estimates }}",
             size="scriptsize",
             stacked=True,
         ),

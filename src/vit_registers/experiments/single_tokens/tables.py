@@ -22,7 +22,7 @@ PROBES = (None, "pooled", "own")
 # By kind of token: its column, and whether all images have one.
 KINDS = {"cls": "[CLS]", "registers": "Register", "highest": "Highest norm", "other": "Another"}
 APART = {"outlier": "Outlier", "normal": "Normal"}
-BOTH = "Images with both (%)"
+ALL, BOTH = "All images (%)", "Images with both (%)"
 
 
 def _difference(group: str, against: str) -> dict[str, Any]:
@@ -70,8 +70,11 @@ def token_classification(study: Study) -> Table:
     top1, deviation = "token_class_top1", "token_class_top1_sd"
     columns = [
         MODEL,
-        OUTLIERS,
-        *(Column(f"top1_{kind}", f"{title} (%)", top1, {"group": kind}) for kind, title in KINDS.items()),
+        replace(OUTLIERS, printed=False),
+        *(
+            Column(f"top1_{kind}", title, top1, {"group": kind}, interval=False, group=ALL)
+            for kind, title in KINDS.items()
+        ),
         Column(
             "highest_difference",
             "Highest less another (points)",
@@ -80,7 +83,10 @@ def token_classification(study: Study) -> Table:
             signed=True,
             p=True,
         ),
-        *(Column(f"top1_{kind}", title, top1, {"group": kind}, group=BOTH) for kind, title in APART.items()),
+        *(
+            Column(f"top1_{kind}", title, top1, {"group": kind}, group=BOTH, interval=False)
+            for kind, title in APART.items()
+        ),
         *(
             Column(f"top1_{kind}_sd", f"{title}, sd of draws (points)", deviation, {"group": kind}, printed=False)
             for kind, title in {**KINDS, **APART}.items()
@@ -93,5 +99,8 @@ def token_classification(study: Study) -> Table:
     for condition in study.baselines:
         if not study.has(condition, top1):
             continue  # the experiment did not run on this model
-        table.add(row_of(study, condition, columns) | {"outliers": outliers(study, condition)})
+        row = row_of(study, condition, columns) | {"outliers": outliers(study, condition)}
+        for kind in APART:  # the difference says on how many images
+            row[f"top1_{kind}"] = replace(study.estimate(condition, top1, group=kind), n=None)
+        table.add(row)
     return table

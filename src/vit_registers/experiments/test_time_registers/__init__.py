@@ -39,6 +39,19 @@ EXPERIMENT = Experiment(
     ),
     tables=(
         Table(
+            name="repairs",
+            draw="tables:repairs",
+            shows=("artifacts_found", "norm_max", "artifact_share", "corloc", "top1", "own_head_top1"),
+            caption="What test-time registers repair: models with artifacts as they are, with their neurons cleared "
+            "and no register, with test-time registers, and what these are compared with. Largest norm: mean over "
+            "images of the largest patch norm at the last block; artifacts: patches above the threshold there; top-1 "
+            "of the linear probe on [CLS], refitted; own head: frozen as training left it. {{ estimates }}",
+            size="footnotesize",
+            stacked=True,
+            place="body",
+            most=16,
+        ),
+        Table(
             name="test_time_registers",
             draw="tables:test_time_registers",
             shows=(
@@ -54,11 +67,12 @@ EXPERIMENT = Experiment(
             caption="The models with artifacts under every condition, and the models of their controls: norms, "
             "artifacts and CorLoc on {{ dense_images }}, top-1 of the linear probe on [CLS] on all test images, "
             "refitted and frozen. First in each model, as it is and with its neurons cleared and no register: what "
-            "registers repair is what they do beyond that. Control: what a condition is compared with. Artifacts: "
+            "registers repair is what they do beyond that. What a condition is compared with is in the CSV. Artifacts: "
             "patches above the threshold at the last block, and the share of the attention of [CLS] there that the "
             "patches take which are artifacts in the model as it is. Random neurons are drawn anew for each image "
             "where the methods say so, so that intervals are over images and draws. {{ estimates }}",
             size="scriptsize",
+            long=True,
             stacked=True,
         ),
         Table(
@@ -69,9 +83,12 @@ EXPERIMENT = Experiment(
             caption="Other neurons moved in place of those found. Activation and output norm: means over the random "
             "neurons as a multiple of those of the neurons found, with the interval over draws; where no other neuron "
             "writes nearly as much, none can be matched. CorLoc on {{ dense_images }}, top-1 of the frozen head on "
-            "[CLS] on all test images, each also against the control. {{ estimates }}",
-            size="footnotesize",
+            "[CLS] on all test images, each also against the control, which is in the CSV, as are "
+            "intervals that are not printed. "
+            "{{ estimates }}",
+            size="scriptsize",
             stacked=True,
+            long=True,
         ),
         Table(
             name="register_sweep",
@@ -84,6 +101,7 @@ EXPERIMENT = Experiment(
             "{{ estimates }}",
             size="footnotesize",
             stacked=True,
+            long=True,
         ),
         Table(
             name="test_time_classification",
@@ -97,6 +115,7 @@ EXPERIMENT = Experiment(
             "{{ estimates }}",
             size="footnotesize",
             stacked=True,
+            long=True,
         ),
     ),
 )

@@ -1,5 +1,7 @@
 """Tables of test-time registers: every condition, the number of registers, and classification as kukade2025 has it."""
 
+from dataclasses import replace
+
 from vit_registers.views.columns import CONDITION, CORLOC, KEYS, MODEL, TOP1_CLS, difference, row_of, shown, tells
 from vit_registers.views.study import NONE_FOUND, Condition, Study
 from vit_registers.views.table import Column, Table
@@ -8,7 +10,7 @@ NORM = "Patch norm at the last block"
 NORM_MAX = Column("norm_max", "Largest", "norm_max", alignment="r", group=NORM)
 TOP1 = shown(TOP1_CLS, "Top-1 (%)")
 FROZEN = Column("top1_cls_frozen", "frozen (%)", "top1", {"feature": "cls", "head": "frozen"})
-CONTROL = Column("control", "Control", alignment=r">{\raggedright\arraybackslash}p{2.4cm}")
+CONTROL = Column("control", "Control", alignment=r">{\raggedright\arraybackslash}p{1.8cm}")
 
 
 def _ordered(study: Study, before: Condition) -> list[Condition]:
@@ -33,7 +35,7 @@ def test_time_registers(study: Study) -> Table:
     columns = [
         MODEL,
         CONDITION,
-        CONTROL,
+        replace(CONTROL, printed=False),
         Column("norm_median", "Median", "norm_median", alignment="r", group=NORM),
         Column("norm_p99", "99th pct.", "norm_p99", alignment="r", group=NORM),
         NORM_MAX,
@@ -56,6 +58,31 @@ def test_time_registers(study: Study) -> Table:
     return table
 
 
+def repairs(study: Study) -> Table:
+    """The models with artifacts as they are, cleared, with test-time registers, and in the control of these."""
+    columns = [
+        MODEL,
+        CONDITION,
+        replace(NORM_MAX, title="Largest norm", group=None),
+        Column("artifact_share", "Artifacts (%)", "artifact_share", decimals=2),
+        CORLOC,
+        TOP1,
+        Column("own_head_top1", "Own head (%)", "own_head_top1", {"head": "own"}),
+    ]
+    table = Table(columns, KEYS, empty=NONE_FOUND, heading=MODEL.key)
+    told = [c for c in study.with_artifacts if study.after(c) is not None]
+    for before in sorted(told, key=lambda c: study.estimate(c, "corloc", head="lost").value is None):
+        after = study.after(before)
+        control = study.control(after) if after else None
+        for condition in (before, study.cleared(before), after, control):
+            if condition is not None:
+                row = row_of(study, condition, columns, condition == before)
+                if condition == control:
+                    row["condition_label"] = f"control: {study.label(control)}"
+                table.add(row, rule=condition == before)
+    return table
+
+
 def _controls(study: Study) -> list[Condition]:
     """Conditions of other models that those of models with artifacts are compared with, each model as it is first."""
     used: set[Condition] = set()
@@ -72,12 +99,12 @@ def neuron_controls(study: Study) -> Table:
     columns = [
         MODEL,
         CONDITION,
-        CONTROL,
+        replace(CONTROL, printed=False),
         Column("drawn_activation", "Activation", "drawn_activation", decimals=2, group="Multiple of those found"),
         Column("drawn_output_norm", "Output norm", "drawn_output_norm", decimals=3, group="Multiple of those found"),
-        CORLOC,
+        replace(CORLOC, interval=False),
         Column("corloc_difference", "against the control (points)", signed=True, p=True),
-        shown(FROZEN, "Top-1, frozen (%)"),
+        shown(FROZEN, "Top-1, frozen (%)", interval=False),
         Column("top1_difference", "against the control (points)", signed=True, p=True),
     ]
     table = Table(columns, KEYS, empty="this study moves no other neurons than those found", heading=MODEL.key)

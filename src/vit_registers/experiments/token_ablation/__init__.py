@@ -53,6 +53,7 @@ EXPERIMENT = Experiment(
             "from the shared resamples of the images, not adjusted. Heads were fitted to the model as it is "
             "and frozen. {{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
     ),
     figures=(

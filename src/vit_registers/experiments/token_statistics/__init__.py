@@ -11,7 +11,8 @@ PEAK = "mean over images, at the block where that is largest"
 GONE = "share that an intervention takes away of the model's own"
 ONE_IMAGE = (
     "on one gallery image of each data set, that in which a norm stands out most at any block of any model. Each map "
-    "has its own scale from zero; of more than twelve blocks twelve are shown. "
+    "has its own scale, attention from zero, norms a logarithmic one from least to largest; of more than twelve blocks "
+    "twelve are shown. "
 )
 CONDITIONS_SHOWN = (
     "{% if moved %} First models as they are, then those that neurons were moved in: control, before and after "
@@ -181,6 +182,7 @@ EXPERIMENT = Experiment(
             "{% if resized %}Models at another input size are listed if their base has artifacts; plain: without "
             "antialiasing. {% endif %}{{ estimates }}",
             size="footnotesize",
+            stacked=True,
         ),
         Table(
             name="register_slots",
@@ -199,13 +201,25 @@ EXPERIMENT = Experiment(
             "Spread: largest less smallest share of an image, on its own object and, with the maps of the next "
             "image, on an object they know nothing of; then their paired difference, p of a Wald test, not adjusted. "
             "Winning: number of registers that attend most to one patch or more. Cosine: of the maps of all pairs of "
-            "registers. {{ estimates }}",
+            "registers. Intervals that are not printed are in the CSV. "
+            "{{ estimates }}",
             size="scriptsize",
             when="trained",
             stacked=True,
         ),
     ),
     figures=(
+        Figure(
+            name="before_and_after",
+            draw="figures.before_after:before_and_after",
+            arrays=(MEASURE,),
+            shows=("norm_median",),
+            caption="Patch norms and attention of [CLS] over the patches at the last block, in the first models that "
+            "neurons were moved in: before, after test-time registers, and in what these are compared with. The maps "
+            "of a kind on one image share a scale: norms a logarithmic one from least to largest, attention one from "
+            "zero to its 99th percentile. Bright is large. {{ pictures }}",
+            place="body",
+        ),
         Figure(
             name="norms_by_layer",
             draw="figures.layers:norms_by_layer",
@@ -277,7 +291,8 @@ EXPERIMENT = Experiment(
             caption="Attention of [CLS] over the patches and patch norms by block, in every model that neurons were "
             "moved in: control, before and after test-time registers, then the attention of the first appended "
             "token. Of each model the gallery image with its largest norm. Maps of the same kind at one block share a "
-            "scale from zero, those of the register have their own; of more than twelve blocks twelve are shown.",
+            "scale, norms a logarithmic one from least to largest, attention one from zero to its 99th percentile; "
+            "those of the register have their own; of more than twelve blocks twelve are shown.",
             when="moved",
         ),
         Figure(
@@ -305,8 +320,9 @@ EXPERIMENT = Experiment(
             shows=("norm_median",),
             caption="Gallery images (rows) in all models side by side: attention of [CLS] and patch norms at the last "
             "block, of the models as they are{% if moved %} and, right of those that neurons were moved in, of the "
-            "same with test-time registers{% endif %}. Attention on one image shares one scale from zero over all "
-            "models; a map of norms has its own, from zero to the largest, which stands below it.",
+            "same with test-time registers{% endif %}. Attention on one image shares one scale over all models, from "
+            "zero to its 99th percentile; norms share one in a model before and after, logarithmic, from least to "
+            "largest; the largest of each map stands below it. {{ pictures }}",
         ),
         Figure(
             name="positional_focus",
@@ -327,7 +343,7 @@ EXPERIMENT = Experiment(
             "[CLS] and of each register, at most eight, over the patches at the last block, each map on its own scale "
             "from zero, and the register that attends most to each patch, in the colour of its frame (grey: one "
             "that is not shown). Some register wins every patch, however little they differ: read it beside the "
-            "cosines of the table of register slots.",
+            "cosines of the table of register slots. {{ pictures }}",
             when="trained",
         ),
     ),

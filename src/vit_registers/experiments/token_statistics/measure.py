@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from vit_registers.core.stats import Bootstrap, bootstrap
 from vit_registers.data import gallery
-from vit_registers.experiments.job import Job
+from vit_registers.experiments.job import Job, patch_norms
 from vit_registers.experiments.token_statistics import attention, grid_positions, norms, register_maps, severity
 from vit_registers.experiments.token_statistics.params import Config
 from vit_registers.experiments.token_statistics.tokens import EDGES, Tokens, histograms, maps
@@ -37,7 +37,7 @@ def run(cfg: Config, job: Job) -> None:
         found = severity.peaks(tokens)
         before = found if condition == BASELINE else before
         severity.measure(tokens, found, before)
-        chosen = gallery.choose(manifest, dense, cfg.gallery.images)
+        chosen = gallery.choose(manifest, dense, cfg.gallery)
         job.keep(histograms(tokens, outlier_layer) | maps(tokens, chosen), condition)
         if condition == BASELINE:
             _as_it_is(cfg, job, tokens, artifacts, outlier_layer, chosen)
@@ -70,6 +70,7 @@ def _as_it_is(
     rows = cached.dense_rows[chosen]
     ids = manifest.table["image_id"].to_numpy()[rows].astype(str)
     job.keep({"image_id": ids, "images": gallery.pixels(manifest, rows, cached.index)})
+    job.keep(gallery.kept(manifest, cached.dense_rows, chosen, patch_norms(cached, chosen), cfg.gallery))
     grid_positions.measure(tokens, outlier_layer)
     job.keep(grid_positions.maps(tokens, outlier_layer), BASELINE)
     if tokens.layout.registers:

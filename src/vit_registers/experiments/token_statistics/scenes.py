@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from vit_registers.experiments.token_statistics.figures.layers import measured
 from vit_registers.params.condition import BASELINE
+from vit_registers.views import gallery
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.scenes.widgets import MappedCondition, MappedModel, Maps, Quantity
 from vit_registers.views.study import Condition, Study
 
 AS_IT_IS = "as it is"
+MAPS = ("norms", "cls", "registers", "appended")
 
 
 def norms_and_attention(study: Study, arrays: Arrays) -> Maps | None:
@@ -44,8 +46,10 @@ def _model(study: Study, arrays: Arrays, before: Condition, conditions: list[Con
         return None
     own = arrays.of(before)
     label = study.model_label(before)
-    mapped = [condition(study, c, arrays.of(c)) for c in there]
-    return MappedModel(label, own["images"], list(own["image_id"]), mapped, stands_out(own["norms"]))
+    images = gallery.shown([own], len(own["images"]))
+    mapped = [condition(study, c, arrays.of(c), images) for c in there]
+    ids, start = list(own["image_id"][images]), stands_out(own["norms"][images])
+    return MappedModel(label, own["images"][images], ids, mapped, start)
 
 
 def stands_out(norms: NDArray[Any]) -> tuple[int, int]:
@@ -56,8 +60,9 @@ def stands_out(norms: NDArray[Any]) -> tuple[int, int]:
     return int(image), int(block)
 
 
-def condition(study: Study, shown: Condition, maps: ByName) -> MappedCondition:
-    """A condition: norms, and the attention of each special token over the patches, block by block."""
+def condition(study: Study, shown: Condition, every: ByName, images: list[int]) -> MappedCondition:
+    """A condition: norms, and the attention of each special token over the patches, block by block, of some images."""
+    maps = {name: every[name][images] for name in MAPS if name in every}
     blocks = [str(block) for block in range(maps["norms"].shape[1])]
     grid = (int(maps["norms"].shape[2]), int(maps["norms"].shape[3]))
     quantities = {"norms": Quantity("patch norms", flat(maps["norms"]), {"block": blocks}, bits=16)}

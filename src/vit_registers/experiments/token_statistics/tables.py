@@ -89,15 +89,22 @@ def register_slots(study: Study) -> Table:
     columns = [
         MODEL,
         Column("registers", "Registers", printed=False),  # the name of the model says it
-        Column("object_area", "Object (%)", "object_area"),
+        Column("object_area", "Object", "object_area", interval=False, group="Patches (%)"),
         Column("object_cls", "[CLS]", "object_attention", {"group": "cls"}, group=LOOK),
-        Column("least", "Least", group=LOOK),
-        Column("most", "Most", group=LOOK),
+        Column("least", "Least", group=LOOK, interval=False),
+        Column("most", "Most", group=LOOK, interval=False),
         Column("object_spread", "Own image", "object_spread", decimals=2, group=SPREAD),
-        Column("object_spread_next_image", "Next image", "object_spread_next_image", decimals=2, group=SPREAD),
+        Column(
+            "object_spread_next_image",
+            "Next image",
+            "object_spread_next_image",
+            decimals=2,
+            interval=False,
+            group=SPREAD,
+        ),
         Column("object_spread_difference", "Difference", decimals=2, signed=True, p=True, group=SPREAD),
-        Column("winning", "Winning", "winning_registers"),
-        Column("register_cosine", "Cosine", "register_cosine"),
+        Column("winning", "Winning", "winning_registers", interval=False),
+        Column("register_cosine", "Cosine", "register_cosine", interval=False),
         Column("least_register", "Least: register", printed=False),
         Column("most_register", "Most: register", printed=False),
     ]

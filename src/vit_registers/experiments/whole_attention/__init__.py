@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
             title="Attention of any token, by block and head",
             arrays=("whole_attention",),
             caption="What [CLS], a register, or the patch that is clicked attends to, by block and head, on "
-            "{{ settings.images }} gallery images: models as they are, and with test-time registers.",
+            "the {{ settings.images }} images that figures show of a model: models as they are, and with test-time registers.",
         ),
     ),
 )

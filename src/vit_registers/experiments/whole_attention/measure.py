@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vit_registers.core.errors import InputError
 from vit_registers.core.threads import threads
 from vit_registers.data import gallery
-from vit_registers.experiments.job import Job
+from vit_registers.experiments.job import Job, patch_norms
 from vit_registers.experiments.whole_attention.params import Config
 from vit_registers.extraction.images import Images
 from vit_registers.forward.readers.attention import AttentionMaps
@@ -19,13 +19,14 @@ from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.layout import TokenLayout
 from vit_registers.params.condition import BASELINE
+from vit_registers.views.gallery import shown
 
 MIB = 2**20
 
 
 @threads()
 def run(cfg: Config, job: Job) -> None:
-    """Keep maps (g, layers, heads, t, t) of the gallery images under every condition, and how tokens are laid out.
+    """Keep maps (g, layers, heads, t, t) of the images that figures show, under every condition, and where tokens are.
 
     ``layout``: counts of [CLS], trained registers and appended tokens, height and width of the grid. Appended tokens
     come last in the sequence. A condition that does not apply has none. Refused: more than the limit of params.
@@ -33,13 +34,15 @@ def run(cfg: Config, job: Job) -> None:
     manifest, backbone = job.manifest(), backbones.load(job.model, cfg.device)
     ((_, cached),) = job.conditions(cfg.dataset, cfg.model, [BASELINE])
     dense = cached.dense_rows
-    rows = dense[gallery.choose(manifest, dense, cfg.gallery.images)][: cfg.settings.images]
+    candidates = gallery.choose(manifest, dense, cfg.gallery)
+    known = gallery.kept(manifest, dense, candidates, patch_norms(cached, candidates), cfg.gallery)
+    rows = dense[candidates[shown([known], cfg.settings.images)]]
     ids = manifest.table["image_id"].to_numpy()[rows].astype(str)
     job.keep({"images": gallery.pixels(manifest, rows, cached.index), "image_id": ids})
     images = Images(manifest, backbone.preprocess)
     for name, source in cfg.interventions.items():
-        known = Known(job.found(cfg.dataset, cfg.model), None, (cfg.seed, cfg.dataset, cfg.model, name))
-        intervention = None if source is None else source.resolve(backbone, known)
+        found = Known(job.found(cfg.dataset, cfg.model), None, (cfg.seed, cfg.dataset, cfg.model, name))
+        intervention = None if source is None else source.resolve(backbone, found)
         if isinstance(intervention, NotApplicable):
             continue
         with applied(backbone, intervention) as layout:

@@ -1,9 +1,12 @@
 """The figure of single images block by block, before and after neurons were moved; rows of maps by block."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from vit_registers.experiments.token_statistics.figures.layers import measured
+from vit_registers.experiments.token_statistics.figures.maps import scale_of
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.study import Condition, Study
@@ -11,6 +14,7 @@ from vit_registers.views.tiles import Row, Section, Tile, drawn, spread
 
 BLOCKS = 12  # shown of each model
 LABEL = 0.62  # inches
+Scale = tuple[float | None, float]  # its ends; the lower None where it begins at zero
 
 
 def section(title: str, picture: np.ndarray, depth: int, rows: list[Row]) -> Section:
@@ -21,12 +25,13 @@ def section(title: str, picture: np.ndarray, depth: int, rows: list[Row]) -> Sec
     return Section(title, ["input", *(f"block\n{i}" if i == 0 else str(i) for i in spread(depth, BLOCKS))], rows)
 
 
-def row_of(label: str, maps: np.ndarray, tops: np.ndarray | None = None, noted: bool = False) -> Row:
-    """Maps (layers, h, w), each to the ``top`` of its block (layers,), or to its own largest."""
+def row_of(label: str, maps: np.ndarray, scales: Sequence[Scale] | None = None, noted: bool = False) -> Row:
+    """Maps (layers, h, w), each on the scale of its block (layers), or on its own from zero."""
     tiles = []
     for layer in spread(len(maps), BLOCKS):
         note = f"{maps[layer].max():.3g}" if noted else ""
-        tiles.append(Tile(maps[layer], None if tops is None else float(tops[layer]), note))
+        bottom, top = (None, None) if scales is None else scales[layer]
+        tiles.append(Tile(maps[layer], top, bottom, note))
     return Row(label, tiles)
 
 
@@ -48,9 +53,10 @@ def _before_and_after(study: Study, arrays: Arrays, before: Condition) -> Sectio
         of_sides = {side: maps[kind][image] for side, maps in sides.items() if kind in maps}
         if not of_sides:
             continue
-        tops = np.max([maps.max(axis=(1, 2)) for maps in of_sides.values()], axis=0)
+        depth = len(next(iter(of_sides.values())))
         # one scale per block: the sides can be compared by eye
-        rows += [row_of(f"{name},\n{side}", maps, tops) for side, maps in of_sides.items()]
+        scales = [scale_of([maps[layer] for maps in of_sides.values()], kind) for layer in range(depth)]
+        rows += [row_of(f"{name},\n{side}", maps, scales) for side, maps in of_sides.items()]
     if "appended" in sides.get("after", {}):
         rows.append(row_of("register,\nafter", sides["after"]["appended"][image, :, 0]))
     return section(study.model_label(before), own["images"][image], own["norms"].shape[1], rows)

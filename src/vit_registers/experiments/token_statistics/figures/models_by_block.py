@@ -5,8 +5,9 @@ from collections import defaultdict
 import numpy as np
 from matplotlib.figure import Figure
 
-from vit_registers.experiments.token_statistics.figures.blocks import BLOCKS, LABEL, row_of, section
+from vit_registers.experiments.token_statistics.figures.blocks import BLOCKS, LABEL, Scale, row_of, section
 from vit_registers.experiments.token_statistics.figures.layers import measured
+from vit_registers.experiments.token_statistics.figures.maps import scale_of
 from vit_registers.views import style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import wrapped
@@ -47,12 +48,17 @@ def _sections(study: Study, found: Found, kind: str, image: int, title: str) -> 
             mine = of_depth[part]
             names = [wrapped(study.models[c.model], 17) for c, _ in mine]
             rows = [
-                row_of(name, maps[kind][image], noted=kind == "norms")
+                row_of(name, maps[kind][image], _scales(maps[kind][image], kind), noted=kind == "norms")
                 for name, (_, maps) in zip(names, mine, strict=True)
             ]
             depth = max(maps[kind].shape[1] for _, maps in mine)
             sections.append(section(title, mine[0][1]["images"][image], depth, rows))
     return sections
+
+
+def _scales(maps: np.ndarray, kind: str) -> list[Scale] | None:
+    """Of norms (layers, h, w) the scale of every block; attention stands on its own from zero."""
+    return [scale_of([each], kind) for each in maps] if kind == "norms" else None
 
 
 def maps_by_block(study: Study, arrays: Arrays) -> Figure:

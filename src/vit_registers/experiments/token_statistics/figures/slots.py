@@ -6,14 +6,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from vit_registers.experiments.token_statistics.figures.layers import measured
-from vit_registers.views import style
+from vit_registers.views import gallery, style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, heat, picture, stacked
 from vit_registers.views.study import Study
 
 ROWS = 4  # gallery images shown of each model
 REGISTERS = 8  # shown of each model
-SLOT_ROWS = 10  # of the whole figure, which its models share
+SLOT_ROWS = 7  # of the whole figure, which its models share
 COLORS = [color for i, color in enumerate(style.categories(10)) if i != 7]  # less the grey one
 OTHERS = "#d0d0d0"
 
@@ -84,11 +84,12 @@ def register_slots(study: Study, arrays: Arrays) -> Figure:
     if not found:
         return style.message("no model of this study has registers")
     rows = min(ROWS, max(1, SLOT_ROWS // len(found)))
-    shapes = [(label, min(rows, len(maps["images"])), len(_names(maps))) for label, maps in found]
-    figure, blocks = stacked(shapes, cell_side(shapes, 0.95), 1)
-    for (_, maps), block in zip(found, blocks, strict=True):
-        for row, line in enumerate(block):
-            _slot_row(line, maps, row)
+    images = [gallery.shown([maps], rows) for _, maps in found]
+    shapes = [(label, len(mine), len(_names(maps))) for (label, maps), mine in zip(found, images, strict=True)]
+    figure, blocks = stacked(shapes, cell_side(shapes, 0.7), 1)
+    for (_, maps), mine, block in zip(found, images, blocks, strict=True):
+        for image, line in zip(mine, block, strict=True):
+            _slot_row(line, maps, image)
         for panel, name in zip(block[0], _names(maps), strict=True):
             panel.set_title(name)
     return figure
