@@ -13,13 +13,12 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+from helpers.layouts.classification import CIFAR, cifar
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
 from vit_registers.data.sources.classification.cifar import Cifar
 from vit_registers.pipeline.configs import PrepareConfig
-
-FORMS = {"cifar10": (datasets.CIFAR10, "labels", 10), "cifar100": (datasets.CIFAR100, "fine_labels", 100)}
 
 
 def run(root, out, kind="cifar10", seed=0, **changes):
@@ -34,18 +33,7 @@ def md5(path):
 
 def made_up(root, kind, monkeypatch, of_each=8):
     """Write an archive of ``of_each`` training and two test images of each class, and its checksums to torchvision."""
-    archive, key, n = FORMS[kind]
-    folder = root / archive.base_folder
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(5)
-    for listed, images in ((archive.train_list, of_each * n), (archive.test_list, 2 * n)):
-        labels = rng.permutation(np.arange(images) % n)
-        pixels = rng.integers(256, size=(images, 3072), dtype=np.uint8)
-        for (file, _), part in zip(listed, np.array_split(np.arange(images), len(listed)), strict=True):
-            entry = {"data": pixels[part], key: labels[part].tolist(), "coarse_labels": [0] * len(part)}
-            (folder / file).write_bytes(pickle.dumps(entry))
-    names = {archive.meta["key"]: [f"thing {i}" for i in range(n)], "coarse_label_names": ["all"]}
-    (folder / archive.meta["filename"]).write_bytes(pickle.dumps(names))
+    archive, folder = CIFAR[kind][0], cifar(root, kind, of_each)
     for name in ("train_list", "test_list"):
         monkeypatch.setattr(archive, name, [[file, md5(folder / file)] for file, _ in getattr(archive, name)])
     monkeypatch.setitem(archive.meta, "md5", md5(folder / archive.meta["filename"]))
@@ -54,7 +42,7 @@ def made_up(root, kind, monkeypatch, of_each=8):
 
 def as_published(root, kind, split):
     """Pixels and label of every image, as its authors describe it: 1,024 red bytes by rows, then green, then blue."""
-    archive, key, _ = FORMS[kind]
+    archive, key, _ = CIFAR[kind]
     found = []
     for file, _ in archive.train_list if split == "train" else archive.test_list:
         entry = pickle.loads((root / archive.base_folder / file).read_bytes())
@@ -82,11 +70,11 @@ def no_network(monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", fail)
 
 
-@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("kind", CIFAR)
 def test_every_image_has_its_pixels_its_label_and_its_split(tmp_path, monkeypatch, kind):
     made_up(tmp_path / "raw", kind, monkeypatch, of_each=2)
     made = run(tmp_path / "raw", tmp_path / "out", kind)
-    assert made.classes == [f"thing {i}" for i in range(FORMS[kind][2])]
+    assert made.classes == [f"thing {i}" for i in range(CIFAR[kind][2])]
     assert made.root == (tmp_path / "out").resolve()
     for split in ("train", "test"):
         rows, expected = made.rows(split), as_published(tmp_path / "raw", kind, split)

@@ -1,10 +1,10 @@
 import json
 import logging
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from helpers.layouts.objects import coco_content, coco_object
+from helpers.layouts.pictures import paint
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
@@ -12,26 +12,16 @@ from vit_registers.data.sources.objects.coco import Coco
 from vit_registers.pipeline.configs import PrepareConfig
 
 
-def annotated(image, category, bbox, iscrowd=0):
-    return {
-        "image_id": image, "category_id": category, "bbox": bbox, "iscrowd": iscrowd, "segmentation": [[0, 0, 1, 1]]
-    }  # fmt: skip
-
-
 @pytest.fixture
 def root(tmp_path):
     """Five cats (images 0 to 4) and five dogs (5 to 9) of 12x8 pixels."""
     for i in range(10):
-        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        paint(tmp_path / f"{i}.png")
     return tmp_path
 
 
 def content():
-    return {
-        "images": [{"id": 100 + i, "file_name": f"{i}.png", "width": 12, "height": 8} for i in range(10)],
-        "annotations": [annotated(100 + i, 7 if i < 5 else 3, [1, 2, 4, 5]) for i in range(10)],
-        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
-    }
+    return coco_content({f"{i}.png": 7 if i < 5 else 3 for i in range(10)}, {7: "cat", 3: "dog"})
 
 
 def run(root, given, **changes):
@@ -56,9 +46,9 @@ def test_a_share_of_every_class_trains_and_the_others_test(root):
 def test_crowds_and_empty_boxes_go_boxes_are_clipped_and_the_largest_gives_the_label(root, caplog):
     given = content()
     given["annotations"] += [
-        annotated(105, 7, [-2, 1.5, 20, 6]),
-        annotated(100, 3, [0, 0, 12, 8], iscrowd=1),
-        annotated(101, 3, [3, 3, 5, 0]),
+        coco_object(105, 7, [-2, 1.5, 20, 6]),
+        coco_object(100, 3, [0, 0, 12, 8], iscrowd=1),
+        coco_object(101, 3, [3, 3, 5, 0]),
     ]
     with caplog.at_level(logging.INFO):
         table = run(root, given)
@@ -81,7 +71,7 @@ def test_a_list_chooses_images_in_its_order_and_images_of_crowds_alone_are_left_
 def test_all_listed_images_test_and_others_train(root, caplog):
     """As objects are discovered on all of COCO20k: nothing is drawn from its list, and no rare class left out."""
     given = content()
-    given["annotations"] += [annotated(104, 3, [0, 0, 12, 8], iscrowd=1)]
+    given["annotations"] += [coco_object(104, 3, [0, 0, 12, 8], iscrowd=1)]
     (root / "coco_20k_filenames.txt").write_text("".join(f"train2014/{i}.png\n" for i in (7, 8, 0)))
     with caplog.at_level(logging.WARNING):
         table = run(root, given, list=str(root / "coco_20k_filenames.txt"), unlisted=5)

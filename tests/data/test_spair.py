@@ -1,10 +1,8 @@
-import json
 import logging
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from helpers.layouts.objects import spair, spair_annotation, spair_image
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
@@ -14,30 +12,12 @@ from vit_registers.pipeline.configs import PrepareConfig
 LISTS = {"trn": ["1-a-b:cat", "2-b-a:cat", "3-a-c:dog"], "val": ["1-d-e:dog"], "test": ["1-f-g:cat", "2-g-f:cat"]}
 
 
-def annotation(**changes):
-    kps = {"10": [11, 7], "0": [3, 2], "2": None}  # numbers are numbers, though JSON has them as text
-    return {"image_width": 12, "image_height": 8, "bndbox": [1, 2, 11, 8], "kps": kps, **changes}
-
-
 @pytest.fixture
 def root(tmp_path):
     """An image of two classes, and others of one."""
     folder = tmp_path / "SPair-71k"
-    (folder / "Layout/large").mkdir(parents=True)
-    for name, lines in LISTS.items():
-        (folder / f"Layout/large/{name}.txt").write_text("\n".join(lines) + "\n")
-        for line in lines:
-            pair, label = line.split(":")
-            for image in pair.split("-")[1:]:
-                write(folder, label, image, annotation())
+    spair(folder, LISTS)
     return folder
-
-
-def write(folder, label, image, given):
-    for kind in ("JPEGImages", "ImageAnnotation"):
-        (folder / kind / label).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(folder / f"JPEGImages/{label}/{image}.jpg")
-    (folder / f"ImageAnnotation/{label}/{image}.json").write_text(json.dumps(given))
 
 
 def run(root, out):
@@ -61,7 +41,7 @@ def test_images_of_the_lists_stand_once_with_box_class_and_keypoints_in_the_orde
 
 
 def test_a_keypoint_outside_of_its_image_is_not_visible(root, tmp_path, caplog):
-    write(root, "cat", "f", annotation(kps={"0": [12, 3], "2": [4, 4], "10": None}))
+    spair_image(root, "cat", "f", spair_annotation(kps={"0": [12, 3], "2": [4, 4], "10": None}))
     with caplog.at_level(logging.INFO):
         made = run(root, tmp_path / "out")
     row = made.table["image_id"].tolist().index("cat/f")
@@ -81,11 +61,14 @@ def test_a_keypoint_outside_of_its_image_is_not_visible(root, tmp_path, caplog):
         (lambda root: (root / "ImageAnnotation/cat/f.json").unlink(), r"cat/f\.json: no such annotation"),
         (lambda root: (root / "ImageAnnotation/cat/f.json").write_text("{"), r"cat/f\.json: not valid JSON"),
         (lambda root: (root / "ImageAnnotation/cat/f.json").write_text("[]"), r"cat/f\.json: not an object"),
-        (lambda root: write(root, "cat", "f", {"kps": {}}), r"cat/f\.json: lacks image_width"),
-        (lambda root: write(root, "cat", "f", annotation(kps=[[1, 2]])), r"cat/f\.json: lacks image_width"),
+        (lambda root: spair_image(root, "cat", "f", {"kps": {}}), r"cat/f\.json: lacks image_width"),
+        (lambda root: spair_image(root, "cat", "f", spair_annotation(kps=[[1, 2]])), r"cat/f\.json: lacks image_width"),
         (lambda root: (root / "JPEGImages/cat/g.jpg").unlink(), r"row 8: .*g\.jpg: no such image"),
-        (lambda root: write(root, "cat", "f", annotation(bndbox=[0, 0, 13, 8])), "row 7: box .* leaves the image"),
-        (lambda root: write(root, "cat", "f", annotation(kps={})), "cat/f"),
+        (
+            lambda root: spair_image(root, "cat", "f", spair_annotation(bndbox=[0, 0, 13, 8])),
+            "row 7: box .* leaves the image",
+        ),
+        (lambda root: spair_image(root, "cat", "f", spair_annotation(kps={})), "cat/f"),
     ],
 )
 def test_what_is_not_as_published_is_refused_in_one_line(root, tmp_path, change, expected):

@@ -1,9 +1,10 @@
 import logging
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from helpers.layouts.objects import voc
+from helpers.layouts.objects import voc_annotation as annotation
+from helpers.layouts.pictures import paint
 from vit_registers.core.errors import InputError
 from vit_registers.data import prepare
 from vit_registers.data.manifest import Manifest
@@ -20,31 +21,12 @@ def run(root, out, **changes):
     return Manifest.load(out).table.set_index("image_id")
 
 
-def annotation(objects):
-    """The XML of an image of 12x8, with a part inside each object that is no object of its own."""
-    text = "<annotation><size><width>12</width><height>8</height><depth>3</depth></size>"
-    for name, box, difficult in objects:
-        corners = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmax", "xmin", "ymax", "ymin"), [box[2], box[0], box[3],
-                          box[1]], strict=True))  # fmt: skip
-        text += (
-            f"<object><name>{name}</name><truncated>1</truncated><difficult>{difficult}</difficult>"
-            f"<bndbox>{corners}</bndbox><part><name>head</name><bndbox>{corners}</bndbox></part></object>"
-        )
-    return text + "</annotation>"
-
-
 @pytest.fixture
 def root(tmp_path):
     """Two cats and two dogs in VOC's list called test, one of each and an image with both in trainval."""
     folder = tmp_path / "VOC2007"
-    for sub in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (folder / sub).mkdir(parents=True)
     images = {"000001": [CAT], "000002": [CAT], "000003": [DOG], "000004": [DOG], "000005": [DOG, CAT], "000006": [DOG]}
-    for name, objects in images.items():
-        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(folder / "JPEGImages" / f"{name}.jpg")
-        (folder / "Annotations" / f"{name}.xml").write_text(annotation(objects))
-    (folder / "ImageSets/Main/test.txt").write_text("000001\n000002\n000003\n000004\n")
-    (folder / "ImageSets/Main/trainval.txt").write_text("000005\n000006\n")
+    voc(folder, images, {"test": ["000001", "000002", "000003", "000004"], "trainval": ["000005", "000006"]})
     return folder
 
 
@@ -71,7 +53,7 @@ def test_difficult_objects_count_unless_they_are_dropped_and_with_them_images_of
     (root / "Annotations/000006.xml").write_text(annotation([("dog", (1, 1, 3, 3), 1)]))
     (root / "ImageSets/Main/test.txt").write_text("000001\n000002\n000003\n000004\n000007\n")
     (root / "Annotations/000007.xml").write_text(annotation([CAT]))
-    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(root / "JPEGImages/000007.jpg")
+    paint(root / "JPEGImages/000007.jpg")
     table = run(root, tmp_path / "out")
     assert len(table["boxes"].iloc[0]) == 2
     assert table["label"].iloc[0] == 0
@@ -98,7 +80,11 @@ def test_difficult_objects_count_unless_they_are_dropped_and_with_them_images_of
         ("Annotations/000002.xml", annotation([]), r"000002\.xml: no object"),
         ("Annotations/000002.xml", annotation([(" ", (1, 1, 2, 2), 0)]), r"000002\.xml: object 1 has no name"),
         ("Annotations/000002.xml", annotation([("cat", (1, "one", 2, 2), 0)]), "bndbox/ymin is 'one'"),
-        ("Annotations/000002.xml", annotation([("cat", (0, 1, 2, 2), 0)]), r"000002\.xml: box \[0.0, 1.0, .* leaves"),
+        (
+            "Annotations/000002.xml",
+            annotation([("cat", (0, 1, 2, 2), 0)]),
+            r"000002\.xml: box \[0.0, 1.0, .* leaves",
+        ),
         ("Annotations/000002.xml", annotation([("cat", (1, 1, 13, 2), 0)]), r"leaves the image of 12x8"),
         ("Annotations/000002.xml", annotation([("cat", (1, 1, "nan", 2), 0)]), r"000002\.xml: box .* is empty or"),
         ("JPEGImages/000005.jpg", None, r"row 5: .*000005\.jpg: no such image"),

@@ -1,8 +1,6 @@
-"""Small files in the true layout of published data sets."""
+"""Published data sets: what is prepared of them, and what is refused (files: helpers.layouts)."""
 
-import numpy as np
 import pytest
-from PIL import Image
 from pydantic import TypeAdapter
 
 from vit_registers.core.errors import InputError
@@ -11,12 +9,6 @@ from vit_registers.data.manifest import Manifest
 from vit_registers.params.bases import DatasetSource
 from vit_registers.params.kinds import kinds
 from vit_registers.pipeline.configs import PrepareConfig
-
-
-def paint(path, size=(12, 8)):
-    """An image of one grey, of width and height ``size``; its folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((size[1], size[0], 3), 90, np.uint8)).save(path)
 
 
 def prepared(out, kind, root, **fields):

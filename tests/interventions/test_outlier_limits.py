@@ -30,6 +30,8 @@ def test_every_block_has_the_threshold_that_detection_has_for_it(at, expected):
 
 def test_without_outlier_patches_it_does_not_apply_and_without_neurons_it_does():
     assert limits("arising", 3, known(NONE_FOUND)) == NotApplicable(NONE_FOUND["reason"])
+    ranked = NONE_FOUND | {"images_ranked": 0}  # as where no share of outliers is asked for, and none is there
+    assert limits("arising", 3, known(ranked)) == NotApplicable(NONE_FOUND["reason"])
     without_neurons = DETECTED | {"found": False, "reason": "no register neurons found: 2 neurons fire"}
     assert limits("arising", 3, known(without_neurons)) == ((1, 7.0),)
 

@@ -13,6 +13,7 @@ from vit_registers.forward.readers.projections import Projections
 from vit_registers.forward.readers.tokens import Patches, Tokens
 from vit_registers.forward.reading import reading
 from vit_registers.models import backbone, fetch
+from vit_registers.models.sources.openclip import OpenClipModel
 from vit_registers.models.sources.pixels import Pixels
 from vit_registers.models.sources.timm_hub import TimmModel
 from vit_registers.models.sources.untrained import UntrainedModel
@@ -102,6 +103,8 @@ def test_what_was_learnt_and_what_was_not():
     assert not Pixels(kind="pixels", **SIZES).learned
     assert TimmModel(kind="timm", name="vit_tiny_patch16_224").learned
     assert not TimmModel(kind="timm", name="vit_tiny_patch16_224", weights="random").learned
+    assert OpenClipModel(kind="openclip", name="ViT-B-16", pretrained="openai").learned
+    assert not OpenClipModel(kind="openclip", name="ViT-B-16", pretrained=None).learned
 
 
 def test_an_image_that_is_not_whole_patches_is_refused():

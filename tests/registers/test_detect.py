@@ -180,6 +180,8 @@ def test_neurons_above_the_highest_layer_are_not_ranked(study):
 
 def test_the_first_layer_is_where_outliers_begin_and_not_the_outlier_layer(study):
     assert study.detect("planted", "first", outlier_layer=2)["first_layer"] == 1
+    assert study.detect("planted", "first", minimum_share=0.0)["first_layer"] == 1
+    assert study.detect("plain", "first", minimum_share=0.0)["first_layer"] is None
 
 
 def test_the_same_params_write_the_same_bytes(study):
@@ -251,6 +253,8 @@ def test_where_artifacts_stay_any_block_is_the_last(study):
 def test_neurons_behind_the_block_where_artifacts_arise_are_not_ranked(study):
     found = study.detect("planted", "arising", highest_layer="arising")
     whole = study.detect("planted", "whole")
+    some = study.detect("planted", "some", highest_layer="arising", minimum_share=0.0)  # as the papers ask for none
+    assert some["highest_layer"] == 1
     assert (found["highest_layer"], found["first_layer"], whole["highest_layer"]) == (1, 1, 2)
     assert (found["ranked"], whole["ranked"]) == (2 * 64, 3 * 64)
     assert {layer for layer, *_ in found["neurons"]} <= {0, 1}

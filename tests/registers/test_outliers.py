@@ -101,3 +101,5 @@ def test_any_is_the_last_block_that_has_half_as_many_as_the_most(counts, expecte
     assert found.layer == expected
     assert found.first == next((i for i, count in enumerate(counts) if count >= 2), None)
     assert outliers.outlier_layer(norms, "ratio", 3.0, -2, 0.015).layer == 2
+    any_at_all = outliers.outlier_layer(norms, "ratio", 3.0, -1, 0.0).first
+    assert any_at_all == next((i for i, count in enumerate(counts) if count), None)

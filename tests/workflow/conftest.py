@@ -93,8 +93,8 @@ class Project:
         return {str(path.relative_to(self.path)): path.read_bytes() for path in sorted(found)}
 
 
-def copy_repository(path: Path) -> Project:
-    """Tracked files, and new ones that git does not ignore, with the smoke study as params.yaml."""
+def copied(path: Path) -> Project:
+    """Tracked files, and new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -105,13 +105,24 @@ def copy_repository(path: Path) -> Project:
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name, follow_symlinks=False)
-    project = Project(path)
+    return Project(path)
+
+
+def copy_repository(path: Path) -> Project:
+    """The repository with the smoke study as params.yaml."""
+    project = copied(path)
     project.change((ROOT / "params" / "smoke.yaml").read_text())
     shutil.rmtree(path / "studies" / "smoke")  # DVC refuses outputs that two files name: here it is the study itself
     project.run("git", "init", "--quiet")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "smoke")
     return project
+
+
+@pytest.fixture
+def repository(tmp_path) -> Project:
+    """The repository as it is, with the embedded study as params.yaml and no history."""
+    return copied(tmp_path / "study")
 
 
 @pytest.fixture

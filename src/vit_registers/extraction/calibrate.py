@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive
 from vit_registers.core.seeds import generator
 from vit_registers.core.threads import threads
@@ -23,14 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def choose(cfg: CalibrateConfig, manifest: Manifest) -> Rows:
-    """``images`` random rows of the split, in random order, so that the first of them are as random as all."""
-    rows, wanted = manifest.rows(cfg.calibration.split), cfg.calibration.images
-    if wanted > len(rows):
-        raise InputError(
-            f"params: calibration.images: {wanted}, but '{manifest.name}' has {len(rows)} in split "
-            f"'{cfg.calibration.split}'; lower it"
-        )
-    return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[:wanted]
+    """``images`` random rows of the split, or all where there are fewer, in random order: the first are random too."""
+    rows = manifest.rows(cfg.calibration.split)
+    return generator(cfg.seed, "calibration", cfg.dataset).permutation(rows)[: cfg.calibration.images]
 
 
 @threads()

@@ -56,7 +56,7 @@ def limits(at: At, depth: int, known: Known) -> Limits | NotApplicable:
     found = known.registers
     if found is None:
         raise InputError(f"condition '{known.condition}' changes outlier patches; detect them first")
-    if not found["found"] and "images_ranked" not in found:
+    if not found["found"] and not found.get("images_ranked"):
         return NotApplicable(found["reason"])
     if isinstance(at, int):
         layers = [layer_of(at, depth, known)]

@@ -146,6 +146,11 @@ class HubModel(FetchedModel):
     def downloads(self) -> bool:
         """Whether it has weights of the hub, and not random ones."""
 
+    @property
+    def learned(self) -> bool:
+        """Where it has weights of the hub; random ones were learnt from nothing."""
+        return self.downloads
+
     @model_validator(mode="after")
     def _nothing_is_pinned_of_random_weights(self) -> Self:
         if not self.downloads and (self.revision or self.sha256):

@@ -66,7 +66,7 @@ class Extraction(Strict):
 
 
 class Calibration(Strict):
-    """Images whose block outputs give the means and deviations that ablations draw from (parodi2026: 5,000).
+    """At most so many ``images`` give the means and deviations that ablations draw from (parodi2026: 5,000).
 
     Of the first ``resample_sources`` of them the special tokens are kept whole, to be put in place of others'.
     ``sink_values``: whether the mean value of the most attended token of every head is measured, too (fesser2026:

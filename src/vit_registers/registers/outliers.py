@@ -78,7 +78,7 @@ def outlier_layer(norms: Floats, rule: str, value: float, layer: int | str, leas
     depth = norms.shape[1]
     thresholds = [threshold(norms[:, i], rule, value) for i in range(depth)]
     shares = [find(norms[:, i], limit).share for i, limit in enumerate(thresholds)]
-    first = next((i for i, share in enumerate(shares) if share >= least), None)
+    first = next((i for i, share in enumerate(shares) if share >= least and share > 0.0), None)  # least may be zero
     if layer != "any":
         return OutlierLayer(int(layer) % depth, thresholds, shares, first)
     enough = max(least, LIKE_THE_MOST * max(shares))

@@ -20,9 +20,11 @@ class Plan(Strict):
     kind of source; of a resized one, what holds of its base (``bases``). ``registers``: number of registers of the
     models trained here, ``other_size`` those of these that have another size than their recipe's; ``unlearned``: models
     in which nothing was learnt, baselines of the others. ``stated``: what params say where a claim states a setting.
+    ``limit``: images of each split of a first look, whose numbers are no results; None where the study has all.
     """
 
     title: str
+    limit: int | None = None
     runs: list[Run]
     detections: list[Further]
     comparisons: list[Comparison]
@@ -38,7 +40,7 @@ class Plan(Strict):
     unlearned: list[str] = Field(default=[])
     confidence: float
     stands_for: StandsFor = StandsFor()
-    stated: dict[str, str] = Field(default={})
+    stated: dict[str, str | int | float] = Field(default={})
 
 
 def plan(params: Params) -> Plan:
@@ -48,6 +50,7 @@ def plan(params: Params) -> Plan:
     interventions = {name: params.interventions[name] for run in params.study.runs for name in run.interventions}
     return Plan(
         title=params.title,
+        limit=params.limit,
         runs=params.study.runs,
         detections=params.study.detections,
         comparisons=params.study.comparisons,
@@ -63,7 +66,7 @@ def plan(params: Params) -> Plan:
         unlearned=[name for name in used if not params.models[_origin(params, name)].learned],
         confidence=params.statistics.confidence,
         stands_for=params.study.stands_for,
-        stated={claim: str(params.stated(path)) for claim, path in params.study.stands_for.protocol.items()},
+        stated={claim: _plain(params.stated(path)) for claim, path in params.study.stands_for.protocol.items()},
     )
 
 
@@ -71,6 +74,11 @@ def _origin(params: Params, name: str) -> str:
     """The model itself; of a resized one, what it was made from."""
     model = params.models[name]
     return model.made_from if model.step == "resize" and model.made_from is not None else name
+
+
+def _plain(stated: object) -> str | int | float:
+    """A number as it is, all else as text."""
+    return stated if isinstance(stated, int | float) and not isinstance(stated, bool) else str(stated)
 
 
 def _distinct(labels: Mapping[str, str]) -> dict[str, str]:

@@ -9,15 +9,15 @@ from scipy.io import savemat
 from torchvision.datasets import FGVCAircraft
 from torchvision.datasets import Flowers102 as Flowers
 
-from helpers.published import contents, paint, prepared, refused
+from helpers.layouts import classification as files
+from helpers.layouts.pictures import paint
+from helpers.published import contents, prepared, refused
 
 
 @pytest.fixture
 def caltech(tmp_path):
     root = tmp_path / "caltech101"
-    for label, number in (("BACKGROUND_Google", 3), ("crab", 6), ("ant", 5)):
-        for i in range(1, number + 1):
-            paint(root / f"101_ObjectCategories/{label}/image_{i:04d}.jpg")
+    files.caltech101(root, {"BACKGROUND_Google": 3, "crab": 6, "ant": 5})
     return root
 
 
@@ -49,10 +49,7 @@ def test_a_caltech_101_that_is_not_whole_is_refused(caltech, tmp_path):
 
 
 def flowers_files(root, train=(1, 2, 3, 4), val=(5, 8), test=(7, 6), labels=(3, 3, 102, 102, 3, 102, 3, 3)):
-    for i in range(1, 9):
-        paint(root / f"jpg/image_{i:05d}.jpg")
-    savemat(root / "setid.mat", {"trnid": [train], "valid": [val], "tstid": [test]})
-    savemat(root / "imagelabels.mat", {"labels": [labels]})
+    files.flowers102(root, labels, train, val, test)
 
 
 @pytest.fixture
@@ -99,18 +96,16 @@ AIRCRAFT = {
 }  # the first digit of an image is 0 for the 707, 2 for the A330
 
 
+def labels_of(level):
+    """The class of every image of each split."""
+    of = {"0": "707-320", "2": "A330 200"} if level == "variant" else {"0": "Boeing", "2": "Airbus"}
+    return {split: {image: of[image[0]] for image in images.split()} for split, images in AIRCRAFT[level][1].items()}
+
+
 @pytest.fixture
 def aircraft(tmp_path):
     root = tmp_path / "fgvc-aircraft-2013b"
-    for image in ("01", "02", "03", "04", "21", "22", "23"):
-        paint(root / f"data/images/{image}.jpg")
-    for level, plural in (("variant", "variants"), ("manufacturer", "manufacturers")):
-        classes, parts = AIRCRAFT[level]
-        (root / f"data/{plural}.txt").write_text("\n".join(classes) + "\n")
-        for split, images in parts.items():
-            of = {"0": "707-320", "2": "A330 200"} if level == "variant" else {"0": "Boeing", "2": "Airbus"}
-            lines = [f"{image} {of[image[0]]}" for image in images.split()]
-            (root / f"data/images_{level}_{split}.txt").write_text("\n".join(lines) + "\n")
+    files.aircraft(root, {level: (classes, labels_of(level)) for level, (classes, _) in AIRCRAFT.items()})
     return root
 
 

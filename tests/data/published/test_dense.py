@@ -4,17 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from helpers.published import contents, paint, prepared, refused, splits
-
-
-def scene(root, part, name, values):
-    paint(root / f"images/{part}/{name}.jpg")
-    path = root / f"annotations/{part}/{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(values, np.uint8)).save(path)
-
+from helpers.layouts.dense import ade20k_classes, ade20k_scene, nyu_frame, nyu_lists
+from helpers.published import contents, prepared, refused, splits
 
 VALUES = np.arange(96).reshape(8, 12)
 
@@ -24,10 +16,8 @@ def ade20k(tmp_path):
     root = tmp_path / "ADEChallengeData2016"
     for part, names in (("training", ("ADE_train_1", "ADE_train_2")), ("validation", ("ADE_val_1",))):
         for i, name in enumerate(names):
-            scene(root, part, name, VALUES + 55 * i)
-    lines = ["Idx\tRatio\tTrain\tVal\tStuff\tName"]
-    lines += [f"{i}\t0.1\t1\t1\t0\tclass {i}, or kind {i}" for i in range(1, 151)]
-    (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n")
+            ade20k_scene(root, part, name, VALUES + 55 * i)
+    ade20k_classes(root)
     return root
 
 
@@ -62,10 +52,13 @@ def test_ade20k_has_its_150_classes_by_their_numbers_and_0_is_not_scored(ade20k,
         ),
         (lambda root: (root / "images/validation/ADE_val_1.jpg").unlink(), r"images/validation: no images"),
         (
-            lambda root: scene(root, "training", "ADE_train_2", VALUES + 60),
+            lambda root: ade20k_scene(root, "training", "ADE_train_2", VALUES + 60),
             r"row 2: semantic 'annotations/training/ADE_train_2\.png' has the value 151",
         ),
-        (lambda root: scene(root, "training", "ADE_train_2", VALUES.T), r"row 2: .* has 8x12 pixels, its image 12x8"),
+        (
+            lambda root: ade20k_scene(root, "training", "ADE_train_2", VALUES.T),
+            r"row 2: .* has 8x12 pixels, its image 12x8",
+        ),
     ],
 )
 def test_ade20k_that_is_not_as_published_is_refused(ade20k, tmp_path, change, expected):
@@ -73,22 +66,11 @@ def test_ade20k_that_is_not_as_published_is_refused(ade20k, tmp_path, change, ex
     refused(tmp_path / "out", expected, "ade20k", ade20k)
 
 
-def frame(root, room, name, depth, dtype=np.uint16):
-    paint(root / f"{room}/rgb_{name}.jpg")
-    Image.fromarray(np.asarray(depth, dtype)).save(root / f"{room}/depth_{name}.png")
-    return f"{room}/rgb_{name}.jpg", f"{room}/depth_{name}.png"
-
-
 @pytest.fixture
 def nyu(tmp_path):
     root = tmp_path / "nyu"
-    lines = {"train": [], "test": []}
-    for split, room, name in (("train", "attic", "1"), ("train", "attic", "2"), ("test", "bath", "1")):
-        image, depth = frame(root, room, name, 1000 * VALUES / 8)
-        slash = "/" if split == "train" else ""  # as in the lists of BTS
-        lines[split].append(f"{slash}{image} {slash}{depth} 518.8579")
-    for split, given in lines.items():
-        (root / f"nyu_{split}.txt").write_text("\n".join(given) + "\n")
+    frames = {"train": (("attic", "1"), ("attic", "2")), "test": (("bath", "1"),)}
+    nyu_lists(root, {s: [nyu_frame(root, *each, 1000 * VALUES / 8) for each in of] for s, of in frames.items()})
     return root
 
 
@@ -128,9 +110,9 @@ def test_the_crop_of_nyu_is_that_of_eigen_unless_another_is_asked_for(nyu, tmp_p
             lambda root: (root / "attic/depth_2.png").unlink(),
             r"nyu_train\.txt: line 2: no depth map 'attic/depth_2\.png'",
         ),
-        (lambda root: frame(root, "attic", "2", VALUES, np.uint8), r"row 2: .*expected a 16-bit depth map of 12x8"),
+        (lambda root: nyu_frame(root, "attic", "2", VALUES, np.uint8), r"row 2: .*expected a 16-bit depth map of 12x8"),
         (
-            lambda root: frame(root, "attic", "2", VALUES.T),
+            lambda root: nyu_frame(root, "attic", "2", VALUES.T),
             r"row 2: .*8x12 pixels; expected a 16-bit depth map of 12x8",
         ),
         (lambda root: (root / "nyu_test.txt").write_text(""), "split 'test' is empty"),

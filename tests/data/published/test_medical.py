@@ -5,23 +5,17 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from helpers.published import contents, paint, prepared, refused, splits
-
-
-def retinas(root, csv, folder, grades):
-    lines = ["id_code,diagnosis"]
-    for i, grade in enumerate(grades):
-        paint(root / f"{folder}_images/{folder}_images/{folder}{i}.png")
-        lines.append(f"{folder}{i},{grade}")
-    (root / csv).write_text("\n".join(lines) + "\n")
+from helpers.layouts.medical import aptos_part, orthonet_part, pacemaker
+from helpers.layouts.pictures import paint
+from helpers.published import contents, prepared, refused, splits
 
 
 @pytest.fixture
 def aptos(tmp_path):
     root = tmp_path / "aptos"
-    retinas(root, "train_1.csv", "train", [0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
-    retinas(root, "valid.csv", "val", [4, 0])
-    retinas(root, "test.csv", "test", [2, 1, 3])
+    aptos_part(root, "train_1.csv", "train", [0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    aptos_part(root, "valid.csv", "val", [4, 0])
+    aptos_part(root, "test.csv", "test", [2, 1, 3])
     return root
 
 
@@ -65,11 +59,7 @@ def test_aptos_that_is_not_as_published_is_refused(aptos, tmp_path, change, expe
 @pytest.fixture
 def pacemakers(tmp_path):
     root = tmp_path / "pacemakers"
-    for label in ("BIO - Actros", "MDT - Adapta"):
-        for i in range(10):
-            paint(root / f"Train/{label}/{label[:3]}{i}.JPG")
-        for i in range(2):
-            paint(root / f"Test/{label}/{label[:3]}t{i}.JPG")
+    pacemaker(root, ["BIO - Actros", "MDT - Adapta"])
     return root
 
 
@@ -108,19 +98,11 @@ def test_pacemakers_that_are_not_as_published_are_refused(pacemakers, tmp_path, 
     refused(tmp_path / "out", expected, "pacemaker", pacemakers)
 
 
-def implants(root, split, labels):
-    lines = ["filenames,labels"]
-    for i, label in enumerate(labels):
-        paint(root / f"orthonet data/orthonet data/{split}{i}.png")
-        lines.append(f"{split}{i}.png,{label}")
-    (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
-
-
 @pytest.fixture
 def orthonet(tmp_path):
     root = tmp_path / "orthonet-data"
-    implants(root, "train", ["Hip_Zimmer", "Knee_DePuy"] * 10)
-    implants(root, "test", ["Knee_DePuy", "Hip_Zimmer"])
+    orthonet_part(root, "train", ["Hip_Zimmer", "Knee_DePuy"] * 10)
+    orthonet_part(root, "test", ["Knee_DePuy", "Hip_Zimmer"])
     return root
 
 
@@ -147,7 +129,7 @@ def test_a_fifth_of_the_training_rows_of_orthonet_validate_as_the_published_code
             r"train\.csv: no such file; wanted in .*orthonet-data: train\.csv, ",
         ),
         (
-            lambda root: implants(root, "test", ["Knee_New"]),
+            lambda root: orthonet_part(root, "test", ["Knee_New"]),
             r"test\.csv: row 1: label 'Knee_New' is not in .*train\.csv",
         ),
         (
@@ -156,7 +138,7 @@ def test_a_fifth_of_the_training_rows_of_orthonet_validate_as_the_published_code
         ),
         (lambda root: (root / "test.csv").write_text("file\nx\n"), r"test\.csv: no column 'filenames'"),
         (
-            lambda root: implants(root, "train", ["Hip_Zimmer"] * 6 + ["Knee_DePuy"]),
+            lambda root: orthonet_part(root, "train", ["Hip_Zimmer"] * 6 + ["Knee_DePuy"]),
             r"train\.csv: no stratified split of it can be drawn",
         ),
     ],

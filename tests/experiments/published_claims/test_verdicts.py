@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from helpers.studies import Measured, load, only, study_of
+from helpers.studies import STUDIES, Measured, load, only, study_of
 from vit_registers.claims import ledger
 from vit_registers.claims.ledger import Claim
 from vit_registers.experiments.published_claims import tables, verdicts
@@ -134,6 +134,35 @@ def test_what_no_number_can_answer_says_why(params: Params, changes: dict[str, A
     assert says in judged.reason
 
 
+RANDOM = {"kind": "timm", "name": "vit_tiny_patch16_224", "weights": "random"}
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "verdict", "says"),
+    [
+        ({**RANDOM, "weights": "pretrained"}, {}, "reproduced", "33.8"),
+        (RANDOM, {}, "not run", "fetched has random weights here, which stand for no model of a paper"),
+        (
+            {"kind": "openclip", "name": "ViT-B-16", "pretrained": None},
+            {},
+            "not run",
+            "fetched has random weights here",
+        ),
+        ({**RANDOM, "weights": "pretrained"}, {"limit": 8}, "not run", "a first look at 8 images of each split"),
+        (RANDOM, {"limit": 8}, "not run", "fetched has random weights here"),
+    ],
+)
+def test_neither_random_weights_nor_a_first_look_stand_for_a_paper(
+    source: dict[str, Any], change: dict[str, Any], verdict: str, says: str
+) -> None:
+    run = {"dataset": "shapes", "models": ["fetched"], "interventions": []}
+    stands = {**STANDS, "models": {"deit3-small": "fetched"}, "conditions": {}, "protocol": {}}
+    study = only({"runs": [run], "stands_for": stands})
+    judged = of(load("embedded", {**study, "models": {"fetched": source}, **change}), claim(), corloc(fetched=0.338))
+    assert judged.verdict == verdict
+    assert says in judged.reason
+
+
 def test_rows_of_models_that_stand_for_nothing_never_count() -> None:
     embedded = load("embedded")
     made = Measured()
@@ -153,14 +182,28 @@ def test_a_number_of_this_study_goes_before_what_is_printed(params: Params) -> N
     assert verdicts.by_printed(judged, finding).by == "published numbers"
 
 
-def test_a_setting_is_set_beside_what_params_say(params: Params) -> None:
+def test_a_setting_is_followed_or_departed_from_as_params_say(params: Params) -> None:
     epochs = next(each for each in ledger.load() if each.kind == "protocol" and each.value is not None)
-    study = {"stands_for": {**STANDS, "protocol": {epochs.id: "recipes.small.epochs"}}}
-    changed = params.model_copy(
-        update={"study": params.study.model_copy(update={"stands_for": _stands(study["stands_for"])})}
+    stands = _stands({**STANDS, "protocol": {epochs.id: "recipes.small.epochs"}})
+    changed = params.model_copy(update={"study": params.study.model_copy(update={"stands_for": stands})})
+    departs = judge(epochs, study_of(changed))
+    assert departs.verdict == "not testable"
+    said = f"from which this study departs: recipes.small.epochs is 7, the paper says {epochs.value:g}"
+    assert departs.reason == f"a statement of procedure, {said}"
+    follows = judge(epochs.model_copy(update={"value": 7}), study_of(changed))
+    assert follows.reason == "a statement of procedure, which this study follows: recipes.small.epochs is 7"
+    assert judge(epochs, study_of(params)).reason == "a statement of procedure"
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if load(name).study.stands_for.protocol])
+def test_settings_of_the_papers_are_followed_but_where_an_overlay_says_why_not(name: str) -> None:
+    study = study_of(load(name))
+    known, stated = ledger.by_id(), study.plan.stated
+    assert all(
+        known[claim].kind == "protocol" and known[claim].source in study.plan.stands_for.papers for claim in stated
     )
-    judged = judge(epochs, study_of(changed))
-    assert judged.reason.endswith(f"recipes.small.epochs is 7, the paper says {epochs.value:g}")
+    departed = [claim for claim in stated if "departs" in judge(known[claim], study).reason]
+    assert departed == (["bach2025-carbon-intensity-implied"] if name == "bach2025" else [])  # assumed: params.yaml
 
 
 def _stands(given: dict[str, Any]) -> Any:

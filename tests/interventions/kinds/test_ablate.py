@@ -386,14 +386,14 @@ class WithCalibration:
         (
             {"tokens": "registers", "by": "mean", "at": "last"},
             "registers at their mean at the last block",
-            "the registers replaced by their mean over 1000 calibration images, per block and token at the output of "
-            "the last block",
+            "the registers replaced by their mean over up to 1000 calibration images, per block and token at the "
+            "output of the last block",
         ),
         (
             {"tokens": "registers", "by": "noise", "only": [1]},
             "register 1 as noise",
-            "register 1 (from 0) replaced by Gaussian noise with their mean and deviation over 1000 calibration "
-            "images, per block and token at the output of every block",
+            "register 1 (from 0) replaced by Gaussian noise with their mean and deviation over up to 1000 "
+            "calibration images, per block and token at the output of every block",
         ),
         (
             {"tokens": "registers", "by": "resample", "only": [0, 2]},

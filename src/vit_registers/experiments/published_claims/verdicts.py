@@ -76,27 +76,47 @@ def judge(claim: Claim, study: Study) -> Judged:
 
 
 def _protocol(claim: Claim, study: Study) -> str:
-    """What params say where the claim states a setting."""
+    """Whether this study follows a procedure that params state; whether the paper did, no run shows."""
     stated = study.plan.stated.get(claim.id)
     if stated is None:
         return "a statement of procedure"
-    expected = claim.setting if claim.value is None else f"{claim.value:g}"
+    key, published = study.plan.stands_for.protocol[claim.id], claim.setting if claim.value is None else claim.value
+    if stated == published:
+        return f"a statement of procedure, which this study follows: {key} is {_shown(stated)}"
     return (
-        f"a statement of procedure; {study.plan.stands_for.protocol[claim.id]} is {stated}, the paper says {expected}"
+        f"a statement of procedure, from which this study departs: {key} is {_shown(stated)}, the paper says "
+        f"{_shown(published)}"
     )
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 # What of the study a claim is about.
 
 
+def _standing(claim: Claim, study: Study) -> str:
+    """The model of this study whose numbers count for the claim's model.
+
+    Random weights count for none, and no number of a first look does.
+    """
+    standing, plan = study.plan.stands_for.models, study.plan
+    if claim.model is None:
+        raise _NotTestable("a summary that names no model; the claims that it sums up have verdicts of their own")
+    if claim.model not in standing:
+        raise _NotRun(f"no model of this study stands for {claim.model}")
+    if standing[claim.model] in plan.unlearned:
+        raise _NotRun(f"{standing[claim.model]} has random weights here, which stand for no model of a paper")
+    if plan.limit is not None:
+        raise _NotRun(f"a first look at {plan.limit} images of each split, of which no number counts")
+    return standing[claim.model]
+
+
 def _condition(claim: Claim, query: Query, study: Study) -> tuple[Condition, dict[str, Any]]:
     """The condition of this study that stands for the claim's, and what the claim's condition says of axes."""
     given = study.plan.stands_for
-    if claim.model is None:
-        raise _NotTestable("a summary that names no model; the claims that it sums up have verdicts of their own")
-    if claim.model not in given.models:
-        raise _NotRun(f"no model of this study stands for {claim.model}")
-    model = given.models[claim.model]
+    model = _standing(claim, study)
     name, axes = claim.condition or BASELINE, query.at
     if name in query.conditions:
         name, axes = BASELINE, axes | query.conditions[name]

@@ -24,8 +24,8 @@ EXPERIMENT = Experiment(
             draw="scenes:attention_of_any_token",
             title="Attention of any token, by block and head",
             arrays=("whole_attention",),
-            caption="What [CLS], a register, or the patch that is clicked attends to, by block and head, on "
-            "the {{ settings.images }} images that figures show of a model: models as they are, and with test-time registers.",
+            caption="What [CLS], a register, or the patch that is clicked attends to, by block and head, on the "
+            "{{ settings.images }} images that figures show of a model: as it is, and with test-time registers.",
         ),
     ),
 )

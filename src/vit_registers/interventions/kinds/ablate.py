@@ -80,9 +80,9 @@ class Ablate(Intervention):
         }[self.resample_from]
         by = {
             "zero": "zeros",
-            "mean": f"their mean over {images} calibration images, per block and token",
-            "noise": f"Gaussian noise with their mean and deviation over {images} calibration images, per block and "
-            "token",
+            "mean": f"their mean over up to {images} calibration images, per block and token",
+            "noise": f"Gaussian noise with their mean and deviation over up to {images} calibration images, per "
+            "block and token",
             "resample": resampled,
         }[self.by]
         where = "every block" if self.at == "every" else "the last block"

@@ -66,8 +66,8 @@ class EditSinkValues(Intervention):
         """What the methods text says of it, as LaTeX."""
         to = {
             "zero": "zeros",
-            "mean": f"the mean of the most attended token of that block and head over {params.calibration.images} "
-            "calibration images",
+            "mean": "the mean of the most attended token of that block and head over up to "
+            f"{params.calibration.images} calibration images",
             "donor_sink": "the value of the most attended token of another image of the batch in the same head",
             "donor_nonsink": "the value of a random other token of another image of the batch in the same head",
         }[self.to]

@@ -43,11 +43,6 @@ class TimmModel(HubModel):
         """Unless random weights were asked for."""
         return self.weights == "pretrained"
 
-    @property
-    def learned(self) -> bool:
-        """Unless random weights were asked for."""
-        return self.weights == "pretrained"
-
     def origin(self) -> list[str]:
         """Name, and whose weights."""
         released = self.released("released weights")
