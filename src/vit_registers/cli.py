@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
     "model": Annotated[str, typer.Option(help="Name under `models` in params.")],
+    "shard": Annotated[str, typer.Option(help="Part of the batches, such as 2-of-3; their number is in params.")],
 }
 
 

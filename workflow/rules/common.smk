@@ -22,7 +22,7 @@ try:
     from vit_registers.core.errors import InputError
     from vit_registers.core.files import canonical, sha256, write_text
     from vit_registers.params import reading
-    from vit_registers.pipeline import digest, experiment, provenance, steps
+    from vit_registers.pipeline import configs, digest, experiment, provenance, steps
     from vit_registers.pipeline.paths import Paths
     from vit_registers.report.facts import caption
     from vit_registers.views.plan import plan
@@ -177,13 +177,17 @@ def outputs_of(step):
     """Patterns of what a step writes."""
     axes = wildcards_of(step.axes)
     files = [str(path) for path in step.outputs(STUDY, AT, **axes)]
+    files = [temp(path) for path in files] if step.temporary else files
     return files + [directory(str(path)) for path in step.folders(STUDY, AT, **axes)]
 
 
 def config_of(step):
-    """A job's own part of params as one canonical JSON string: what Snakemake compares to decide what is redone."""
+    """A job's own part of params as one canonical JSON string: what Snakemake compares to decide what is redone.
+
+    What says how a job goes and not what it gives is left out.
+    """
     return lambda wildcards: canonical(
-        step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}).model_dump(mode="json")
+        configs.tracked(step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}))
     )
 
 
