@@ -425,5 +425,5 @@ def test_jobs_of_a_data_set_in_shards():
 
 def test_a_shard_that_params_do_not_have_is_refused():
     study = load("embedded", {"extraction": {"shards": 3}})
-    with pytest.raises(InputError, match="shard '4-of-3': params share data set 'shapes' among 3 .*1-of-3 to 3-of-3"):
+    with pytest.raises(InputError, match=r"shard '4-of-3': params share data set 'shapes' among 3 .*1-of-3 to 3-of-3"):
         configs.extract_shard(study, "shapes", "vit-r0", "4-of-3")

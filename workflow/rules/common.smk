@@ -40,13 +40,17 @@ def refuse(message):
     os._exit(2)
 
 
-SOURCES = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
+# Files that the config is read from: params.yaml, or those of a workflow that uses this one as a module; then overlays.
+OVERLAYS = [str(path) for path in workflow.overwrite_configfiles]
+OWN = [str(path) for path in workflow.configfiles if str(path) not in OVERLAYS]
+SOURCES = " + ".join([*OWN, *OVERLAYS]) or "config"
 
 
 def checked_params():
     """The config as validated params."""
     try:
-        reading.read_yaml("params.yaml")  # Snakemake's reader takes the last of two equal keys; ours refuses
+        for path in OWN:
+            reading.read_yaml(path)  # Snakemake's reader takes the last of two equal keys; ours refuses
         return reading.parse(config, SOURCES)
     except InputError as error:
         refuse(error)

@@ -1,11 +1,14 @@
 # The LaTeX report: its numbers, methods and results from the pipeline, its frame by people in report/report.tex.
 
+# The package, as a path that is the same in every clone where it is inside of it.
+PACKAGE = digest.ROOT.relative_to(Path.cwd()) if digest.ROOT.is_relative_to(Path.cwd()) else digest.ROOT
+
 
 rule report_text:
     input:
         str(AT.table),
         "report/references.bib",
-        templates=[str(path) for path in Path("src/vit_registers").rglob("*.tex.j2")],
+        templates=[str(path) for path in PACKAGE.rglob("*.tex.j2")],
         models=PHASES["models"],
         data=PHASES["data"],
     output:
