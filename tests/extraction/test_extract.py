@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -310,6 +311,40 @@ def test_conditions_that_were_made_are_kept_when_a_killed_job_begins_again_in_a_
         workshop.run("vit", CONDITIONS)
     assert set(written) == {"random"}  # of append, move, random and zero, which does not apply
     assert contents(workshop.features) == whole
+
+
+def test_a_batch_is_written_while_the_next_one_passes(workshop, monkeypatch):
+    """The first batch is not written before the second has begun to pass: it would wait for ever if one did for it."""
+    begun, passed, original, write = threading.Event(), [], extract.reading, store.Writer.write
+
+    @contextmanager
+    def watched(*arguments):
+        with original(*arguments) as forward:
+
+            def counted_forward(pixels, rows):
+                passed.append(len(pixels))
+                if len(passed) == 2:
+                    begun.set()
+                forward(pixels, rows)
+
+            yield counted_forward
+
+    monkeypatch.setattr(extract, "reading", watched)
+    monkeypatch.setattr(
+        store.Writer, "write", lambda self, *a: (begun.wait(20) or pytest.fail("late")) and write(self, *a)
+    )
+    workshop.run()
+    assert Features.open(workshop.folder()).status == "complete"
+
+
+def test_what_goes_wrong_in_writing_is_told(workshop, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store.Writer, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        workshop.run()
+    assert not workshop.folder().exists()
 
 
 # --- side by side ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ rule report_text:
     resources:
         mem_mb=1000,
     params:
-        cfg=canonical(STUDY.model_dump(mode="json")),
+        cfg=canonical(configs.tracked(STUDY)),
         code=digest.code("vit_registers.report.text:run", STUDY),
         captions=[
             caption(STUDY, *each[name])
