@@ -72,6 +72,32 @@ def test_bytes_are_those_of_the_arrays(study: Params, tmp_path: Path) -> None:
     assert stored < 4 * (whole + patches)
 
 
+def test_what_passes_in_shards_costs_what_it_costs_in_one_job(study: Params, tmp_path: Path) -> None:
+    sharded = study.model_copy(update={"extraction": study.extraction.model_copy(update={"shards": 3})})
+    one, costs = (estimate(each, Paths(study.folder, tmp_path)).costs for each in (study, sharded))
+    for name in ("extract", "ablate"):
+        shards, join = costs[f"{name}_shard"], costs[f"{name}_join"]
+        assert (shards.jobs, join.jobs) == (3, 1)
+        assert (shards.passes, shards.operations) == (one[name].passes, one[name].operations)
+        assert (shards.bytes, join.passes, join.operations, join.bytes) == (0, 0, 0, one[name].bytes)
+
+
+def test_what_a_setting_keeps_is_what_is_stored_less_without_it(study: Params, tmp_path: Path) -> None:
+    """[CLS] of two blocks, keys of the last block and whole maps, each counted by hand; what is off keeps nothing."""
+    changed = study.extraction.model_copy(update={"cls_blocks": 2, "attention_maps": 5})
+    found = estimate(study.model_copy(update={"extraction": changed}), Paths(study.folder, tmp_path))
+    conditions, tokens = 2, (1 + 4 + PATCHES, 1 + 4 + PATCHES + 4)
+    passed = (1300, 300)  # as it is, and with four tokens, of which training images do not pass
+    half, single, heads = 2, 4, study.recipes["small"].architecture.heads
+    assert found.kept["projections"] == conditions * 200 * PATCHES * WIDTH * half
+    assert found.kept["cls_blocks"] == sum(n * 2 * WIDTH * single for n in passed)
+    assert found.kept["attention_maps"] == sum(5 * DEPTH * heads * t * t * half for t in tokens)
+    assert found.kept["specials_layers"] == found.kept["neighbours"] == 0
+    assert found.kept["train_dense_images"] >= 200 * PATCHES * WIDTH * half
+    line = next(line for line in text(study, found, 1.0).splitlines() if line.startswith("disk, GB, by setting"))
+    assert f"dense_images {found.kept['dense_images'] / 1e9:,.2f}" in line  # others are too little to be told
+
+
 def test_what_cannot_be_counted_is_told(study: Params, tmp_path: Path) -> None:
     changed = only({"runs": [{"dataset": "digits", "models": ["colour"], "interventions": []}]})
     other = load("smoke", {**changed, "datasets": {"digits": {"kind": "digits"}}})

@@ -59,6 +59,7 @@ class Device(StrEnum):
 AXES = {
     "dataset": Annotated[str, typer.Option(help="Name under `datasets` in params.")],
     "model": Annotated[str, typer.Option(help="Name under `models` in params.")],
+    "shard": Annotated[str, typer.Option(help="Part of the batches, such as 2-of-3; their number is in params.")],
 }
 
 

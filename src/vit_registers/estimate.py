@@ -37,6 +37,19 @@ NATIVE: Size = (480, 640)  # height and width of an image whose own size is not 
 # are looked for little is stored, and its reader wants weights.
 SIMPLER = {"batch_size": 2, "sink_images": 0}
 BACKWARD = 3  # forward passes that a step of a training takes
+# Settings of extraction without which a pass keeps less, and what switches them off; those of images by their rows.
+OFF: dict[str, Any] = {
+    "projections": {},
+    "cls_blocks": 0,
+    "specials_layers": False,
+    "cls_parts": False,
+    "patch_layers": [],
+    "attention_heads": False,
+    "attention_columns": False,
+    "attention_maps": 0,
+    "neighbours": False,
+}
+IMAGES = {"train": "train_dense_images", "pairs": "pairs", "dense": "dense_images", "native": "dense_images"}
 
 
 @dataclass
@@ -51,9 +64,13 @@ class Cost:
 
 @dataclass
 class Estimate:
-    """``costs`` by step, ``images`` by data set, and what could not be counted, ``unknown``, in words."""
+    """``costs`` by step, ``images`` by data set, and what could not be counted, ``unknown``, in words.
+
+    ``kept``: bytes that passes store because of a setting of extraction; some arrays are there because of two.
+    """
 
     costs: dict[str, Cost] = field(default_factory=lambda: defaultdict(Cost))
+    kept: Counter[str] = field(default_factory=Counter)
     images: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
@@ -146,8 +163,7 @@ class Estimator:
         if model is None or manifest is None:
             return
         if isinstance(config, configs.ExtractConfig):
-            for name, source in config.interventions.items():
-                yield from self._condition(config, name, source, model, manifest)
+            yield from self._extraction(config, model, manifest)
         elif isinstance(config, configs.CalibrateConfig):
             yield self._first(manifest, config.calibration.split, config.calibration.images), self.operations(model), 0
         elif isinstance(config, configs.DetectConfig):
@@ -176,20 +192,53 @@ class Estimator:
         for size, images in sizes.items():
             yield images, self.operations(model, whole_patches(size, model.patch))
 
+    def _extraction(
+        self, config: configs.ExtractConfig, model: Backbone, manifest: Manifest
+    ) -> Iterator[tuple[int, int, int]]:
+        """All conditions. Where shards pass, the first of them counts for all, and what joins them stores."""
+        number = config.part.number if isinstance(config, configs.ShardConfig) else 0
+        if number > 1:
+            return
+        joins = config.extraction.shards > 1 and not number
+        for name, source in config.interventions.items():
+            for passes, each, stored in self._condition(config, name, source, model, manifest):
+                yield 0 if joins else passes, each, 0 if number else stored
+
     def _condition(
         self, config: configs.ExtractConfig, name: str, source: Intervention | None, model: Backbone, manifest: Manifest
     ) -> Iterator[tuple[int, int, int]]:
         """A condition of an extraction: images at the input size and what is stored; then those at their own size."""
         applied = None if source is None else _Appended(source)
         plan = self._plan(model, applied, manifest, config.extraction, name in config.extraction.frozen_only)
-        counts = plan.counts()
-        stored = sum(
-            counts[spec.rows] * int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
-            for spec in plan.specs().values()
-        )
-        yield len(plan.passed) + len(plan.pairs), self.operations(model), stored
+        stored = _stored(plan)
+        for setting, kept in _kept(plan, stored).items():
+            self.found.kept[setting] += kept
+        yield len(plan.passed) + len(plan.pairs), self.operations(model), sum(stored.values())
         if plan.native:
             yield from ((n, each, 0) for n, each in self._dense(plan, model))
+
+
+def _stored(plan: Plan) -> Counter[str]:
+    """Bytes of the arrays of a plan, by what these have rows of."""
+    counts, found = plan.counts(), Counter[str]()
+    for spec in plan.specs().values():
+        row = int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
+        found[spec.rows] += counts[spec.rows] * row
+    return found
+
+
+def _kept(plan: Plan, stored: Counter[str]) -> Counter[str]:
+    """Bytes that each setting of extraction is the reason for: what is stored less without it."""
+    found = Counter[str]()
+    for rows, setting in IMAGES.items():
+        found[setting] += stored[rows]
+    extraction = plan.extraction
+    for setting, off in OFF.items():
+        if getattr(extraction, setting) != off:
+            plan.extraction = extraction.model_copy(update={setting: off})
+            found[setting] += sum(stored.values()) - sum(_stored(plan).values())
+    plan.extraction = extraction
+    return found
 
 
 def estimate(params: Params, at: Paths) -> Estimate:
@@ -219,6 +268,18 @@ def text(params: Params, found: Estimate, tflops: float) -> str:
         f"{'all':<22}{total.jobs:>6}{total.passes:>15,}{hours(total.operations):>12.3g}{total.bytes / 1e9:>10.2f}",
         f"GPU hours: operations of the architectures at {tflops:g} TFLOP/s sustained; a training counts {BACKWARD} "
         "forward passes of an image in an epoch; tables, figures and heads are not counted",
+        *_what_takes_disk(found),
         *(f"not counted: {line}" for line in found.unknown),
     ]
     return "\n".join(lines)
+
+
+def _what_takes_disk(found: Estimate) -> list[str]:
+    """Which settings to reduce where the disk is too small."""
+    large = [f"{setting} {kept / 1e9:,.2f}" for setting, kept in found.kept.most_common() if kept > 5e6]
+    if not large:
+        return []
+    return [
+        f"disk, GB, by setting of extraction that keeps it: {', '.join(large)}; the rest is a few vectors of each "
+        "image; reduce or switch off what no experiment reads (params that lack what one needs are refused)",
+    ]

@@ -7,23 +7,34 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
 
 from helpers.interventions import append, move
+from helpers.workshop import (
+    CONDITIONS,
+    NEURONS,
+    NONE,
+    SETTINGS,
+    SPLITS,
+    TEST,
+    arrays,
+    contents,
+    times,
+    write_model,
+)
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import exclusive, read_json, sha256, write_json
 from vit_registers.core.seeds import generator
 from vit_registers.data import manifest
-from vit_registers.data.correspondence import Pair
 from vit_registers.data.manifest import Manifest
 from vit_registers.extraction import calibrate, extract, plan, store
 from vit_registers.extraction.store import Features
@@ -38,159 +49,8 @@ from vit_registers.interventions.kinds.edit_sink_values import EditSinkValues
 from vit_registers.interventions.kinds.test_time_registers import TestTimeRegisters
 from vit_registers.models import backbone as backbones
 from vit_registers.models.layout import TokenLayout
-from vit_registers.models.preprocess import Preprocess
 from vit_registers.params.passes import Calibration, Extraction
-from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
-
-SPLITS = ["train", "test", "test", "train", "test", *["test"] * 8, "train", "test", "train"]  # of sixteen images
-TEST = [row for row, split in enumerate(SPLITS) if split == "test"]
-NEURONS = {"found": True, "top_k": 2, "neurons": [[0, 3, 9.0], [1, 7, 8.0], [1, 2, 7.0], [0, 9, 6.0]]}
-NONE = {"found": False, "top_k": 2, "neurons": [], "reason": "no outlier patches found: 0.00% of the patches exceed 51"}
-SETTINGS = {
-    "batch_size": 3,
-    "memory_mb": 500,
-    "precision": "fp32",
-    "dense_split": "test",
-    "dense_images": 5,
-    "projections": {"k": [-1]},
-}
-CONDITIONS = {
-    "append": Append(tokens=2),
-    "move": TestTimeRegisters(tokens=1),
-    "random": TestTimeRegisters(tokens=1, neurons="random"),
-    "zero": Ablate(tokens="registers"),
-}
-
-
-class Workshop:
-    """A data set, models and features below one folder."""
-
-    def __init__(self, root):
-        self.root, self.data, self.features = root, root / "data", root / "features"
-
-    def step(self, model, interventions=None, **extraction):
-        return ExtractConfig(
-            seed=0,
-            device="cpu",
-            dataset="tiny",
-            model=model,
-            extraction=Extraction(**{**SETTINGS, **extraction}),
-            interventions={"baseline": None} if interventions is None else interventions,
-        )
-
-    def run(self, model="vit", interventions=None, found=None, calibrated=None, **extraction):
-        registers = None
-        if interventions is not None:
-            registers = self.root / "registers.json"
-            write_json(registers, NEURONS if found is None else found)
-        step = self.step(model, interventions, **extraction)
-        extract.run(step, self.data, self.root / "models" / model, self.features, registers, calibrated)
-
-    def folder(self, condition="baseline", model="vit"):
-        return store.condition_folder(self.features, "tiny", model, condition)
-
-    def tokens(self, model="vit", intervention=None):
-        """Tokens of every image, one image at a time, without the pass."""
-        backbone = backbones.load(self.root / "models" / model)
-        table = Manifest.load(self.data)
-        found = []
-        with applied(backbone, intervention), torch.inference_mode():
-            for row in range(len(table.table)):
-                pixels = backbone.preprocess(Image.open(table.file(row)))
-                found.append(backbone.module.forward_features(pixels[None])[0])
-        return torch.stack(found).numpy()
-
-    def blocks(self, rows):
-        """Raw outputs of all blocks (n, layers, t, d) of some images of vit-r2."""
-        backbone, table, found = backbones.load(self.root / "models/vit-r2"), Manifest.load(self.data), []
-        handles = [block.register_forward_hook(lambda m, i, o: found.append(o)) for block in backbone.blocks]
-        with torch.inference_mode():
-            backbone.module(torch.stack([backbone.preprocess(Image.open(table.file(int(row)))) for row in rows]))
-        assert len(handles) == 2
-        return torch.stack(found, dim=1).numpy()
-
-
-def write_data(folder):
-    (folder / "images").mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    for i in range(16):
-        pixels = draw.integers(0, 256, (40, 36 + i, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
-    table = pd.DataFrame(
-        {
-            "image_id": [f"i{i:02d}" for i in range(16)],
-            "path": [f"images/{i:02d}.png" for i in range(16)],
-            "split": SPLITS,
-            "label": [0, *[1] * 2, 1, *[0] * 12],
-        }
-    )
-    checked = manifest.check(table, ["a", "b"], folder, "the test")
-    manifest.write(folder, checked, ["a", "b"], "tiny", ".", "made by the test", "MIT")
-
-
-def write_model(folder, registers, seed=0, heads=2, **preprocess):
-    architecture = {
-        "img_size": 32,
-        "patch_size": 8,
-        "embed_dim": 16,
-        "depth": 2,
-        "num_heads": heads,
-        "num_classes": 0,
-        "reg_tokens": registers,
-        "no_embed_class": True,
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module = backbones.build(architecture)
-        with torch.no_grad():
-            for weights in module.parameters():
-                weights.add_(0.3 * torch.randn(weights.shape))
-    settings = {
-        "size": (32, 32),
-        "resize": (36, 36),
-        "interpolation": "bicubic",
-        "mean": (0.5,) * 3,
-        "std": (0.25,) * 3,
-    }
-    card = {
-        "name": folder.name,
-        "kind": "trained",
-        "architecture": architecture,
-        "layout": TokenLayout(1, registers, (4, 4)).to_json(),
-        "preprocess": Preprocess(**{**settings, **preprocess}).to_json(),
-    }
-    backbones.save(folder, module, card)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    root = tmp_path_factory.mktemp("workshop")
-    write_data(root / "data")
-    write_model(root / "models" / "vit", 0)
-    write_model(root / "models" / "vit-r2", 2)
-    return root
-
-
-@pytest.fixture
-def workshop(template, tmp_path):
-    shutil.copytree(template, tmp_path / "workshop")
-    return Workshop(tmp_path / "workshop")
-
-
-def contents(folder):
-    """Bytes of all files but locks."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
-def times(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
-
-
-def arrays(folder):
-    features = Features.open(folder)
-    return {name: np.asarray(features.array(name)) for name in features.index["arrays"]}
-
+from vit_registers.pipeline.configs import CalibrateConfig
 
 # --- baseline --------------------------------------------------------------------------------------------------------
 
@@ -325,7 +185,7 @@ BATCHES = 4 + 2  # eleven images that are not dense and five that are, by threes
 
 
 @pytest.mark.parametrize("batches", range(BATCHES + 1))
-def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, batches, monkeypatch):
+def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, counted, batches, monkeypatch):
     workshop.run()
     whole = contents(workshop.features)
     shutil.rmtree(workshop.features)
@@ -344,7 +204,8 @@ def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, batch
         patch.setattr(store.Writer, "finish", killed_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             workshop.run()
-    assert read_json(workshop.folder("baseline").with_name("vit.partial") / "progress.json")["done"] == batches
+    partial = workshop.unfinished().with_name("baseline.partial")
+    assert read_json(partial / "progress.json")["done"] == batches
     assert not workshop.folder().exists()
     written.clear()
     with monkeypatch.context() as patch:
@@ -357,16 +218,16 @@ def test_killed_after_any_batch_and_resumed_gives_the_same_bytes(workshop, batch
 DRIVER = """
 import importlib.util, os, shutil, signal, sys
 from pathlib import Path
-from vit_registers.extraction import extract
-from vit_registers.core.seeds import generator
-from vit_registers.params.passes import Calibration, Extraction
-from vit_registers.pipeline.configs import CalibrateConfig, ExtractConfig
+from vit_registers.extraction import extract, store
+from vit_registers.pipeline.configs import ExtractConfig
 
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
 step = ExtractConfig.model_validate_json(sys.argv[2])
 data, model, out, registers = map(Path, sys.argv[3:])
+
+store.RECORD_SECONDS = 0.0
 
 def study():
     extract.run(step, data, model, out, registers)
@@ -427,6 +288,65 @@ def test_on_cpu_a_job_computes_on_one_thread_whatever_it_is_given(workshop, monk
     assert set(threads) == {1}
 
 
+def test_conditions_that_were_made_are_kept_when_a_killed_job_begins_again_in_a_cleared_place(workshop, monkeypatch):
+    """Snakemake removes the folder of a pair before it runs its job again; what the killed one did is elsewhere."""
+    workshop.run("vit", CONDITIONS)
+    whole = contents(workshop.features)
+    shutil.rmtree(workshop.features)
+    finish, finished = store.Writer.finish, []
+
+    def killed_in_time(self, index):
+        if len(finished) == 2:
+            raise KeyboardInterrupt
+        finished.append(finish(self, index))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "finish", killed_in_time)
+        with pytest.raises(KeyboardInterrupt):
+            workshop.run("vit", CONDITIONS)
+    shutil.rmtree(workshop.features / "ablated" / "tiny" / "vit", ignore_errors=True)
+    written, write = [], store.Writer.write
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Writer, "write", lambda self, *a: written.append(self.folder.name) or write(self, *a))
+        workshop.run("vit", CONDITIONS)
+    assert set(written) == {"random"}  # of append, move, random and zero, which does not apply
+    assert contents(workshop.features) == whole
+
+
+def test_a_batch_is_written_while_the_next_one_passes(workshop, monkeypatch):
+    """The first batch is not written before the second has begun to pass: it would wait for ever if one did for it."""
+    begun, passed, original, write = threading.Event(), [], extract.reading, store.Writer.write
+
+    @contextmanager
+    def watched(*arguments):
+        with original(*arguments) as forward:
+
+            def counted_forward(pixels, rows):
+                passed.append(len(pixels))
+                if len(passed) == 2:
+                    begun.set()
+                forward(pixels, rows)
+
+            yield counted_forward
+
+    monkeypatch.setattr(extract, "reading", watched)
+    monkeypatch.setattr(
+        store.Writer, "write", lambda self, *a: (begun.wait(20) or pytest.fail("late")) and write(self, *a)
+    )
+    workshop.run()
+    assert Features.open(workshop.folder()).status == "complete"
+
+
+def test_what_goes_wrong_in_writing_is_told(workshop, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store.Writer, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        workshop.run()
+    assert not workshop.folder().exists()
+
+
 # --- side by side ----------------------------------------------------------------------------------------------------
 
 
@@ -447,7 +367,7 @@ def test_models_are_extracted_side_by_side_and_each_by_one_process_at_a_time(wor
         same = start(workshop.run, "vit", interventions)
         same.join(0.5)
         assert same.is_alive()
-        assert not workshop.folder(condition).with_name(f"{workshop.folder(condition).name}.partial").exists()
+        assert not workshop.unfinished(condition).parent.exists()
     same.join(30)
     assert Features.open(workshop.folder(condition)).status == "complete"
 
@@ -468,9 +388,9 @@ def test_a_newer_study_waits_until_the_older_has_listed_its_conditions(workshop,
         return call
 
     monkeypatch.setattr(store, "prune", watched(store.prune))
-    monkeypatch.setattr(extract, "write_json", watched(extract.write_json))
+    monkeypatch.setattr(store, "write_json", watched(store.write_json))
     workshop.run("vit", {"zero": CONDITIONS["zero"]})
-    assert held == ["prune", "write_json"]
+    assert held == ["write_json", "prune", "write_json"]  # the index of the condition, and the list
 
 
 def test_only_the_condition_that_changed_is_run_again(workshop):
@@ -583,7 +503,7 @@ def test_conditions_are_listed_once_all_of_them_are_whole(workshop, monkeypatch)
         patch.setattr(store.Writer, "finish", lambda self, index: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception, match="killed"):
             workshop.run("vit", {"zero": CONDITIONS["zero"], "append": CONDITIONS["append"]})
-    assert workshop.folder("zero").is_dir()
+    assert workshop.unfinished("zero").is_dir()
     assert not (workshop.features / "ablated" / "tiny" / "vit.json").exists()
 
 
@@ -699,7 +619,7 @@ def test_what_passes_fewer_images_is_no_matter_of_other_conditions(workshop):
 
 @pytest.mark.parametrize("batches", range(4))
 def test_killed_after_any_batch_without_training_images_and_resumed_gives_the_same_bytes(
-    workshop, batches, monkeypatch
+    workshop, counted, batches, monkeypatch
 ):
     """Seven test images that are not dense and five that are, by threes: two batches each, as none is a lone image."""
     frozen = {"append": FROZEN["append"]}
@@ -1055,24 +975,7 @@ def test_probes_cannot_be_trained_on_the_images_that_test_them():
 
 # --- second views ----------------------------------------------------------------------------------------------------
 
-VIEWED = [2, 4, 6, 7, 8]  # images of split test that have a second view; image 1 has none
 VIEWS = {"pairs": 3, "patch_layers": [0, -1]}
-
-
-@pytest.fixture
-def viewed(workshop):
-    """Second views of another size than their images."""
-    (workshop.data / "views").mkdir()
-    table, draw = Manifest.load(workshop.data).table, np.random.default_rng(1)
-    entries = [None] * len(table)
-    for row in VIEWED:
-        pixels = draw.integers(0, 256, (44, 40 + row, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(workshop.data / f"views/{row:02d}.png")
-        entries[row] = Pair(pair=f"views/{row:02d}.png", matrix=((1, 0, row), (0, 1, 0))).model_dump_json()
-    table["correspondence"] = entries
-    table = manifest.check(table, ["a", "b"], workshop.data, "the test")
-    manifest.write(workshop.data, table, ["a", "b"], "tiny", ".", "made by the test", "MIT")
-    return workshop
 
 
 def seen(workshop, row, model="vit-r2", intervention=None):
@@ -1140,7 +1043,7 @@ def test_interventions_hold_for_second_views_with_draws_of_their_own(viewed):
 
 
 @pytest.mark.parametrize("batches", [7, 8, 9, 10])  # five of whole images, three of dense ones, two of second views
-def test_killed_among_second_views_and_resumed_gives_the_same_bytes(viewed, batches, monkeypatch):
+def test_killed_among_second_views_and_resumed_gives_the_same_bytes(viewed, counted, batches, monkeypatch):
     settings = {"pairs": 4, "batch_size": 2, "dense_images": 6}
     viewed.run(**settings)
     whole = contents(viewed.features)
@@ -1157,7 +1060,8 @@ def test_killed_among_second_views_and_resumed_gives_the_same_bytes(viewed, batc
         patch.setattr(store.Writer, "finish", lambda self, *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             viewed.run(**settings)
-    assert read_json(viewed.folder().with_name("vit.partial") / "progress.json")["done"] == len(written) == batches
+    partial = viewed.unfinished().with_name("baseline.partial")
+    assert read_json(partial / "progress.json")["done"] == len(written) == batches
     viewed.run(**settings)
     assert contents(viewed.features) == whole
 

@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vit_registers.core.errors import InputError
+from vit_registers.core.files import sha256
 from vit_registers.extraction import store
 from vit_registers.extraction.store import Features, Spec, Writer
 from vit_registers.models.layout import TokenLayout
@@ -19,6 +21,9 @@ COUNTS = {"all": 7, "dense": 4}
 # Rows of "all" and of "dense", which are rows 1, 2, 5 and 6 of all; in no particular order.
 BATCHES = [([4, 0], None), ([3], None), ([6, 1, 2], [3, 0, 1]), ([5], [2])]
 INDEX = {"model": "vit", "layout": TokenLayout(1, 0, (2, 2)).to_json()}
+
+
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 def values(number):
@@ -255,8 +260,10 @@ WORKER = """
 import sys, time
 import numpy as np
 from pathlib import Path
+from vit_registers.extraction import store
 from vit_registers.extraction.store import Spec, Writer
 
+store.RECORD_SECONDS = 0.0
 hang = int(sys.argv[2])
 
 class Slow(dict):
@@ -291,6 +298,58 @@ def test_a_process_that_is_killed_midway_is_resumed_by_the_next(tmp_path):
         assert start(name, -1).communicate(timeout=60)[0] == "done False\n"  # nothing here needs torch
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"killed", "whole"}
+
+
+# --- counted from time to time ---------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self, monkeypatch, every):
+        self.now = 100.0
+        monkeypatch.setattr(store, "RECORD_SECONDS", every)
+        monkeypatch.setattr(store, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+def recorded(folder):
+    return json.loads((folder.with_name(f"{folder.name}.partial") / "progress.json").read_text())["done"]
+
+
+def test_batches_are_counted_when_some_time_has_passed_and_never_before_they_are_on_disk(whole, tmp_path, monkeypatch):
+    clock, folder, events = Clock(monkeypatch, 10.0), tmp_path / "resumed", []
+    flush, count = np.memmap.flush, Writer._count
+    monkeypatch.setattr(np.memmap, "flush", lambda self: events.append("flush") or flush(self))
+    monkeypatch.setattr(Writer, "_count", lambda self: events.append("count") or count(self))
+    writer = Writer(folder, "k", SPECS, COUNTS)
+    events.clear()
+    seen = []
+    for batch, seconds in enumerate((4.0, 5.9, 0.1, 9.9), start=1):
+        clock.now += seconds
+        write(writer, stop=batch)
+        seen.append(recorded(folder))
+    assert seen == [0, 0, 3, 3]
+    assert events == ["flush"] * len(SPECS) + ["count"]
+    writer.finish(INDEX)
+    assert contents(folder) == contents(whole)
+
+
+@pytest.mark.parametrize("batches", range(len(BATCHES) + 1))
+@pytest.mark.parametrize("every", [0.0, 10.0, 1e9])
+def test_killed_whenever_batches_were_counted_and_resumed_gives_the_same_bytes(
+    whole, batches, every, tmp_path, monkeypatch
+):
+    clock, folder = Clock(monkeypatch, every), tmp_path / "resumed"
+    writer = Writer(folder, "k", SPECS, COUNTS)
+    for batch in range(batches):
+        clock.now += 6.0
+        write(writer, stop=batch + 1)
+    expected = {0.0: batches, 10.0: batches - batches % 2, 1e9: 0}[every]
+    writer = Writer(folder, "k", SPECS, COUNTS)
+    assert writer.done == recorded(folder) == expected
+    write(writer)
+    writer.finish(INDEX)
+    assert contents(folder) == contents(whole)
 
 
 def test_what_another_key_began_is_begun_anew(whole, tmp_path):
@@ -341,6 +400,39 @@ def test_a_condition_that_does_not_apply_says_why_and_has_no_arrays(whole):
     assert (features.status, features.reason) == ("not applicable", "the model has no registers")
     assert store.is_complete(whole, "n")
     assert not store.is_complete(whole, "k")
+
+
+def test_what_was_made_is_delivered_with_a_list_and_nothing_is_left_beside(whole, tmp_path):
+    root = tmp_path / "features"
+    unfinished = store.unfinished_folder(root, "shapes", "vit", True)
+    for name, key in (("kept", "1"), ("older", "2")):
+        store.write_not_applicable(store.condition_folder(root, "shapes", "vit", name), key, "no registers")
+    store.write_not_applicable(unfinished / store.WHOLE / "new", "3", "no neurons")
+    (unfinished / "1-of-2" / "new").mkdir(parents=True)
+    store.deliver(root, "shapes", "vit", ["kept", "new"], True)
+    places = {name: store.condition_folder(root, "shapes", "vit", name) for name in ("kept", "new")}
+    assert [path.name for path in sorted((root / "ablated/shapes/vit").iterdir())] == ["kept", "new"]
+    assert Features.open(places["new"]).reason == "no neurons"
+    listed = json.loads((root / "ablated/shapes/vit.json").read_text())
+    assert listed == {"conditions": {name: sha256(path / "index.json") for name, path in places.items()}}
+    assert list(unfinished.iterdir()) == []
+
+
+def test_links_are_made_of_what_is_complete_under_the_same_key_alone(whole, tmp_path, monkeypatch):
+    to = tmp_path / "linked"
+    (whole / ".snakemake_timestamp").touch()
+    assert not store.linked(whole, to, "another")
+    assert not to.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "link", lambda *arguments: (_ for _ in ()).throw(OSError))
+        assert not store.linked(whole, to, "k")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    assert store.linked(whole, to, "k")
+    (whole / ".snakemake_timestamp").unlink()
+    assert contents(to) == contents(whole)
+    assert (to / "cls.npy").samefile(whole / "cls.npy")
+    (whole / "index.json").unlink()
+    assert store.linked(whole, to, "k")
 
 
 def test_pruning_leaves_the_conditions_of_the_study_and_plain_files(tmp_path):

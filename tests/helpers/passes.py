@@ -14,7 +14,7 @@ import torch
 from timm.layers import GluMlp, SwiGLU
 from torch import Tensor, nn
 
-from vit_registers.extraction import store
+from vit_registers.extraction import join, shards, store
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.models.layout import TokenLayout
@@ -204,12 +204,13 @@ def by_hand() -> Callable[..., Pass]:
 
 
 def run_until_line(work: Callable[[], None], number: int) -> bool:
-    """Do ``work`` in a process of its own that is killed (SIGKILL) before line ``number`` of store.py and files.py,
-    counted as they are run; whether it came that far.
+    """Do ``work`` in a process of its own that is killed (SIGKILL) before line ``number`` of what writes features
+    (store.py, shards.py, join.py and files.py), counted as they are run; whether it came that far.
     """
     process = os.fork()
     if process == 0:
-        followed, lines = {store.__file__, sys.modules["vit_registers.core.files"].__file__}, 0
+        followed = {store.__file__, shards.__file__, join.__file__, sys.modules["vit_registers.core.files"].__file__}
+        lines = 0
 
         def follow(frame, event, argument):
             nonlocal lines

@@ -390,3 +390,45 @@ def test_trainings_alike_differ_in_their_draws_alone():
     alike = params.trained_alike("shapes", params.study.comparisons[0])
     assert alike == [("vit-r4-x", "vit-r0-x"), ("vit-r4-own", "vit-r0")]
     assert [params.origin(name) for name in ("planted-48", "tagged", "vit-r4")] == ["vit-r0", "vit-r0", "vit-r4"]
+
+
+@pytest.mark.parametrize("change", ["workers: 9", "ahead: 7"])
+def test_how_images_are_loaded_is_in_no_job_that_snakemake_compares(change):
+    before, after = load("embedded"), changed(f"extraction: {{{change}}}")
+    ours, theirs = jobs(before), jobs(after)
+    assert {key[0] for key in ours if ours[key] != theirs[key]} >= {"extract", "ablate", "detect", "calibrate"}
+    assert all(configs.tracked(ours[key]) == configs.tracked(theirs[key]) for key in ours)
+
+
+def test_what_snakemake_compares_is_all_else_of_a_job():
+    study = load("embedded")
+    for job in jobs(study).values():
+        whole, kept = job.model_dump(mode="json"), configs.tracked(job)
+        for section in (whole, whole.get("extraction", {})):
+            for name in ("workers", "ahead", "shards"):
+                section.pop(name, None)
+        assert kept == whole
+
+
+def test_jobs_of_a_data_set_in_shards():
+    """Its shards, and what joins them, in place of one job; another data set passes as before."""
+    study = load("embedded", {"extraction_overrides": {"mosaic": {"shards": 3}}})
+    found, before = jobs(study), jobs(load("embedded"))
+    sharded = {key for key in before if key[0] in ("extract", "ablate") and key[1] == "mosaic"}
+    assert before.keys() - found.keys() == sharded
+    shards = [f"{n}-of-3" for n in (1, 2, 3)]
+    assert found.keys() - before.keys() == {
+        *((f"{name}_join", *pair) for name, *pair in sharded),
+        *((f"{name}_shard", *pair, shard) for name, *pair in sharded for shard in shards),
+    }
+    for name, *pair in sharded:
+        joined, whole = found[f"{name}_join", *pair], before[name, *pair]
+        assert configs.tracked(joined) == configs.tracked(whole)  # Snakemake sees the same
+        for shard in shards:
+            assert configs.tracked(found[f"{name}_shard", *pair, shard]) == {**configs.tracked(whole), "shard": shard}
+
+
+def test_a_shard_that_params_do_not_have_is_refused():
+    study = load("embedded", {"extraction": {"shards": 3}})
+    with pytest.raises(InputError, match=r"shard '4-of-3': params share data set 'shapes' among 3 .*1-of-3 to 3-of-3"):
+        configs.extract_shard(study, "shapes", "vit-r0", "4-of-3")

@@ -170,9 +170,10 @@ CLIP = {"kind": "openclip", "name": "ViT-B-16", "pretrained": "openai"}
 
 @pytest.fixture(scope="module")
 def declared():
-    """Params of every study of the repository, and of one with a model that knows classes by their names."""
+    """Params of every study of the repository, of one in shards, and of one whose model knows classes by names."""
     run = {"dataset": "shapes", "models": ["clip"], "interventions": []}
-    return [*map(load, STUDIES), load("embedded", {"models": {"clip": CLIP}, **only({"runs": [run]})})]
+    sharded = load("smoke", {"extraction": {"shards": 2}})
+    return [*map(load, STUDIES), sharded, load("embedded", {"models": {"clip": CLIP}, **only({"runs": [run]})})]
 
 
 @pytest.mark.parametrize("name", steps.steps())

@@ -26,7 +26,7 @@ try:
     from vit_registers.core.prose import rst
     from vit_registers.extraction.store import Features
     from vit_registers.params import reading
-    from vit_registers.pipeline import digest, experiment, messages, provenance, steps
+    from vit_registers.pipeline import configs, digest, experiment, messages, provenance, steps
     from vit_registers.pipeline.paths import Paths
     from vit_registers.report.facts import caption
     from vit_registers.views.plan import plan
@@ -46,24 +46,30 @@ def refuse(message):
     os._exit(2)
 
 
-SOURCES = " + ".join(["params.yaml", *(str(p) for p in workflow.overwrite_configfiles)])
+# Files that the config is read from: params.yaml, then overlays. A workflow that uses this one as a module hands its
+# config over.
+MODULE = workflow.modifier.parent_modifier is not None
+OVERLAYS = [] if MODULE else [str(path) for path in workflow.overwrite_configfiles]
+OWN = [] if MODULE else ["params.yaml"]
+SOURCES = " + ".join([*OWN, *OVERLAYS]) or "config"
 
 
 def checked_params():
-    """params.yaml with overlays and --config on top, as our reader reads them, checked.
+    """params.yaml with overlays and --config on top, as our reader reads them, checked; of a module, its config.
 
-    Snakemake reads overlays as well, before this: it takes the last of two equal keys, and runs code of a file that
+    Snakemake reads the files as well, before this: it takes the last of two equal keys, and runs code of a file that
     says so. Here such a file is refused.
     """
     try:
         content = {}
-        for path in ["params.yaml", *workflow.overwrite_configfiles]:
+        for path in [*OWN, *OVERLAYS]:
             content = reading.overlay(content, reading.read_yaml(path))
         content = reading.overlay(content, dict(workflow.config_settings.config))
-        study = reading.parse(content, SOURCES)
+        study = reading.parse(dict(config) if MODULE else content, SOURCES)
     except InputError as error:
         refuse(error)
-    config.update(content)
+    if not MODULE:
+        config.update(content)
     return study
 
 
@@ -231,13 +237,17 @@ def outputs_of(step):
     """Patterns of what a step writes."""
     axes = wildcards_of(step.axes)
     files = [str(path) for path in step.outputs(STUDY, AT, **axes)]
+    files = [temp(path) for path in files] if step.temporary else files
     return files + [directory(str(path)) for path in step.folders(STUDY, AT, **axes)]
 
 
 def config_of(step):
-    """A job's own part of params as one canonical JSON string: what Snakemake compares to decide what is redone."""
+    """A job's own part of params as one canonical JSON string: what Snakemake compares to decide what is redone.
+
+    What says how a job goes and not what it gives is left out.
+    """
     return lambda wildcards: canonical(
-        step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}).model_dump(mode="json")
+        configs.tracked(step.config(STUDY, **{axis: wildcards[axis] for axis in step.axes}))
     )
 
 

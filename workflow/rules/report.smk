@@ -1,5 +1,8 @@
 # The LaTeX report: its numbers, methods and results from the pipeline, its frame by people in report/report.tex.
 
+# The package, as a path that is the same in every clone where it is inside of it.
+PACKAGE = digest.ROOT.relative_to(Path.cwd()) if digest.ROOT.is_relative_to(Path.cwd()) else digest.ROOT
+
 
 ON = [each for name, each in experiment.found().items() if name in STUDY.experiment_names]
 
@@ -8,7 +11,7 @@ rule report_text:
     input:
         str(AT.table),
         "report/references.bib",
-        templates=[str(path) for path in Path("src/vit_registers").rglob("*.tex.j2")],
+        templates=[str(path) for path in PACKAGE.rglob("*.tex.j2")],
         models=PHASES["models"],
         data=PHASES["data"],
     output:
@@ -21,7 +24,7 @@ rule report_text:
     resources:
         mem_mb=1000,
     params:
-        cfg=lambda w: canonical(STUDY.model_dump(mode="json")),  # a function: braces in it are no wildcards
+        cfg=lambda w: canonical(configs.tracked(STUDY)),  # a function: braces in it are no wildcards
         code=digest.code("vit_registers.report.text:run", STUDY),
         told=[digest.code(f"{each.package}.told:told") for each in ON if (each.folder / "told.py").is_file()],
         captions=lambda w: [

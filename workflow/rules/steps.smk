@@ -30,4 +30,5 @@ for step in steps.steps().values():
         shell:
             f"vit-registers {{params.command}} --params {AT.params} 2> {{log}}"
 
-    PHASES.setdefault(step.phase, []).extend(jobs_of(step))
+    if not step.temporary:
+        PHASES.setdefault(step.phase, []).extend(jobs_of(step))

@@ -48,7 +48,7 @@ def run(
         seen = pictures.read(images, most)
         for line in seen.broken:
             log.warning("left out: %s", line)
-        batches = Watched(Images(seen.manifest, backbone.preprocess, pinned=backbone.device.type == "cuda"))
+        batches = Watched(Images(seen.manifest, backbone.preprocess, backbone.device))
         found = examine(backbone, batches, len(seen.manifest.table), settings)
     diagnosis = diagnose(found, seen, cores)
     files = [out / f"{_file_name(backbone.name)}.{suffix}" for suffix in ("json", "html")]

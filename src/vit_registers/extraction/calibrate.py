@@ -41,7 +41,7 @@ def run(cfg: CalibrateConfig, data: Path, model: Path, out: Path) -> None:
 
     size = batch_size(cfg.batch_size, backbone, None, fresh, cfg.precision, cfg.memory_mb)
     readers, batches = fresh(), batched(rows, size)
-    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    images = Images(manifest, backbone.preprocess, backbone.device, cfg)
     with exclusive(out.parent / f".{out.stem}"), reading(backbone, readers, cfg.precision) as forward:
         for pixels in tqdm(images.batches(batches), total=len(batches), desc="calibration", disable=None):
             forward(pixels)

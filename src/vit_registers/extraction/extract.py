@@ -1,16 +1,17 @@
-"""The step that caches features: every named condition of one model on one data set, in one process."""
+"""The step that caches features: every named condition of one model on one data set, in one process or in shards."""
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vit_registers.core.files import digest, exclusive, read_json, sha256, write_json
+from vit_registers.core.files import digest, exclusive, read_json
 from vit_registers.core.threads import threads
 from vit_registers.data.manifest import Manifest
-from vit_registers.extraction import store
+from vit_registers.extraction import shards, store
 from vit_registers.extraction.images import Images
 from vit_registers.extraction.plan import Plan
 from vit_registers.forward.reading import reading
@@ -19,7 +20,8 @@ from vit_registers.interventions.base import Applied, Known, NotApplicable, appl
 from vit_registers.models import backbone as backbones
 from vit_registers.models.backbone import Backbone
 from vit_registers.params.passes import Extraction
-from vit_registers.pipeline.configs import ExtractConfig
+from vit_registers.params.shard import Shard
+from vit_registers.pipeline.configs import ExtractConfig, ShardConfig, tracked
 from vit_registers.pipeline.digest import code
 
 log = logging.getLogger(__name__)
@@ -35,22 +37,81 @@ def run(
     Beside the pair's folder <model>.json is written last, with a checksum of every condition. ``calibration``:
     activation statistics for ablations.
     """
-    manifest = Manifest.load(data)
-    backbone = backbones.load(model, cfg.device)
-    resolved = _resolved(cfg, backbone, registers, calibration)
-    pinned, views = backbone.device.type == "cuda", cfg.extraction.pairs
-    images = Images(manifest, backbone.preprocess, pinned, views)
-    indices = {}
+    extractor, ablated = Extractor(cfg, data, model, registers, calibration), registers is not None
+    unfinished = store.unfinished_folder(out, cfg.dataset, cfg.model, ablated)
     # One lock over all conditions: a process left over from an older study must not prune those of a newer one.
-    with exclusive(store.lock_folder(out, cfg.dataset, cfg.model, ablated=registers is not None)):
-        for name, intervention in resolved.items():
+    with exclusive(store.lock_folder(out, cfg.dataset, cfg.model, ablated)):
+        for name in cfg.interventions:
             folder = store.condition_folder(out, cfg.dataset, cfg.model, name)
-            _condition(cfg, name, intervention, folder, backbone, manifest, images)
-            indices[name] = sha256(folder / "index.json")
-        kind = "ablated" if registers else "baseline"
-        if registers:
-            store.prune(out / kind / cfg.dataset / cfg.model, list(resolved))
-        write_json(out / kind / cfg.dataset / f"{cfg.model}.json", {"conditions": indices})
+            if store.is_complete(folder, extractor.key(name)):
+                log.info("%s: complete already", name)
+            else:
+                extractor.make(name, unfinished / store.WHOLE / name, Shard())
+        store.deliver(out, cfg.dataset, cfg.model, list(cfg.interventions), ablated)
+
+
+@threads()
+def run_shard(
+    cfg: ShardConfig, data: Path, model: Path, out: Path, registers: Path | None, calibration: Path | None = None
+) -> None:
+    """Pass a part of the batches of every condition, to be joined with the others (extraction/join.py).
+
+    Arguments are those of :func:`run`. A condition that is complete under the same key, by another number of shards,
+    passes no more: its features are linked, as Snakemake clears them away before they are joined.
+    """
+    extractor, ablated = Extractor(cfg, data, model, registers, calibration), registers is not None
+    unfinished = store.unfinished_folder(out, cfg.dataset, cfg.model, ablated)
+    own, indices = unfinished / cfg.shard, {}
+    with exclusive(own):
+        for name in cfg.interventions:
+            made, key = unfinished / store.WHOLE / name, extractor.key(name)
+            with exclusive(store.lock_folder(out, cfg.dataset, cfg.model, ablated)):
+                complete = store.linked(store.condition_folder(out, cfg.dataset, cfg.model, name), made, key)
+            if complete:
+                log.info("%s: complete already", name)
+            else:
+                made = own / name
+                extractor.make(name, made, cfg.part)
+            indices[name] = made / "index.json"
+        shards.write_stamp(store.stamp(out, cfg.dataset, cfg.model, ablated, cfg.part), cfg, indices)
+
+
+class Extractor:
+    """A model, a data set, and what is done under each condition."""
+
+    def __init__(
+        self, cfg: ExtractConfig, data: Path, model: Path, registers: Path | None, calibration: Path | None
+    ) -> None:
+        """Refused: an intervention that the model has no place for."""
+        self.cfg, self.manifest = cfg, Manifest.load(data)
+        self.backbone = backbones.load(model, cfg.device)
+        self.resolved = _resolved(cfg, self.backbone, registers, calibration)
+        reads = cfg.extraction
+        self.images = Images(self.manifest, self.backbone.preprocess, self.backbone.device, reads, reads.pairs)
+
+    def key(self, name: str) -> str:
+        """Key of a condition."""
+        return _key(self.cfg, name, self.resolved[name], self.backbone, self.manifest)
+
+    def make(self, name: str, folder: Path, shard: Shard) -> None:
+        """Pass the batches of a shard under a condition, and write them to ``folder``; goes on where it was killed."""
+        intervention, key = self.resolved[name], self.key(name)
+        if store.is_complete(folder, key):
+            log.info("%s: complete already", name)
+            return
+        if isinstance(intervention, NotApplicable):
+            store.write_not_applicable(folder, key, intervention.reason)
+            log.info("%s: not applicable, %s", name, intervention.reason)
+            return
+        extraction = self.cfg.extraction
+        plan = Plan(self.backbone, intervention, self.manifest, extraction, name in extraction.frozen_only)
+        writer = store.Writer(folder, key, plan.specs(), plan.counts())
+        log.info("%s: %d images, %d at a time", name, len(plan.passed), plan.batch_size)
+        with tqdm(total=plan.images // shard.of, desc=name, unit="img", disable=None) as progress:
+            _pass(plan, shard, writer, self.images, progress)
+        if shard.of > 1:
+            shards.write_rows(writer.partial, shards.rows(plan, shard))
+        writer.finish(_index(self.cfg, name, plan))
 
 
 def _resolved(
@@ -69,52 +130,31 @@ def _resolved(
     return resolved
 
 
-def _condition(
-    cfg: ExtractConfig,
-    name: str,
-    intervention: Applied | NotApplicable | None,
-    folder: Path,
-    backbone: Backbone,
-    manifest: Manifest,
-    images: Images,
-) -> None:
-    frozen_only = name in cfg.extraction.frozen_only
-    key = _key(cfg, name, intervention, backbone, manifest)
-    if store.is_complete(folder, key):
-        log.info("%s: complete already", name)
-        return
-    if isinstance(intervention, NotApplicable):
-        store.write_not_applicable(folder, key, intervention.reason)
-        log.info("%s: not applicable, %s", name, intervention.reason)
-        return
-    plan = Plan(backbone, intervention, manifest, cfg.extraction, frozen_only)
-    writer = store.Writer(folder, key, plan.specs(), plan.counts())
-    log.info("%s: %d images, %d at a time", name, len(plan.passed), plan.batch_size)
-    with tqdm(total=plan.images, desc=name, unit="img", disable=None) as progress:
-        _pass(plan, writer, images, progress)
-    writer.finish(_index(cfg, name, plan))
-
-
-def _pass(plan: Plan, writer: store.Writer, images: Images, progress: Any) -> None:
-    """Pass every batch that is not written yet."""
-    before = 0
-    for phase in plan.phases():
-        batches = phase.batches
-        done = min(max(writer.done - before, 0), len(batches))
-        before += len(batches)
-        progress.update(sum(len(rows) for rows in batches[:done]))
-        if done == len(batches):
-            continue
-        todo, readers = batches[done:], phase.readers()
-        with (
-            applied(phase.backbone, plan.intervention),
-            reading(phase.backbone, readers, plan.extraction.precision) as forward,
-        ):
-            for rows, pixels in zip(todo, phase.pixels(images, todo), strict=True):
-                forward(pixels, rows)
-                values = {n: array for reader in readers for n, array in reader.take().items()}
-                writer.write(*phase.placed(rows, values))
-                progress.update(len(rows))
+def _pass(plan: Plan, shard: Shard, writer: store.Writer, images: Images, progress: Any) -> None:
+    """Pass every batch of a shard that is not written yet; while one passes, the one before it is written."""
+    begun, before = writer.done, 0
+    with ThreadPoolExecutor(1) as pen:
+        for phase, batches in shards.parts(plan.phases(), shard):
+            done = min(max(begun - before, 0), len(batches))
+            before += len(batches)
+            progress.update(sum(len(rows) for rows in batches[:done]))
+            if done == len(batches):
+                continue
+            todo, readers = batches[done:], phase.readers()
+            written: Future[None] | None = None
+            with (
+                applied(phase.backbone, plan.intervention),
+                reading(phase.backbone, readers, plan.extraction.precision) as forward,
+            ):
+                for rows, pixels in zip(todo, phase.pixels(images, todo), strict=True):
+                    forward(pixels, rows)  # a GPU has now been told what to do, and does it
+                    if written is not None:
+                        written.result()
+                    values = {n: array for reader in readers for n, array in reader.take().items()}
+                    written = pen.submit(writer.write, *phase.placed(rows, values))
+                    progress.update(len(rows))
+            if written is not None:
+                written.result()
 
 
 def _key(
@@ -149,8 +189,11 @@ def _key(
 
 
 def _settings(extraction: Extraction) -> dict[str, Any]:
-    """What holds for every condition: which of them pass fewer images is no matter of the others."""
-    return extraction.model_dump(mode="json", exclude={"frozen_only"})
+    """What holds for every condition: which of them pass fewer images is no matter of the others.
+
+    In how many shards images passed, and how they were loaded, is no matter of any.
+    """
+    return {name: value for name, value in tracked(extraction).items() if name != "frozen_only"}
 
 
 def _index(cfg: ExtractConfig, name: str, plan: Plan) -> dict[str, Any]:

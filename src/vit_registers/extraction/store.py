@@ -1,11 +1,14 @@
 """Cached tensors: memory-mapped arrays in manifest order with one JSON index; half a folder never looks whole.
 
-A writer works in ``<folder>.partial`` and records after every batch how far it is. Killed, it goes on there; finished,
-it writes the index and renames the folder. Nothing here needs torch, so figures and LOST read features without it.
+A writer works in ``<folder>.partial`` and records from time to time how far it is. Killed, it goes on there; finished,
+it writes the index and renames the folder. All conditions of a pair of data set and model are made apart from the
+pipeline's outputs, which Snakemake clears away before a killed job begins again, and are delivered together. Nothing
+here needs torch, so figures and LOST read features without it.
 """
 
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import read_json, reserve, write_json
+from vit_registers.core.files import read_json, reserve, sha256, write_json
 from vit_registers.extraction import checksums
 from vit_registers.forward.arrays import Spec
 from vit_registers.models.layout import TokenLayout
+from vit_registers.params.shard import Shard
+
+RECORD_SECONDS = 10.0  # between records of a writer: what a kill may lose; a record waits for the disk
+WHOLE = "whole"  # of the folder of conditions that are made, or joined, as a whole
 
 
 def condition_folder(root: Path, dataset: str, model: str, condition: str) -> Path:
@@ -34,6 +41,16 @@ def lock_folder(root: Path, dataset: str, model: str, ablated: bool) -> Path:
     It is none of those that are replaced or pruned, and each model has its own: models are extracted side by side.
     """
     return root / ("ablated" if ablated else "baseline") / dataset / f".{model}"
+
+
+def unfinished_folder(root: Path, dataset: str, model: str, ablated: bool) -> Path:
+    """Folder in which the conditions of a pair are made, by one job or by shards."""
+    return root / "unfinished" / ("ablated" if ablated else "baseline") / dataset / model
+
+
+def stamp(root: Path, dataset: str, model: str, ablated: bool, shard: Shard) -> Path:
+    """File that says that a shard has passed its part, under which params, and with which index of every condition."""
+    return unfinished_folder(root, dataset, model, ablated) / f"{shard}.json"
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,11 @@ class Features:
 
 
 class Writer:
-    """Writes one folder batch by batch; batches are numbered, and :attr:`done` of them are safe on disk."""
+    """Writes one folder batch by batch; batches are numbered, and :attr:`done` of them are written.
+
+    Every ``RECORD_SECONDS`` the arrays are flushed, then the batches counted on disk. A killed writer goes on from the
+    last record: the batches since then are written again, to the same rows and with the same bytes.
+    """
 
     def __init__(self, folder: Path, key: str, specs: Mapping[str, Spec], counts: Mapping[str, int]) -> None:
         """``counts``: how many rows of each kind there are; a partial folder of another ``key`` is dropped."""
@@ -136,8 +157,9 @@ class Writer:
                 shape = (counts[spec.rows], *spec.shape)
                 np.lib.format.open_memmap(self._path(name), "w+", np.dtype(spec.dtype), shape).flush()
                 reserve(self._path(name))
-            self._record()
+            self._count()
         self.arrays = {name: np.lib.format.open_memmap(self._path(name), "r+") for name in specs}
+        self.recorded = time.monotonic()
 
     def _path(self, name: str) -> Path:
         return self.partial / f"{name}.npy"
@@ -153,20 +175,27 @@ class Writer:
         except (InputError, OSError, ValueError, TypeError):
             return None
 
-    def _record(self) -> None:
+    def _count(self) -> None:
         write_json(self.partial / "progress.json", {"key": self.key, "done": self.done})
 
     def write(self, values: Mapping[str, NDArray[Any]], rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Put a batch at its rows, flush, then count it: a kill in between only repeats the batch."""
+        """Put a batch at its rows; make it and those before it safe if the last record is long ago."""
         for name, value in values.items():
-            array = self.arrays[name]
-            array[rows[self.specs[name].rows]] = value
-            array.flush()
+            self.arrays[name][rows[self.specs[name].rows]] = value
         self.done += 1
-        self._record()
+        if time.monotonic() - self.recorded >= RECORD_SECONDS:
+            self.record()
+
+    def record(self) -> None:
+        """Flush all arrays, then count the batches: never one that is not on disk."""
+        for array in self.arrays.values():
+            array.flush()
+        self._count()
+        self.recorded = time.monotonic()
 
     def finish(self, index: Mapping[str, Any]) -> None:
         """Write the index and give the folder its name."""
+        self.record()
         self.arrays.clear()
         arrays = {
             name: {
@@ -181,8 +210,14 @@ class Writer:
         }
         write_json(self.partial / "index.json", {**index, "key": self.key, "status": "complete", "arrays": arrays})
         (self.partial / "progress.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.replace(self.partial, self.folder)
+        move(self.partial, self.folder)
+
+
+def move(made: Path, folder: Path) -> None:
+    """Put ``made`` in the place of ``folder``, of which nothing is left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(made, folder)
 
 
 def _sweep(folder: Path) -> None:
@@ -208,6 +243,46 @@ def is_complete(folder: Path, key: str) -> bool:
     except InputError:  # damaged: made again
         return False
     return bool(index["key"] == key)
+
+
+def linked(folder: Path, to: Path, key: str) -> bool:
+    """Whether ``to`` is complete under ``key``, after it was made of links to ``folder`` if that is."""
+    if is_complete(to, key):
+        return True
+    if not is_complete(folder, key):
+        return False
+    temporary = to.with_name(f"{to.name}.linked")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for name in ["index.json", *(f"{array}.npy" for array in read_json(folder / "index.json").get("arrays", {}))]:
+            os.link(folder / name, temporary / name)
+    except OSError:  # a file system without links: then the images pass again
+        shutil.rmtree(temporary)
+        return False
+    move(temporary, to)
+    return True
+
+
+def deliver(root: Path, dataset: str, model: str, conditions: Sequence[str], ablated: bool) -> None:
+    """Put the conditions of a pair that were made in their places, and list them all, each with a checksum.
+
+    Folders of other conditions are pruned, and what an older run left unfinished. Whoever calls holds the lock of the
+    pair.
+    """
+    unfinished, kind = unfinished_folder(root, dataset, model, ablated), "ablated" if ablated else "baseline"
+    indices = {}
+    for name in conditions:
+        folder = condition_folder(root, dataset, model, name)
+        if (unfinished / WHOLE / name).is_dir():
+            move(unfinished / WHOLE / name, folder)
+        indices[name] = sha256(folder / "index.json")
+    if ablated:
+        prune(root / kind / dataset / model, conditions)
+    for child in sorted(unfinished.iterdir()) if unfinished.is_dir() else []:
+        if child.is_dir():
+            shutil.rmtree(child)
+    write_json(root / kind / dataset / f"{model}.json", {"conditions": indices})
 
 
 def prune(parent: Path, keep: Sequence[str]) -> None:

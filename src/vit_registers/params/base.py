@@ -1,5 +1,6 @@
 """What all declarations share: strictness, and the scalars that values are made of beside pydantic's own."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,3 +20,11 @@ class Strict(BaseModel):
     """Unknown keys are refused, types are never coerced, values never change, and numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Untracked:
+    """Marks a field that says how a job goes and never what it gives: a job is not redone for it.
+
+    What is left of params without such fields: :func:`vit_registers.pipeline.configs.tracked`.
+    """

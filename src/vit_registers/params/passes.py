@@ -4,14 +4,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from vit_registers.params.base import Name, Share, Strict
+from vit_registers.params.base import Name, Share, Strict, Untracked
 
 TRAIN = "train"  # the split that heads are trained on
 # A sink event (fesser2026): so many of the queries give one token so much of their attention, or more.
 SINK_ATTENTION, SINK_QUERIES = 0.5, 0.9
 
 
-class Extraction(Strict):
+class Loading(Strict):
+    """How images are made ready while the model computes; what comes out does not depend on it.
+
+    ``workers``: threads that decode. ``ahead``: batches that are made before they are asked for; each takes the memory
+    of its images.
+    """
+
+    workers: Annotated[PositiveInt, Untracked()] = 4
+    ahead: Annotated[PositiveInt, Untracked()] = 2
+
+
+class Extraction(Loading):
     """What the pass over a data set keeps; choosing it chooses what is computed.
 
     Layers are blocks, counted from 0, or from the end if negative. Arrays per token are kept of the ``dense_images``
@@ -29,6 +40,9 @@ class Extraction(Strict):
 
     ``frozen_only`` names interventions under which no head is refitted: of them the images of split ``train`` are not
     passed.
+
+    ``shards``: jobs among which the batches of each pair of data set and model are shared; what they give together is
+    byte for byte what one job gives.
     """
 
     batch_size: PositiveInt | Literal["auto"]
@@ -50,6 +64,7 @@ class Extraction(Strict):
     pairs: NonNegativeInt = 0
     sink_images: NonNegativeInt = 0
     frozen_only: list[Name] = Field(default=[])
+    shards: Annotated[PositiveInt, Untracked()] = 1
 
     @model_validator(mode="after")
     def _what_is_needed_is_passed(self) -> Self:

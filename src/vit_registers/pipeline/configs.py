@@ -6,13 +6,16 @@ runs. A name that is also in the output's path (``dataset``, ``model``) tells a 
 
 from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel
+
 from vit_registers.core.errors import InputError
-from vit_registers.params.base import Strict
+from vit_registers.params.base import Strict, Untracked
 from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
 from vit_registers.params.condition import BASELINE
 from vit_registers.params.kinds import KindsIn
-from vit_registers.params.passes import Calibration, Detection, Extraction
+from vit_registers.params.passes import Calibration, Detection, Extraction, Loading
 from vit_registers.params.planting import Planting
+from vit_registers.params.shard import Shard, shards
 from vit_registers.params.statistics import Statistics
 from vit_registers.params.study import Params
 from vit_registers.pipeline import experiment
@@ -21,6 +24,8 @@ AnyDataset = Annotated[DatasetSource, KindsIn("vit_registers.data.sources")]
 AnyModel = Annotated[ModelSource, KindsIn("vit_registers.models.sources")]
 AnyRecipe = Annotated[Recipe, KindsIn("vit_registers.training.recipes")]
 AnyIntervention = Annotated[Intervention, KindsIn("vit_registers.interventions.kinds")]
+# What every pass takes of the settings of extraction.
+PASSING = ("batch_size", "memory_mb", "precision", *Loading.model_fields)
 
 
 class PrepareConfig(Strict):
@@ -75,7 +80,7 @@ class ResizeConfig(Strict):
     source: AnyModel
 
 
-class PassConfig(Strict):
+class PassConfig(Loading):
     """One model over one data set, once."""
 
     seed: int
@@ -114,6 +119,34 @@ class ExtractConfig(Strict):
     def calibrated(self) -> bool:
         """Whether an intervention needs activation statistics."""
         return any(each is not None and each.calibrated for each in self.interventions.values())
+
+
+class ShardConfig(ExtractConfig):
+    """The same for a job that passes a part of the batches, such as 2-of-3."""
+
+    shard: str
+
+    @property
+    def part(self) -> Shard:
+        """The part."""
+        return Shard.parse(self.shard)
+
+
+def tracked(part: BaseModel) -> dict[str, Any]:
+    """Params as plain JSON without the fields that say how a job goes and never what it gives (``Untracked``)."""
+    return part.model_dump(mode="json", exclude=_untracked(part))
+
+
+def _untracked(part: BaseModel) -> dict[str, Any]:
+    """Fields that are not tracked, nested as pydantic wants them."""
+    found: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if any(isinstance(mark, Untracked) for mark in field.metadata):
+            found[name] = True
+        elif isinstance(value, BaseModel) and (inner := _untracked(value)):
+            found[name] = inner
+    return found
 
 
 def prepare(params: Params, dataset: str) -> PrepareConfig:
@@ -171,6 +204,26 @@ def ablate(params: Params, dataset: str, model: str) -> ExtractConfig:
     return config if params.run_of(dataset, model).heads == "refitted" else _without_training(config)
 
 
+def extract_shard(params: Params, dataset: str, model: str, shard: str) -> ShardConfig:
+    """Config of ``extract_shard``."""
+    return _shard(extract(params, dataset, model), shard)
+
+
+def ablate_shard(params: Params, dataset: str, model: str, shard: str) -> ShardConfig:
+    """Config of ``ablate_shard``."""
+    return _shard(ablate(params, dataset, model), shard)
+
+
+def _shard(whole: ExtractConfig, shard: str) -> ShardConfig:
+    known = [str(each) for each in shards(whole.extraction.shards)]
+    if shard not in known:
+        raise InputError(
+            f"shard '{shard}': params share data set '{whole.dataset}' among {len(known)} (extraction.shards), "
+            f"{known[0]} to {known[-1]}; name one of them"
+        )
+    return ShardConfig(**{name: getattr(whole, name) for name in ExtractConfig.model_fields}, shard=shard)
+
+
 def _without_training(config: ExtractConfig) -> ExtractConfig:
     """No training images pass under any condition of the config."""
     extraction = config.extraction.model_copy(update={"frozen_only": sorted(config.interventions)})
@@ -214,7 +267,7 @@ def _pass(params: Params, dataset: str, model: str) -> dict[str, Any]:
         "device": params.device,
         "dataset": dataset,
         "model": model,
-        **{name: getattr(params.extraction_of(dataset), name) for name in ("batch_size", "memory_mb", "precision")},
+        **{name: getattr(params.extraction_of(dataset), name) for name in PASSING},
     }
 
 

@@ -56,6 +56,10 @@ class Paths:
         """What says that features are whole: checksums of the conditions of ``kind`` (baseline, ablated) of a pair."""
         return self.features / kind / dataset / f"{model}.json"
 
+    def shard(self, kind: str, dataset: str, model: str, shard: str) -> Path:
+        """What says that a shard of the extraction of ``kind`` has passed its part; what it wrote is beside it."""
+        return self.features / "unfinished" / kind / dataset / model / f"{shard}.json"
+
     def calibration(self, dataset: str, model: str) -> Path:
         """Activation statistics of a model, for interventions that replace tokens."""
         return self.features / "ablated" / dataset / f"{model}.safetensors"

@@ -22,7 +22,9 @@ class Step:
     ``run``: its full name, ``module:function``. ``config``: the part of params that a job gets. ``inputs`` and
     ``outputs``: files that Snakemake follows; ``folders``: outputs that are folders. ``call``: how the function is
     called with config and paths. ``priority``: the scheduler maximises its sum over the jobs that it starts, so a job
-    of several threads needs more than that of as many others, or it waits until nothing else is left.
+    of several threads needs more than that of as many others, or it waits until nothing else is left. ``temporary``:
+    outputs are for other steps alone, and go when these have run. ``also``: functions of such steps, whose code decides
+    what this one writes as well.
     """
 
     name: str
@@ -38,10 +40,12 @@ class Step:
     folders: Callable[..., list[Path]] = lambda params, at, **axes: []
     resources: Callable[[Params], Resources] = lambda params: Resources()
     priority: int = 0
+    temporary: bool = False
+    also: tuple[str, ...] = ()
 
     def digest(self, config: Strict) -> str:
         """Digest of the code that runs on ``config``."""
-        return digest.code(self.run, config)
+        return "".join(digest.code(function, config) for function in (self.run, *self.also))
 
     def execute(self, config: Strict, at: Paths) -> None:
         """Run the job."""

@@ -53,7 +53,7 @@ def run(cfg: DetectConfig, data: Path, model: Path, out: Path) -> None:
     manifest = Manifest.load(data)
     backbone = backbones.load(model, cfg.device)
     _check_layers(cfg, backbone)
-    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    images = Images(manifest, backbone.preprocess, backbone.device, cfg)
     chosen: Rows = manifest.rows(cfg.detection.split)[: cfg.detection.images]
     result, rows = _look(cfg, backbone, images, chosen)
     log.info("%s: %s", cfg.model, result.get("reason", f"{result['share']:.2%} of the patches are outliers"))

@@ -57,7 +57,7 @@ def _pass(cfg: Config) -> PassConfig:
 def look(cfg: Config, planted: Planted, manifest: Manifest) -> Look:
     """Pass the images of detection twice, as detection does: for norms, then those that have outliers for neurons."""
     backbone, passes = planted.backbone, _pass(cfg)
-    images = Images(manifest, backbone.preprocess, pinned=backbone.device.type == "cuda")
+    images = Images(manifest, backbone.preprocess, backbone.device, cfg)
     rows = manifest.rows(cfg.split)[: cfg.settings.images]
     norms = detect.patch_norms(passes, backbone, images, rows).blocks
     layers = outliers.outlier_layer(norms, cfg.threshold_rule, cfg.threshold, cfg.outlier_layer, cfg.minimum_share)

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from vit_registers.params.base import Name
 from vit_registers.params.bases import known
 from vit_registers.params.experiments import ExperimentParams, MeasureConfig
+from vit_registers.params.passes import Loading
 from vit_registers.params.spread_planting import SpreadPlanting
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class DetectionLimits(ExperimentParams):
             raise ValueError("base: detection.threshold_rule percentile finds no artifacts; switch this experiment off")
 
 
-class Config(MeasureConfig):
+class Config(MeasureConfig, Loading):
     """The plantings, and how they are looked at."""
 
     dataset: str
@@ -57,7 +58,7 @@ class Config(MeasureConfig):
         """What of detection a planting meets: how artifacts are found, not how many neurons are taken."""
         passes = {
             name: getattr(params.extraction_of(axes["dataset"]), name)
-            for name in ("batch_size", "memory_mb", "precision")
+            for name in ("batch_size", "memory_mb", "precision", *Loading.model_fields)
         }
         detection = params.detection_of(axes["model"])
         rules = ("split", "threshold_rule", "threshold", "outlier_layer", "minimum_share", "sparsity_tokens")

@@ -131,7 +131,7 @@ def _plan(cfg: SweepConfig, backbone: Backbone, manifest: Manifest, wanted: list
 def _pass(cfg: SweepConfig, plan: Plan, manifest: Manifest, wanted: list[Setting]) -> Floats:
     """Boxes (n, settings, 4) of the dense images in their own pixels."""
     found = np.full((len(plan.dense), len(wanted), 4), np.nan)
-    images = Images(manifest, plan.backbone.preprocess, pinned=plan.backbone.device.type == "cuda")
+    images = Images(manifest, plan.backbone.preprocess, plan.backbone.device, cfg.extraction)
     progress = tqdm(total=len(plan.dense), desc="sweep", unit="img", disable=None)
     for phase in (phase for phase in plan.phases() if phase.for_projections):
         sized = phase.backbone
