@@ -63,7 +63,7 @@ def test_time_registers(
 
     ``forward_features`` gives (b, t, d) as without registers, so that whatever reads tokens goes on working, mean
     pooling included. With ``keep_tokens`` the registers stand behind the patches, (b, t + tokens, d), as in the
-    pipeline. ``forward_intermediates`` reads blocks, where the registers are: it needs ``tokens=0``.
+    pipeline. ``forward_intermediates`` would take what is appended for patches: it is refused unless ``tokens=0``.
 
     Hooks do it and are removed at the end, also after an exception; weights are never touched. Checksums are taken once
     when the context is entered: enter it around the loop over batches.
@@ -80,6 +80,8 @@ def test_time_registers(
     with applied(backbone, moved) as layout, ExitStack() as stack:
         on = hooks.Hooks(stack)
         on.input(hooks.block(backbone, 0), lambda x: _refuse_other_size(x, layout, backbone.name))
+        if tokens:
+            _refuse_intermediates(model, stack)
         if tokens and not keep_tokens:
             on.output(hooks.after_blocks(backbone), lambda x: x[:, : layout.patch_slice.stop])
         yield model
@@ -152,6 +154,16 @@ def _modes_kept(model: Any) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _refuse_intermediates(model: nn.Module, stack: ExitStack) -> None:
+    """Until ``stack`` is closed, refuse what lays appended tokens out as patches, at some widths without an error."""
+
+    def refused(*arguments: Any, **options: Any) -> None:
+        raise InputError("forward_intermediates: would take test-time registers for patches; use forward_features")
+
+    model.forward_intermediates = refused  # type: ignore[assignment]
+    stack.callback(delattr, model, "forward_intermediates")
 
 
 def _refuse_other_size(tokens: Tensor, layout: TokenLayout, name: str) -> None:

@@ -84,6 +84,20 @@ def test_the_model_is_restored_after_an_exception(pixels) -> None:
     assert torch.equal(features(backbone.module, pixels), before)
 
 
+def test_intermediate_outputs_are_refused_while_tokens_are_appended(pixels) -> None:
+    backbone = make_backbone("dinov2_reg4")
+    names = set(vars(backbone.module))
+    with vit_registers.test_time_registers(backbone.module, some(backbone)):
+        with pytest.raises(InputError, match="forward_intermediates: would take test-time registers for patches"):
+            backbone.module.forward_intermediates(pixels)
+        with pytest.raises(InputError, match="forward_intermediates"):
+            backbone.module.get_intermediate_layers(pixels)
+    assert set(vars(backbone.module)) == names
+    with vit_registers.test_time_registers(backbone.module, some(backbone), tokens=0), torch.inference_mode():
+        cleared = backbone.module.forward_intermediates(pixels, intermediates_only=True, output_fmt="NLC")
+    assert cleared[-1].shape == (5, 24, 32)
+
+
 def test_modes_of_modules_are_left_alone(pixels) -> None:
     backbone = make_backbone("dinov2")
     backbone.module.train()
