@@ -84,7 +84,7 @@ rule explorer:
         cfg=canonical(STUDY.explorer.model_dump(mode="json")),
         code=[
             digest.code("vit_registers.report.explorer.build:run", STUDY.explorer),
-            *(sha256(path) for path in sorted(Path("src/vit_registers/report/explorer/page").iterdir())),
+            *(sha256(path) for path in sorted(Path(PACKAGE, "report/explorer/page").iterdir())),
             *(view_code(*experiment.scenes()[name], None) for name in SCENES),
         ],
         captions=[caption(STUDY, *experiment.scenes()[name]) for name in SCENES],
