@@ -51,7 +51,7 @@ def refuse(message):
 MODULE = workflow.modifier.parent_modifier is not None
 OVERLAYS = [] if MODULE else [str(path) for path in workflow.overwrite_configfiles]
 OWN = [] if MODULE else ["params.yaml"]
-SOURCES = " + ".join([*OWN, *OVERLAYS]) or "config"
+SOURCES = " + ".join([*OWN, *OVERLAYS] or map(str, workflow.configfiles)) or "config"
 
 
 def checked_params():
