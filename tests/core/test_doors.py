@@ -63,9 +63,14 @@ def test_a_sealed_file_that_changes_is_refused_and_one_that_fails_to_be_written_
     with seals.renewed([path]):
         path.write_text("whole")
     seals.check([path])
-    with pytest.raises(RuntimeError), seals.renewed([path]):
-        assert not seals.place(path).exists()
-        raise RuntimeError
+
+    def fail():
+        with seals.renewed([path]):
+            assert not seals.place(path).exists()
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fail()
     seals.check([path])
     assert seals.place(path).exists()
     path.write_text("who")

@@ -363,7 +363,7 @@ def test_baselines_and_ablations_are_folders_apart(tmp_path, condition, expected
     assert store.condition_folder(tmp_path, "shapes", "vit", condition) == tmp_path / expected
 
 
-# --- damaged -----------------------------------------------------------------------------------------------------------
+# --- damaged ----------------------------------------------------------------------------------------------------------
 
 
 def flip(path):
