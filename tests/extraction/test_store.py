@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_the_index_says_what_every_array_is_and_nothing_but_it_and_arrays_is_lef
         "rows": "dense",
         "unit": "L2 norm",
         "what": "layer, token",
+        "crc32": zlib.crc32((whole / "norms.npy").read_bytes()),
     }
     for name, described in index["arrays"].items():
         array = np.load(whole / f"{name}.npy")
@@ -451,3 +453,21 @@ def test_pruning_leaves_the_conditions_of_the_study_and_plain_files(tmp_path):
 )
 def test_baselines_and_ablations_are_folders_apart(tmp_path, condition, expected):
     assert store.condition_folder(tmp_path, "shapes", "vit", condition) == tmp_path / expected
+
+
+# --- damaged ----------------------------------------------------------------------------------------------------------
+
+
+def flip(path):
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda p: p.write_bytes(p.read_bytes()[:-2]), lambda p: p.write_bytes(b"")])
+def test_bytes_that_are_not_those_written_are_found_and_made_again(whole, damage):
+    assert Features.open(whole).array("norms").any()
+    damage(whole / "norms.npy")
+    with pytest.raises(InputError, match=r"norms\.npy: not .*delete .*\.json and run again"):
+        Features.open(whole).array("norms")
+    assert not store.is_complete(whole, "k")

@@ -132,7 +132,7 @@ SWEEP = "experiments: {object_discovery: {sweep: {excluded: %s}}}"
         ("datasets: {a: {kind: cifar10, test: 9}}", "datasets.a", "test: expected at least 10 images for 10 classes"),
         ("models: {planted-48: {base: nobody}}", "models.planted-48.base", "unknown model 'nobody'"),
         ("models: {planted-48: {base: planted-48-plain}}", "models.planted-48.base", "is resized itself"),
-        ("models: {planted-48: {base: planted-48}}", "models.planted-48.base", "is resized itself"),
+        ("models: {planted-48: {base: planted-48}}", "models.planted-48.base", "is made from itself"),
         ("models: {planted-48: {positions: {offset: 0.1}}}", "models.planted-48.positions", "take one of them"),
         ("models: {a: {kind: resized, base: planted}}", "models.a.image_size", "missing"),
         (

@@ -73,7 +73,18 @@ def checked_params():
     return study
 
 
+def refuse_braces():
+    """Refuse files whose names Snakemake would take for patterns."""
+    sources = {f"datasets.{name}": STUDY.datasets[name].tracked() for name in STUDY.datasets_used()}
+    sources |= {f"models.{name}": STUDY.models[name].paths().values() for name in STUDY.models_used()}
+    for key, paths in sources.items():
+        for path in paths:
+            if "{" in path or "}" in path:
+                refuse(f"{SOURCES}: {key}: '{path}': Snakemake takes braces for wildcards; rename the file")
+
+
 STUDY = checked_params()
+refuse_braces()
 AT = Paths(STUDY.folder)
 
 
