@@ -56,14 +56,21 @@ def _typeset(params: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> tup
 
 @pytest.mark.slow
 @TEX
-@pytest.mark.parametrize("change", [{}, only({"runs": [ONE]})], ids=["embedded", "one model"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("embedded", {}), ("embedded", only({"runs": [ONE]})), ("extended", {})],
+    ids=["embedded", "one model", "extended"],
+)
 def test_the_report_is_typeset_without_an_open_reference(
-    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pdf, log = _typeset(load("embedded", change), tmp_path, monkeypatch)
+    pdf, log = _typeset(load(name, change), tmp_path, monkeypatch)
     assert pdf.read_bytes().startswith(b"%PDF")
     assert not re.findall(r"Warning: (?:Reference|Citation).*undefined|multiply defined", log)
     assert not re.findall(r"Overfull \\hbox \((?:[1-9]\d{2,})", log)  # nothing runs out of the page
+    pages = build.body_pages((tmp_path / "report" / "report.aux").read_text())
+    assert pages is not None
+    assert 2 <= pages <= build.BODY
 
 
 @pytest.mark.slow

@@ -38,7 +38,8 @@ def test_methods_and_results_of_every_study(params: Params) -> None:
         for view in text.views(params, experiment.found()[name]):
             section, label = (results, "sec") if view.place == "body" else (further, "app")
             assert rf"\label{{{label}:{name}}}" in section
-            assert len(re.findall(rf"(?:table|figure){{{view.name}}}", results + further)) == 1
+            kind = "figure" if isinstance(view, experiment.Figure) else "table"
+            assert len(re.findall(rf"result{kind}{{{view.name}}}", results + further)) == 1
     assert set(re.findall(r"\\ref{(app:\w+)}", results)) == set(re.findall(r"\\label{(app:\w+)}", further))
 
 
@@ -48,7 +49,7 @@ def test_the_body_has_few_tables_and_figures_and_none_that_goes_on_over_pages() 
     assert 0 < len(body) <= 10
     for view in body:
         assert not view.long, view.name
-        if view.name in experiment.tables():
+        if isinstance(view, experiment.Table):
             assert view.most is not None or view.name == "claims_by_paper", view.name  # a row a paper
 
 

@@ -125,7 +125,7 @@ def shortfalls(params: Params, study: Study) -> str:
     """What does not hold: items of every experiment."""
     items = [said(params, study, each, "shortfalls") for each in _on(params)]
     if not any(items):
-        return "None of the checks that this report makes failed.\n"
+        return "No check that this report makes failed.\n"
     return _joined([r"\begin{itemize}", *items, r"\end{itemize}"])
 
 

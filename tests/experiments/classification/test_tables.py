@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.measuring import study_of
+from helpers.prose import said
 from helpers.studies import Measured
 from vit_registers.experiments import classification
 from vit_registers.experiments.classification import tables
@@ -79,7 +80,7 @@ def methods(linear_evaluation, frozen_only=()):
 
 def test_the_methods_state_every_value_that_ran():
     text = methods(LinearEvaluation(blocks=[1, 4], learning_rates=[1e-5, 0.1], epochs=11, batch_size=128), ["append-4"])
-    for said in (
+    for sentence in (
         "One linear layer on [CLS] and the appended token after the final norm",
         "learning rate $0.001$ by a cosine to $0.0001$, weight decay $0.05$, 7 epochs in batches of 32",
         r"clipped at norm $1$; the epoch with the lowest loss on a stratified 20\,\% of the training split",
@@ -90,7 +91,7 @@ def test_the_methods_state_every_value_that_ran():
         r"Of \texttt{append-4} only test images were passed: the frozen head alone is scored there.",
         "$k = 20$ by cosine, weighted with temperature $0.07$",
     ):
-        assert said in text, said
+        assert sentence in text, sentence
 
 
 def test_the_methods_leave_out_what_did_not_run():
@@ -104,4 +105,4 @@ def test_the_caption_and_the_prose_name_what_is_shown():
     (table,) = classification.EXPERIMENT.tables
     settings = Classification(probe=PROBE, linear_evaluation=None, knn=KNN)
     assert plain(table.caption, settings=settings, estimates="E.").startswith("Linear probe (average over 2 seeds)")
-    assert r"Table~\ref{tab:probe}" in latex(HERE / "results.tex.j2")
+    assert r"Table~\ref{tab:probe}" in said("classification", study_of([Measured().frame()], ["vit"]))

@@ -35,6 +35,8 @@ COMMON = {
     "images": np.random.default_rng(0).integers(0, 256, size=(IMAGES, *SIZE, 3), dtype=np.uint8),
     "sizes": np.array([SIZE, SIZE, (8, 16), SIZE]),
     "grids": np.array([GRID, GRID, (2, 4), GRID]),
+    "groups": np.arange(IMAGES),
+    "outliers": np.zeros(IMAGES, int),
     "truth": np.array([[[1.0, 1.0, 5.0, 6.0], [np.nan] * 4]] * IMAGES),
 }
 

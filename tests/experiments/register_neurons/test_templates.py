@@ -35,7 +35,7 @@ def test_what_does_not_hold_of_natural_models_and_of_neurons_that_are_not_those_
     rows = study.rows.copy()
     rows.loc[(rows["model"] == "planted") & (rows["metric"] == "neuron_recall"), "value"] = 0.5
     text = said(NAME, Study(study.plan, rows), "shortfalls")
-    assert "None of 1 model without planting has any" in text
+    assert "Not one of 1 model without planting has any" in text
     assert r"planted neurons of Planted {[}CLS{]}; the lowest recall is $50.0$" in text
     assert "Planted and not found" not in text
     assert said(NAME, study, "shortfalls").count("item") == 1  # where all come back, the first alone

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from helpers.tokens import GRID, L
 from vit_registers.experiments.token_statistics import EXPERIMENT
-from vit_registers.experiments.token_statistics.figures.slots import OTHERS
+from vit_registers.experiments.token_statistics.figures.slots import OTHERS, SLOT_ROWS
 from vit_registers.views import style
 from vit_registers.views.study import Condition, Study
 
@@ -192,6 +192,28 @@ def tiles(figure):
     return iter(figure.axes[0].images)
 
 
+def scale(kind, maps):
+    """Ends of the scale of some maps: of norms least and largest, of attention zero and the 99th percentile."""
+    values = sorted(float(value) for one in maps for value in one.ravel())
+    if kind == "norms":
+        return pytest.approx(values[0]), pytest.approx(values[-1])
+    place = 0.99 * (len(values) - 1)
+    low, high = values[int(place)], values[min(int(place) + 1, len(values) - 1)]
+    return 0.0, pytest.approx(low + (place - int(place)) * (high - low), rel=1e-5)
+
+
+def by_outliers(*models):
+    """Gallery images by the most outliers in any model, one by one; each is of a class of its own."""
+    counts = []
+    for i in range(3):
+        of_models = []
+        for maps in models:
+            blocks = [one.ravel() for one in maps["norms"][i]]
+            of_models.append(max(sum(value > 3 * np.median(block) for value in block) for block in blocks))
+        counts.append(max(of_models))
+    return sorted(range(3), key=lambda i: -counts[i])
+
+
 def test_attention_by_block_shows_every_block_of_each_side_on_one_scale(views):
     made = views()
     shown = tiles(draw("attention_by_block", made))
@@ -204,8 +226,7 @@ def test_attention_by_block_shows_every_block_of_each_side_on_one_scale(views):
             for layer in range(L):
                 one = next(shown)
                 np.testing.assert_allclose(one.get_array(), arrays[side][kind][image, layer])
-                top = max(other[kind][image, layer].max() for other in arrays.values())
-                assert one.get_clim() == (0.0, pytest.approx(top))
+                assert one.get_clim() == scale(kind, [other[kind][image, layer] for other in arrays.values()])
     for layer in range(L):
         np.testing.assert_allclose(next(shown).get_array(), arrays["after"]["appended"][image, layer, 0])
     assert next(shown, None) is None
@@ -231,12 +252,13 @@ def on_image(found):
     return max(most, key=most.get)
 
 
-def assert_maps(shown, maps):
+def assert_maps(shown, maps, kind="cls"):
     """The next tiles are these maps by block, each on its own scale."""
     for layer in range(L):
         one = next(shown)
         np.testing.assert_allclose(one.get_array(), maps[layer])
-        assert one.get_clim() == (0.0, pytest.approx(maps[layer].max()))
+        least = pytest.approx(maps[layer].min()) if kind == "norms" else 0.0
+        assert one.get_clim() == (least, pytest.approx(maps[layer].max()))
 
 
 def test_maps_by_block_has_norms_and_attention_of_every_model_on_one_image(views):
@@ -247,7 +269,7 @@ def test_maps_by_block_has_norms_and_attention_of_every_model_on_one_image(views
     for kind in ("norms", "cls"):
         np.testing.assert_array_equal(next(shown).get_array(), next(iter(found.values()))["images"][image])
         for maps in found.values():
-            assert_maps(shown, maps[kind][image])
+            assert_maps(shown, maps[kind][image], kind)
     assert next(shown, None) is None
     said = texts(figure)
     for condition, maps in found.items():
@@ -293,17 +315,31 @@ def test_all_models_stand_side_by_side_with_what_was_done_to_them(views):
     assert [c.name for c in conditions].count("ttr-2") == 1
     found = {c: made.arrays.of(c) for c in conditions}
     for kind in ("cls", "norms"):
-        for row in range(3):
+        for row in by_outliers(*(found[before] for before in study.baselines)):
             image = next(iter(found.values()))["images"][row]
             np.testing.assert_array_equal(next(shown).get_array(), image)
-            tops = [maps[kind][row, -1].max() for maps in found.values()]
-            for maps, own in zip(found.values(), tops, strict=True):
+            for condition, maps in found.items():
                 one = next(shown)
                 np.testing.assert_allclose(one.get_array(), maps[kind][row, -1])
-                assert one.get_clim() == (0.0, pytest.approx(max(tops) if kind == "cls" else own))
+                beside = [c for c in conditions if kind == "cls" or c.model == condition.model]
+                assert one.get_clim() == scale(kind, [found[c][kind][row, -1] for c in beside])
     assert next(shown, None) is None
     assert "Attention of [CLS]" in texts(figure)
     assert "Patch norms" in texts(figure)
+
+
+def test_before_and_after_stand_beside_the_control_on_one_scale(views):
+    made = views()
+    shown = tiles(draw("before_and_after", made))
+    arrays = {side: made.arrays.of(MOVED[side]) for side in ("before", "after", "control")}
+    for image in by_outliers(arrays["before"])[:2]:
+        np.testing.assert_array_equal(next(shown).get_array(), arrays["before"]["images"][image])
+        for kind in ("norms", "cls"):
+            for maps in arrays.values():
+                one = next(shown)
+                np.testing.assert_allclose(one.get_array(), maps[kind][image, -1])
+                assert one.get_clim() == scale(kind, [each[kind][image, -1] for each in arrays.values()])
+    assert next(shown, None) is None
 
 
 def test_models_without_registers_come_before_those_with_most(views):
@@ -316,13 +352,15 @@ def test_models_without_registers_come_before_those_with_most(views):
 def test_the_winner_of_a_patch_has_the_colour_of_its_frame(views):
     made = views()
     axes = iter(draw("register_slots", made).axes)
-    for row in range(3):  # of the model without registers: the picture and [CLS]
+    plain = made.arrays.of(Condition("tiny", "vit-r0"))
+    rows = SLOT_ROWS // 3
+    for row in by_outliers(plain)[:rows]:  # of the model without registers: the picture and [CLS]
         next(axes)
-        cls = made.arrays.of(Condition("tiny", "vit-r0"))["cls"]
+        cls = plain["cls"]
         np.testing.assert_allclose(next(axes).get_images()[0].get_array(), cls[row, -1])
     for name, registers in (("vit-r2", 2), ("vit-r10", 8)):
         content = made.arrays.of(Condition("tiny", name))
-        for row in range(3):
+        for row in by_outliers(content)[:rows]:
             line = [next(axes) for _ in range(3 + registers)]
             frames = [panel.spines["left"].get_edgecolor()[:3] for panel in line[2:-1]]
             assert len(set(frames)) == registers

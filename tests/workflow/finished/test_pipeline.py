@@ -1,6 +1,7 @@
 """From nothing to the report; only what depends on a change is redone."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from vit_registers.core import table
 from vit_registers.params import reading
 from vit_registers.pipeline import experiment, steps
 from vit_registers.pipeline.paths import Paths
+from vit_registers.report import abstract, build
 
 pytestmark = pytest.mark.pipeline
 
@@ -47,6 +49,22 @@ def test_every_output_that_is_declared_is_there_and_nothing_is_left_to_do(finish
         assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in shown for kind in kinds}
     assert [path for path in expected if not path.exists()] == []
     assert finished.planned() == []
+
+
+def test_the_report_has_a_short_abstract_a_short_body_and_sections_that_open_with_a_finding(finished):
+    (pages,) = re.findall(r"(\d+) pages before the appendix", (finished.path / "logs/smoke/report.log").read_text())
+    assert 3 <= int(pages) <= build.BODY
+    folder = finished.results / "report"
+    (said,) = re.findall(r"\\newcommand{\\Abstract}{(.*)}$", (folder / "numbers.tex").read_text(), flags=re.MULTILINE)
+    assert 60 < abstract.words(said) <= abstract.WORDS
+    sections = re.split(r"\\subsection{.*\n+", (folder / "results.tex").read_text())[1:]
+    assert len(sections) > 15
+    for section in sections:
+        prose = section.split(r"\result")[0].strip()
+        assert prose[0].isupper(), prose
+        assert not prose.startswith(("Table", "Figure")), prose
+        assert len(re.findall(r"\[\$", prose)) <= 3, prose  # numbers with an interval
+    assert (folder / "shortfalls.tex").read_text().count(r"\item") >= 3
 
 
 def test_every_metric_of_the_table_is_registered_and_every_measure_has_rows(finished):

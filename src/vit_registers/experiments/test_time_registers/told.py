@@ -7,7 +7,8 @@ from vit_registers.interventions.kinds.append import Append
 from vit_registers.views import chosen
 from vit_registers.views.study import Condition, Study
 
-METRIC, AXES = "corloc", {"head": "lost"}
+METRIC = "corloc"
+AXES: dict[str, Any] = {"head": "lost"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def before_and_after(study: Study, arrays: Arrays) -> Figure:
 
     Images are those in which the model as it is has most outlier patches. Maps of one kind and image share a scale.
     """
-    sections = []
+    sections: list[Section] = []
     for before in measured(study, study.with_artifacts):
         sides = _sides(study, arrays, before)
         if "after" in sides and len(sections) < MODELS:
