@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from pydantic import ValidationError
 from safetensors.torch import save
 
-from helpers.hub import Hub, connect, serving, sha256
+from helpers.servers.hub import Hub, connect, serving, sha256
 from vit_registers.core.errors import InputError
 from vit_registers.core.files import read_json, write_json
 from vit_registers.models import backbone, fetch

@@ -350,7 +350,7 @@ EXPERIMENT = Experiment(
     scenes=(
         Scene(
             name="before_and_after",
-            draw="scenes:before_and_after",
+            draw="scenes.maps:before_and_after",
             title="Test-time registers, before and after",
             arrays=(MEASURE,),
             shows=("norm_median", "artifacts_found"),
@@ -359,7 +359,7 @@ EXPERIMENT = Experiment(
         ),
         Scene(
             name="norm_statistics",
-            draw="scenes_norms:norm_statistics",
+            draw="scenes.norms:norm_statistics",
             title="Norms by block, in numbers",
             shows=("norm_median", "norm_p99", "norm_max"),
             caption="Patch norms at the output of every block on {{ dense_images }}: median, 99th percentile, and the "
@@ -367,7 +367,7 @@ EXPERIMENT = Experiment(
         ),
         Scene(
             name="norms_and_attention",
-            draw="scenes:norms_and_attention",
+            draw="scenes.maps:norms_and_attention",
             title="Norms and attention by block",
             arrays=(MEASURE,),
             shows=("norm_median",),

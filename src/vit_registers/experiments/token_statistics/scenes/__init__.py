@@ -1,0 +1,1 @@
+"""Scenes of the explorer: maps of single images, and norms in numbers."""

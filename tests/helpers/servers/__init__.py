@@ -1,0 +1,1 @@
+"""Servers that tests start: a hub of weights, a cluster of one node."""
