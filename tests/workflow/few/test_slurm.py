@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import slurm
+from helpers.servers import slurm
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 BIN = Path(sys.executable).parent
