@@ -21,7 +21,7 @@ CFG = Config(
     dataset="tiny",
     model="m",
     conditions=CONDITIONS,
-    gallery=Gallery(images=2),
+    gallery=Gallery(images=2, candidates=1),
 )
 
 
@@ -118,7 +118,7 @@ def test_table_and_figure_show_every_condition_that_was_measured(made):
 
     class Kept:
         def of(self, condition):
-            common = {"images": job.arrays["images"]}
+            common = {name: job.arrays[name] for name in ("images", "groups", "outliers")}
             return common | {"colours": job.arrays[f"{condition.name}/colours"]}
 
     with style.styled():

@@ -32,7 +32,7 @@ def step(conditions=CONDITIONS, images=2, head=None, **changes):
         statistics=Statistics(confidence=0.9, resamples=100),
         lost=Lost(**settings),
         dino_seg=DinoSeg(mass=0.6, head=head, skip_last_component=False),
-        gallery=Gallery(images=images),
+        gallery=Gallery(images=images, candidates=1),
     )
 
 
@@ -280,7 +280,7 @@ def test_pictures_show_each_step_in_pixels_of_what_the_model_saw(made, run):
     dense = made.rows("test")[:25]
     steps = lost.discover(lost.similarity(keys_of(dense, 0), False, True), (4, 4), 3)
     names = [f"{c}/{what}" for c in CONDITIONS[:2] for what in ("box", "boxes", "degree", "kept", "mask", "seed")]
-    assert sorted(arrays) == sorted([*names, "grids", "image_id", "images", "sizes", "truth"])
+    assert sorted(arrays) == sorted([*names, "grids", "groups", "image_id", "images", "outliers", "sizes", "truth"])
     assert arrays["image_id"].tolist() == ["i60", "i61", "i62"]  # the first dense image of each class
     assert arrays["images"].shape == (3, SIZE, SIZE, 3)
     np.testing.assert_array_equal(arrays["baseline/degree"], steps.degree[:3].reshape(3, 4, 4))

@@ -20,7 +20,7 @@ LOCAL = {
 GROUPS = {"normal": "Normal", "outlier": "Outlier", "matched": "Matched"}
 PROBES = (None, "pooled", "own")
 # By kind of token: its column, and whether all images have one.
-KINDS = {"cls": "[CLS]", "registers": "Register", "highest": "Highest norm", "other": "Another"}
+KINDS = {"cls": "[CLS]", "registers": "Register", "highest": "Highest", "other": "Another"}
 APART = {"outlier": "Outlier", "normal": "Normal"}
 ALL, BOTH = "All images (%)", "Images with both (%)"
 

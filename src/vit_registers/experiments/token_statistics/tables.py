@@ -90,7 +90,7 @@ def register_slots(study: Study) -> Table:
         MODEL,
         Column("registers", "Registers", printed=False),  # the name of the model says it
         Column("object_area", "Object", "object_area", interval=False, group="Patches (%)"),
-        Column("object_cls", "[CLS]", "object_attention", {"group": "cls"}, group=LOOK),
+        Column("object_cls", "[CLS]", "object_attention", {"group": "cls"}, interval=False, group=LOOK),
         Column("least", "Least", group=LOOK, interval=False),
         Column("most", "Most", group=LOOK, interval=False),
         Column("object_spread", "Own image", "object_spread", decimals=2, group=SPREAD),
