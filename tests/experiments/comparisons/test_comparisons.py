@@ -267,7 +267,7 @@ def test_a_job_gets_the_comparisons_of_its_data_set_and_what_was_measured_of_the
     runs = [
         {"dataset": "shapes", "models": ["vit-r0", "tagged", "planted"], "interventions": ["append-4"]},
         {"dataset": "shapes", "models": ["vit-r4"], "interventions": [], "experiments": ["object_discovery"]},
-        {"dataset": "shapes-grey", "models": ["vit-r1"], "interventions": []},
+        {"dataset": "shapes-grey", "models": ["vit-r1", "vit-tiny"], "interventions": []},
     ]
     asked = [
         {"question": "damage?", "family": "planting", "a": "planted/baseline", "b": "tagged/baseline"},
@@ -275,7 +275,7 @@ def test_a_job_gets_the_comparisons_of_its_data_set_and_what_was_measured_of_the
         {
             "question": "repair?", "a": "planted/append-4", "b": "tagged/append-4", "before": "planted/baseline",
         },
-        {"question": "elsewhere?", "a": "vit-r1/baseline", "b": "vit-r0/baseline"},
+        {"question": "elsewhere?", "a": "vit-r1/baseline", "b": "vit-tiny/baseline"},
     ]  # fmt: skip
     params = load("embedded", {"study": {"runs": runs, "comparisons": asked, "detections": []}})
     config = Config.pick(params, params.settings("comparisons"), dataset="shapes")
