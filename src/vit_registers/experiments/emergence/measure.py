@@ -19,19 +19,11 @@ MAPS = ("images", "maps", "focus")  # arrays of attention.npz that figures draw,
 
 def run(cfg: Config, job: Job) -> None:
     """Fill rows by epoch and over the whole training from what training left, and keep maps (training.monitor)."""
-<<<<<<< HEAD
-    again: dict[str, Any] = {"damaged": "train the model again", "missing": "train the model again"}
-    metadata = read_json(job.model / "model.json", "training", "parameters", **again)
-    norms = read_table(job.model / "norms.csv", "epoch", "layer", *NORMS, **again)
-    losses = read_table(job.model / "training.csv", "loss", **again)["loss"].to_numpy()
-    attention = read_arrays(job.model / "attention.npz", **again)
-=======
     again = "train the model again"
     metadata = read_json(job.model / "model.json", "training", "parameters", damaged=again, missing=again)
     norms = read_table(job.model / "norms.csv", "epoch", "layer", *NORMS, damaged=again, missing=again)
     losses = read_table(job.model / "training.csv", "loss", damaged=again, missing=again)["loss"].to_numpy()
     attention = read_arrays(job.model / "attention.npz", damaged=again, missing=again)
->>>>>>> hostile
     training = metadata["training"]
     images, dataset = training["monitored"], training["dataset"]
     _norms(cfg, job, norms, attention, dataset)
