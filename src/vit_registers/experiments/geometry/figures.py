@@ -18,7 +18,7 @@ MODELS, IMAGES, CONDITIONS = 3, 2, 6  # shown at most: models, of each images, b
 
 def patch_components(study: Study, arrays: Arrays) -> Figure:
     """Blocks of models, those with most conditions first; rows are images, columns conditions."""
-    measured = {c: measured(study, c) for c in study.baselines}
+    measured = {c: with_patches(study, c) for c in study.baselines}
     wanted = sorted((c for c in measured if measured[c]), key=lambda c: -len(measured[c]))[:MODELS]
     found = [(c, [(each, arrays.of(each)) for each in measured[c][: 1 + CONDITIONS]]) for c in wanted]
     found = [(c, columns) for c, columns in found if columns and all(maps for _, maps in columns)]
@@ -38,7 +38,7 @@ def patch_components(study: Study, arrays: Arrays) -> Figure:
     return figure
 
 
-def measured(study: Study, before: Condition) -> list[Condition]:
+def with_patches(study: Study, before: Condition) -> list[Condition]:
     """Conditions of a model whose patches were measured, the model as it is first."""
     of_model = study.of(before.dataset, before.model)
     return [c for c in of_model if study.estimate(c, "effective_rank", spectrum="singular values").value is not None]
