@@ -264,7 +264,7 @@ def test_a_process_killed_anywhere_and_resumed_gives_the_same_bytes(workshop):
     assert done.returncode == 0, done.stderr
     kills, halves = map(int, done.stdout.split())
     assert kills >= 8
-    assert halves >= 5  # killed amid a condition, which went on where it was
+    assert halves >= 3  # killed amid a condition, which went on where it was
 
 
 def test_half_a_folder_of_another_torch_is_not_completed(workshop, monkeypatch):

@@ -97,6 +97,7 @@ KEPT = {
         "attention_heads",
     ),
     *("attention_columns", "attention_maps", "neighbours", "frozen_only"),
+    *("workers", "ahead", "shards"),  # how a job goes, and not what it gives
     "sparsity_tokens",  # of a filter that is off
 }
 OTHERS = {

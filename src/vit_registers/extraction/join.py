@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import exclusive, read_json, sha256, write_json
-from vit_registers.extraction import shards, store
+from vit_registers.core.files import exclusive, read_json, write_json
+from vit_registers.extraction import checksums, shards, store
 from vit_registers.extraction.shards import Ranges
 from vit_registers.params.shard import Shard
 from vit_registers.params.shard import shards as parts_of
@@ -40,15 +40,24 @@ def run(cfg: ExtractConfig, out: Path, ablated: bool) -> None:
                 folders = {shard: unfinished / str(shard) / name for shard in wanted}
                 _check(folders, indices[name], command)
                 join(list(folders.values()))
+                _seal(folders[wanted[0]])
                 store.move(folders[wanted[0]], whole)
             for left in (shards.ROWS, JOINED):
                 (whole / left).unlink(missing_ok=True)
         store.deliver(*pair, list(cfg.interventions), ablated)
 
 
+def _seal(folder: Path) -> None:
+    """Put the checksums of the joined arrays in the index, where those of the first shard's own stood."""
+    index = read_json(folder / "index.json")
+    for name, spec in index.get("arrays", {}).items():
+        spec["crc32"] = checksums.of(folder / f"{name}.npy")
+    write_json(folder / "index.json", index)
+
+
 def _is(folder: Path, index: str) -> bool:
     """Whether a folder has the index with this checksum."""
-    return (folder / "index.json").is_file() and sha256(folder / "index.json") == index
+    return (folder / "index.json").is_file() and shards.of_index(folder / "index.json") == index
 
 
 def _check(folders: Mapping[Shard, Path], index: str, command: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import digest, read_json, replacing, sha256, write_json
+from vit_registers.core.files import digest, read_json, replacing, write_json
 from vit_registers.params.shard import Shard
 from vit_registers.pipeline.configs import ExtractConfig, tracked
 
@@ -84,7 +84,17 @@ def read_rows(folder: Path) -> dict[str, Ranges]:
 
 def write_stamp(path: Path, cfg: ExtractConfig, indices: Mapping[str, Path]) -> None:
     """Say that a shard has passed its part: under which params, and with which index of every condition."""
-    write_json(path, {"params": _params(cfg), "indices": {name: sha256(index) for name, index in indices.items()}})
+    write_json(path, {"params": _params(cfg), "indices": {name: of_index(index) for name, index in indices.items()}})
+
+
+def of_index(path: Path) -> str:
+    """Digest of what an index says of a pass: without the checksums of its arrays, which each shard has its own of."""
+    index = read_json(path)
+    arrays = {
+        name: {key: value for key, value in spec.items() if key != "crc32"}
+        for name, spec in index.get("arrays", {}).items()
+    }
+    return digest([{**index, "arrays": arrays}])
 
 
 def read_stamps(paths: Mapping[Shard, Path], cfg: ExtractConfig, command: str) -> dict[str, str]:

@@ -9,9 +9,10 @@ from helpers.measuring import study_of, written
 from helpers.studies import load, only
 from helpers.tokens import GRID, L, M, Made
 from vit_registers.core.errors import InputError
-from vit_registers.core.files import write_json
+from vit_registers.core.files import read_json, write_json
 from vit_registers.experiments.attention_sinks import figures, measure, tables
 from vit_registers.experiments.attention_sinks.params import AttentionSinks, Config
+from vit_registers.extraction import checksums
 from vit_registers.models.layout import TokenLayout
 from vit_registers.params.statistics import Statistics
 from vit_registers.views import style
@@ -64,8 +65,11 @@ class MadeSinks(Made):
         self.arrays[model, condition] = cut
         folder = self.root / "features" / ("baseline" if condition == "baseline" else "ablated") / "tiny" / model
         folder = folder if condition == "baseline" else folder / condition
+        index = read_json(folder / "index.json")
         for name, array in cut.items():
             np.save(folder / f"{name}.npy", array)
+            index["arrays"][name]["crc32"] = checksums.of(folder / f"{name}.npy")
+        write_json(folder / "index.json", index)
 
 
 def made_with(root, detected):
