@@ -73,6 +73,8 @@ def test_every_metric_of_the_table_is_registered_and_every_measure_has_rows(fini
     units = {name: metric.unit for name, (_, metric) in experiment.metrics().items()}
     assert (rows["unit"] == rows["metric"].map(units)).all()
     for measure in steps.measured(study_of(finished)):
+        if not experiment.measures()[measure][1].metrics:  # it keeps arrays alone
+            continue
         assert len(table.read(finished.results / "rows" / f"{measure}.csv", experiment.axes())), measure
 
 
