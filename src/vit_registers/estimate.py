@@ -89,7 +89,7 @@ class _Appended(Applied):
         return self.source.appended
 
     def hooks(self, backbone: Backbone, layout: TokenLayout, stack: ExitStack) -> None:
-        raise NotImplementedError("nothing passes for an estimate")
+        raise TypeError("an estimate counts passes and makes none")
 
 
 class Estimator:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vit_registers.doctor import drawing
 from vit_registers.doctor.drawing import Line, Scale
+from vit_registers.views.scenes import encode
 
 
 def decoded(text: str) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_a_picture_is_the_image_no_larger_than_it_has_to_be() -> None:
 
 
 def test_colours_go_from_dark_to_light() -> None:
-    table = decoded(drawing.colours()).reshape(256, 3).astype(int)
+    table = decoded(encode.colours()).reshape(256, 3).astype(int)
     assert (np.diff(table @ [0.299, 0.587, 0.114]) > -1.0).all()
 
 

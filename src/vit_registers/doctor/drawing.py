@@ -1,6 +1,5 @@
 """Arrays as plain data that a page without network draws: pictures, maps as bytes with their scale, and charts."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -11,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vit_registers.views.scenes import encode
+
 SIDE = 320  # pixels of the longer side of a picture, at most
 WIDTH, HEIGHT, LEFT, BELOW = 520, 200, 58, 26  # of a chart, and what is left for its labels
-COLOURS = "cividis"  # told apart with every common colour blindness, and in grey
-
-
-def encoded(content: bytes) -> str:
-    """Base64."""
-    return base64.b64encode(content).decode("ascii")
 
 
 def picture(pixels: NDArray[np.uint8]) -> dict[str, Any]:
@@ -27,7 +22,7 @@ def picture(pixels: NDArray[np.uint8]) -> dict[str, Any]:
     image.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=80)
-    source = f"data:image/webp;base64,{encoded(file.getvalue())}"
+    source = f"data:image/webp;base64,{encode.text(file.getvalue())}"
     return {"width": image.width, "height": image.height, "source": source}
 
 
@@ -41,7 +36,7 @@ class Scale:
     def bytes_of(self, values: NDArray[Any]) -> str:
         """Values of any shape, row-major, one byte each; those beyond the ends are at the ends."""
         safe = np.clip(np.asarray(values, dtype=float), self.low, self.high)
-        return encoded(np.rint(255.0 * np.log(safe / self.low) / self._span).astype(np.uint8).tobytes())
+        return encode.text(np.rint(255.0 * np.log(safe / self.low) / self._span).astype(np.uint8).tobytes())
 
     @property
     def _span(self) -> float:
@@ -54,15 +49,7 @@ class Scale:
 
 def bits(flags: NDArray[np.bool_]) -> str:
     """Flags of any shape, row-major, eight in a byte, the first one highest."""
-    return encoded(np.packbits(flags.ravel()).tobytes())
-
-
-def colours() -> str:
-    """Red, green and blue of the 256 values of a map."""
-    import matplotlib as mpl
-
-    table = mpl.colormaps[COLOURS](np.arange(256), bytes=True)
-    return encoded(np.ascontiguousarray(table[:, :3]).tobytes())
+    return encode.text(np.packbits(flags.ravel()).tobytes())
 
 
 @dataclass(frozen=True)

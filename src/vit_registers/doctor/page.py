@@ -4,8 +4,6 @@ Its content security policy lets the browser run one script and one style, told 
 All text is escaped, for names of models and of images are somebody else's.
 """
 
-import base64
-import hashlib
 from typing import Any
 
 import jinja2
@@ -21,6 +19,7 @@ from vit_registers.doctor.effects import Estimate
 from vit_registers.doctor.examine import BEFORE, Examination
 from vit_registers.extraction.plan import Rows
 from vit_registers.models.preprocess import Preprocess
+from vit_registers.views.scenes import encode
 
 SHOWN = 6  # images
 LOWEST = 0.5  # of the median norm, and of even attention: where the colours of maps begin
@@ -59,9 +58,8 @@ def _source(environment: jinja2.Environment, name: str) -> str:
 
 def policy(style: str, script: str) -> str:
     """Content security policy: this style, this script, pictures in the page itself, and nothing else."""
-    checksums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{checksums[0]}'; script-src 'sha256-{checksums[1]}'; "
+        f"default-src 'none'; img-src data:; style-src {encode.source(style)}; script-src {encode.source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -128,7 +126,7 @@ def _maps(found: Examination, rows: Rows, manifest: Manifest) -> dict[str, Any]:
         "block": found.judged.layers.layer,
         "conditions": list(passes),
         "kinds": list(scales),
-        "colours": drawing.colours(),
+        "colours": encode.colours(),
         "scales": {name: scale.to_json(units[name]) for name, scale in scales.items()},
         "images": [
             {

@@ -1,17 +1,17 @@
 """The whole of ``params.yaml``: what a study runs, by name."""
 
-import itertools
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from vit_registers.core.errors import InputError
+from vit_registers.params import consistency
 from vit_registers.params.base import Name, Strict
-from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe, known
+from vit_registers.params.bases import DatasetSource, Intervention, ModelSource, Recipe
 from vit_registers.params.condition import BASELINE, Condition
 from vit_registers.params.experiments import ExperimentParams, FoundExperiments
 from vit_registers.params.kinds import KindsIn
-from vit_registers.params.passes import TRAIN, Calibration, Detection, Extraction
+from vit_registers.params.passes import Calibration, Detection, Extraction
 from vit_registers.params.planting import Planting
 from vit_registers.params.statistics import Explorer, Gallery, Statistics
 
@@ -120,117 +120,12 @@ class Params(Strict):
     statistics: Statistics
     experiments: Annotated[Strict, FoundExperiments()]
 
-    # What is wrong with names is said here, one function for each subject; what a kind demands, by its own class.
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if BASELINE in self.interventions:
-            raise ValueError(f"interventions.{BASELINE}: the name is taken by the empty intervention")
-        for name, model in self.models.items():
-            self._refuse_circle(name)
-            model.check(name, self)
-        if BASELINE in self.extraction.frozen_only:
-            raise ValueError(
-                f"extraction.frozen_only: heads are fitted to {BASELINE}; take it out, or say heads: none in a run "
-                "whose experiments fit none"
-            )
-        for name in self.extraction.frozen_only:
-            known("extraction.frozen_only", name, self.interventions, "intervention")
-        for name, change in self.extraction_overrides.items():
-            known("extraction_overrides", name, self.datasets, "data set")
-            for key in change:
-                known(f"extraction_overrides.{name}", key, Extraction.model_fields, "key")
-            self.extraction_of(name)
-        self._check_runs()
-        self._check_detections()
-        self._check_comparisons()
-        self._check_stands_for()
-        for name in self._configured:
-            try:
-                for extraction in self._extractions(name):
-                    self.settings(name).check(self.model_copy(update={"extraction": extraction}))
-            except ValueError as error:
-                raise ValueError(f"experiments.{name}.{error}") from None
-        for name, override in self.detection_overrides.items():
-            known("detection_overrides", name, self.models, "model")
-            for key in override:
-                known(f"detection_overrides.{name}", key, Detection.model_fields, "key")
-            self.detection_of(name)
-        self._check_rounds()
+        consistency.check(self)
         return self
 
-    def _refuse_circle(self, name: str) -> None:
-        made: list[str] = []
-        base: str | None = name
-        while base in self.models:
-            if base in made:
-                raise ValueError(
-                    f"models.{name}.base: is made from itself ({' from '.join([*made, base])}); take another"
-                )
-            made.append(base)
-            base = self.models[base].made_from
-
-    def _check_runs(self) -> None:
-        seen: set[tuple[str, str]] = set()
-        for i, run in enumerate(self.study.runs):
-            known(f"study.runs[{i}].dataset", run.dataset, self.datasets, "data set")
-            if run.heads != "refitted" and self.extraction_of(run.dataset).dense_split == TRAIN:
-                raise ValueError(
-                    f"study.runs[{i}].heads: '{run.heads}' leaves out images of split {TRAIN}, but "
-                    f"extraction.dense_split is {TRAIN}; change one"
-                )
-            for model in run.models:
-                known(f"study.runs[{i}].models", model, self.models, "model")
-                if (run.dataset, model) in seen:
-                    raise ValueError(f"study.runs[{i}].models: '{model}' runs on '{run.dataset}' already")
-                seen.add((run.dataset, model))
-            for intervention in run.interventions:
-                known(f"study.runs[{i}].interventions", intervention, self.interventions, "intervention")
-            for experiment in run.experiments or []:
-                known(f"study.runs[{i}].experiments", experiment, self._configured, "experiment")
-        for name in self.study.trainings:
-            known("study.trainings", name, self.models, "model")
-            if self.models[name].step != "train":
-                raise ValueError(f"study.trainings: '{name}' is not trained by this pipeline; drop it")
-
-    def _check_rounds(self) -> None:
-        """Interventions that want several rounds of detection have them in every model of their run."""
-        for i, run in enumerate(self.study.runs):
-            for name, model in itertools.product(run.interventions, run.models):
-                wanted, done = self.interventions[name].detection_rounds, 1 + self.detection_of(model).repeats
-                if wanted > done:
-                    raise ValueError(
-                        f"study.runs[{i}].interventions: '{name}' moves neurons of {wanted} rounds of detection, "
-                        f"'{model}' has {done}; set detection_overrides.{model}.repeats to {wanted - 1}, or drop it"
-                    )
-
-    def _check_detections(self) -> None:
-        seen = set(self.pairs())
-        for i, further in enumerate(self.study.detections):
-            known(f"study.detections[{i}].dataset", further.dataset, self.datasets, "data set")
-            for model in further.models:
-                where = f"study.detections[{i}].models"
-                known(where, model, self.models, "model")
-                if (further.dataset, model) in seen:
-                    raise ValueError(f"{where}: '{model}' is looked at on '{further.dataset}' already; drop it")
-                if model not in {name for _, name in self.pairs()}:
-                    raise ValueError(f"{where}: no run has '{model}'; add it to study.runs or drop it here")
-                seen.add((further.dataset, model))
-
-    def _check_stands_for(self) -> None:
-        given, at = self.study.stands_for, "study.stands_for"
-        run = {model: model for _, model in self.pairs()}
-        for claimed, name in given.models.items():
-            known(f"{at}.models.{claimed}", name, run, "model of a run")
-        for claimed, name in given.datasets.items():
-            known(f"{at}.datasets.{claimed}", name, self.datasets, "data set")
-        for claimed, name in given.conditions.items():
-            known(f"{at}.conditions.{claimed}", name, {BASELINE: None, **self.interventions}, "intervention")
-        for claimed, path in given.protocol.items():
-            try:
-                self.stated(path)
-            except KeyError:
-                raise ValueError(f"{at}.protocol.{claimed}: params have no '{path}'") from None
+    # Where things are asked for by name.
 
     def stated(self, path: str) -> Any:
         """The value at ``path``, keys and numbers of lists joined by dots; KeyError where there is none."""
@@ -246,48 +141,8 @@ class Params(Strict):
                 raise KeyError(path)
         return value
 
-    def _check_comparisons(self) -> None:
-        for name in self._configured:
-            unused = self.settings(name).compares and name not in self.experiment_names
-            if self.study.comparisons and unused:
-                raise ValueError(
-                    f"study.comparisons: no run has the experiment '{name}'; add it to the experiments of one, or drop "
-                    "the comparisons"
-                )
-        run = {(model, name) for dataset, model in self.pairs() for name in self.conditions(dataset, model)}
-        seen: set[tuple[str, str]] = set()
-        for i, comparison in enumerate(self.study.comparisons):
-            for side in comparison.sides:
-                if (side.model, side.intervention) not in run:
-                    raise ValueError(
-                        f"study.comparisons[{i}]: no run has '{side}'; add it to study.runs or drop the comparison"
-                    )
-            if not any(self._have(dataset, comparison.sides) for dataset in self.study_datasets):
-                raise ValueError(
-                    f"study.comparisons[{i}]: its conditions run on no data set together; run them on one, or drop the "
-                    "comparison"
-                )
-            pair = (str(comparison.a), str(comparison.b))
-            if pair in seen:
-                raise ValueError(f"study.comparisons[{i}]: {pair[0]} is compared with {pair[1]} already; drop one")
-            seen.add(pair)
-            if comparison.trainings and comparison.before:
-                raise ValueError(f"study.comparisons[{i}]: before is of one training; drop it or trainings")
-            if comparison.trainings and max(len(self.trained_alike(d, comparison)) for d in self.study_datasets) < 2:
-                raise ValueError(
-                    f"study.comparisons[{i}].trainings: expected two or more trainings of '{comparison.a.model}' and "
-                    f"'{comparison.b.model}' with the same draws in study.runs; add some, or drop trainings"
-                )
-
-    def _have(self, dataset: str, sides: list[Condition]) -> bool:
-        """Whether all of some conditions run on a data set."""
-        on = {model for known, model in self.pairs() if known == dataset}
-        return all(s.model in on and s.intervention in self.conditions(dataset, s.model) for s in sides)
-
-    # Where things are asked for by name.
-
     @property
-    def _configured(self) -> list[str]:
+    def configured(self) -> list[str]:
         """Experiments that params have settings of, in the order of the report."""
         return [name for name in type(self.experiments).model_fields if getattr(self.experiments, name) is not None]
 
@@ -295,7 +150,7 @@ class Params(Strict):
     def experiment_names(self) -> list[str]:
         """Experiments of the study, in the order of the report: those with settings that a run has."""
         run = {name for run in self.study.runs for name in self.experiments_of(run)}
-        return [name for name in self._configured if name in run]
+        return [name for name in self.configured if name in run]
 
     def settings(self, experiment: str) -> ExperimentParams:
         """Settings of an experiment; :class:`InputError` where it is off."""
@@ -337,7 +192,7 @@ class Params(Strict):
 
     def experiments_of(self, run: Run) -> list[str]:
         """Experiments of a run."""
-        return self._configured if run.experiments is None else run.experiments
+        return self.configured if run.experiments is None else run.experiments
 
     def detected_pairs(self) -> list[tuple[str, str]]:
         """Every (data set, model) on which register neurons are looked for: the runs' and the further ones."""

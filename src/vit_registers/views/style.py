@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vit_registers.core.files import replacing
+from vit_registers.views.scenes.encode import COLOURS
 
 WIDTH = 6.5  # inches: the text width of the report, so that 7 pt in a figure are 7 pt on paper
 DPI = 200
@@ -23,7 +24,7 @@ _COLORS = sns.color_palette("colorblind").as_hex()  # told apart with every comm
 BEFORE, AFTER, CONTROL = _COLORS[3], _COLORS[0], "#222222"
 PATCHES, REGISTERS, APPENDED, ITSELF = _COLORS[9], _COLORS[2], _COLORS[1], _COLORS[7]
 TRUTH, FOUND = _COLORS[2], _COLORS[3]
-MAP = "cividis"
+MAP = COLOURS
 _RC = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same on every machine
     "font.size": 7,

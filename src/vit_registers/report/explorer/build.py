@@ -1,17 +1,12 @@
 """The explorer put together: every scene of a study's experiments in one page, or in a page for each model."""
 
-import base64
 import hashlib
 import importlib.resources
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
-import matplotlib as mpl
-import numpy as np
 import vl_convert
 
 from vit_registers.core.errors import InputError
@@ -22,10 +17,10 @@ from vit_registers.pipeline import experiment, steps
 from vit_registers.pipeline.experiment import Found, Scene
 from vit_registers.pipeline.paths import Paths
 from vit_registers.report.facts import caption
-from vit_registers.views import style
 from vit_registers.views.arrays import Arrays
 from vit_registers.views.engine import drawn
 from vit_registers.views.plan import plan
+from vit_registers.views.scenes import encode
 from vit_registers.views.scenes.charts import VEGA_LITE
 from vit_registers.views.scenes.widgets import Maps, Pictures, Widget
 from vit_registers.views.study import Study
@@ -142,8 +137,8 @@ class Frame:
             }
             for s in shown
         ]
-        about = {"title": self.title, "study": self.study, "model": of, "scenes": index, "colours": _colours()}
-        hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in self.scripts)
+        about = {"title": self.title, "study": self.study, "model": of, "scenes": index, "colours": encode.colours()}
+        hashes = " ".join(encode.source(script) for script in self.scripts)
         return self.template.render(
             title=self.title,
             of=of,
@@ -152,25 +147,9 @@ class Frame:
             style=self.style,
             scripts=self.scripts,
             script_hashes=hashes,
-            about=as_text(about),
-            scenes={scene.name: as_text(scene.widget.to_json()) for scene in shown},
+            about=encode.as_json(about),
+            scenes={scene.name: encode.as_json(scene.widget.to_json()) for scene in shown},
         )
-
-
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def as_text(content: Any) -> str:
-    """JSON that may stand in a script element, whatever its strings hold."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _colours() -> str:
-    """The map's colours from low to high, 256 of red, green, blue, as base64."""
-    table = np.rint(255 * mpl.colormaps[style.MAP](np.arange(256))[:, :3]).astype(np.uint8)
-    return base64.b64encode(table.tobytes()).decode("ascii")
 
 
 def vega() -> str:

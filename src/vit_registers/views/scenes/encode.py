@@ -1,7 +1,9 @@
-"""Arrays and pictures as text in a page: rounded, deflated, base64."""
+"""What goes into a page as text: arrays, pictures, the colours of maps, JSON, and checksums of its own scripts."""
 
 import base64
+import hashlib
 import io
+import json
 import zlib
 from typing import Any
 
@@ -10,13 +12,38 @@ from numpy.typing import NDArray
 from PIL import Image
 
 TYPES = {8: np.dtype("u1"), 16: np.dtype("<u2")}
+COLOURS = "cividis"  # of maps: told apart with every common colour blindness, and in grey
+
+
+def text(content: bytes) -> str:
+    """Base64."""
+    return base64.b64encode(content).decode("ascii")
+
+
+def as_json(content: Any) -> str:
+    """JSON that may stand in a script element, whatever its strings hold."""
+    written = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def source(code: str) -> str:
+    """A script or a style of the page as a content security policy names it: by its checksum."""
+    return f"'sha256-{text(hashlib.sha256(code.encode()).digest())}'"
+
+
+def colours() -> str:
+    """The map's colours from low to high, 256 of red, green, blue, as base64."""
+    import matplotlib as mpl
+
+    table = mpl.colormaps[COLOURS](np.arange(256), bytes=True)
+    return text(np.ascontiguousarray(table[:, :3]).tobytes())
 
 
 def packed(array: NDArray[Any]) -> dict[str, Any]:
     """An array of little-endian numbers: its shape, its type, and its bytes in C order, deflated, as base64."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    text = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode("ascii")
-    return {"shape": list(array.shape), "type": f"{array.dtype.kind}{array.dtype.itemsize}", "data": text}
+    kind = f"{array.dtype.kind}{array.dtype.itemsize}"
+    return {"shape": list(array.shape), "type": kind, "data": text(zlib.compress(little.tobytes(), 9))}
 
 
 def maps(values: NDArray[Any], bits: int, gamma: float) -> dict[str, Any]:
@@ -56,4 +83,4 @@ def picture(image: NDArray[np.uint8]) -> str:
     else:
         whole.save(buffer, "JPEG", quality=85)
         kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return f"data:image/{kind};base64,{text(buffer.getvalue())}"
