@@ -22,6 +22,7 @@ from vit_registers.pipeline import experiment
 from vit_registers.views.plan import Plan
 
 FOUND, NONE_FOUND = "artifacts found", "no artifacts found"
+AS_IT_IS = "as it is"  # a model that nothing is done to
 NOT_SOUGHT = "not looked for"  # where a percentile defines what is high
 
 
@@ -334,6 +335,10 @@ class Study:
         """Name of the model, with the data set where runs have it on several, or not on this one."""
         name, on = self.models[condition.model], {c.dataset for c in self.baselines if c.model == condition.model}
         return f"{name} on {condition.dataset}" if on != {condition.dataset} else name
+
+    def condition_label(self, condition: Condition) -> str:
+        """Name of the condition beside others of its model."""
+        return AS_IT_IS if condition.name == BASELINE else self.conditions[condition.name]
 
     def label(self, condition: Condition) -> str:
         """Name of the model, and of the condition where something was done to it."""

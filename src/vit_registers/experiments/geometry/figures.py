@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vit_registers.params.condition import BASELINE
 from vit_registers.views import gallery, style
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.panels import cell_side, picture, stacked, wrapped
@@ -46,7 +45,7 @@ def with_patches(study: Study, before: Condition) -> list[Condition]:
 
 def _heading(study: Study, condition: Condition) -> str:
     """A condition over its column."""
-    label = "as it is" if condition.name == BASELINE else study.conditions[condition.name]
+    label = study.condition_label(condition)
     return "\n".join(wrapped(label, 13).splitlines()[:LINES])
 
 

@@ -1,7 +1,6 @@
 """The scene of the explorer of principal components: patches as colours, before and after."""
 
 from vit_registers.experiments.geometry.figures import with_patches
-from vit_registers.params.condition import BASELINE
 from vit_registers.views import gallery
 from vit_registers.views.arrays import Arrays
 from vit_registers.views.scenes.widgets import Colours, MappedCondition, MappedModel, Maps
@@ -19,7 +18,7 @@ def _model(study: Study, arrays: Arrays, before: Condition) -> MappedModel:
     images = gallery.shown([own], len(own["images"]))
     for shown in with_patches(study, before):
         colours = arrays.of(shown)["colours"][images]
-        label = "as it is" if shown.name == BASELINE else study.conditions[shown.name]
+        label = study.condition_label(shown)
         grid = (int(colours.shape[1]), int(colours.shape[2]))
         conditions.append(MappedCondition(label, grid, {"components": Colours("first three components", colours)}))
     return MappedModel(study.model_label(before), own["images"][images], list(own["image_id"][images]), conditions)

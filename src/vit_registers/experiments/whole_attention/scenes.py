@@ -3,7 +3,6 @@
 import numpy as np
 
 from vit_registers.models.layout import TokenLayout
-from vit_registers.params.condition import BASELINE
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.scenes.widgets import MappedCondition, MappedModel, Maps, Quantity
 from vit_registers.views.study import Condition, Study
@@ -37,7 +36,7 @@ def _condition(study: Study, shown: Condition, kept: ByName) -> MappedCondition:
         "head": [str(i) for i in range(maps.shape[2])] if maps.shape[2] > 1 else ["mean"],
         "from": names + patches,
     }
-    label = "as it is" if shown.name == BASELINE else study.conditions[shown.name]
+    label = study.condition_label(shown)
     values = np.maximum(arranged.astype(np.float32), 0.0)
     attention = Quantity("attention", values, axes, others=names, unit="share", gamma=2.0)
     return MappedCondition(label, (height, width), {"attention": attention})

@@ -6,13 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_registers.experiments.token_statistics.figures.layers import measured
-from vit_registers.params.condition import BASELINE
 from vit_registers.views import gallery
 from vit_registers.views.arrays import Arrays, ByName
 from vit_registers.views.scenes.widgets import MappedCondition, MappedModel, Maps, Quantity
 from vit_registers.views.study import Condition, Study
 
-AS_IT_IS = "as it is"
 MAPS = ("norms", "cls", "registers", "appended")
 
 
@@ -71,7 +69,7 @@ def condition(study: Study, shown: Condition, every: ByName, images: list[int]) 
         axes = {"block": blocks, "from": names}
         stacked = flat(np.stack(values, axis=2).astype(np.float32))
         quantities["attention"] = Quantity("attention over patches", stacked, axes, unit="share", gamma=2.0)
-    label = AS_IT_IS if shown.name == BASELINE else study.conditions[shown.name]
+    label = study.condition_label(shown)
     return MappedCondition(label, grid, quantities)
 
 

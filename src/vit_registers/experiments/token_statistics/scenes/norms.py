@@ -5,13 +5,11 @@ from typing import Any
 import altair as alt
 
 from vit_registers.experiments.token_statistics.figures.layers import measured
-from vit_registers.params.condition import BASELINE
 from vit_registers.views.panels import NORM_STATISTICS
 from vit_registers.views.scenes.charts import choice, inline
 from vit_registers.views.scenes.widgets import Chart, Choice
-from vit_registers.views.study import Condition, Study
+from vit_registers.views.study import AS_IT_IS, Condition, Study
 
-AS_IT_IS = "as it is"
 CONTROLS = ("model", "first", "second")
 
 
@@ -60,7 +58,7 @@ def _rows(study: Study, before: Condition) -> list[dict[str, Any]]:
     """Every statistic of every condition of a model at every block; norms of zero have no logarithm."""
     rows = []
     for condition in measured(study, study.of(before.dataset, before.model)):
-        label = AS_IT_IS if condition.name == BASELINE else study.conditions[condition.name]
+        label = study.condition_label(condition)
         said = {"model": study.model_label(before), "condition": label}
         for metric, (text, _) in NORM_STATISTICS.items():
             for block, norm in study.series(condition, metric).items():
