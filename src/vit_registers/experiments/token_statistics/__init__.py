@@ -361,7 +361,7 @@ EXPERIMENT = Experiment(
             name="norm_statistics",
             draw="scenes.norms:norm_statistics",
             title="Norms by block, in numbers",
-            shows=("norm_median", "norm_p99", "norm_max"),
+            shows=("norm_median", "norm_p99", "norm_max", "artifacts_found"),
             caption="Patch norms at the output of every block on {{ dense_images }}: median, 99th percentile, and the "
             "mean over images of the largest, in two conditions of a model.",
         ),

@@ -15,7 +15,7 @@ CONTROLS = ("model", "first", "second")
 
 def norm_statistics(study: Study, arrays: object) -> Chart | None:
     """Lines by block of two conditions of a model, on a logarithmic scale."""
-    models = measured(study, study.baselines)
+    models = sorted(measured(study, study.baselines), key=lambda c: not study.found(c))  # with artifacts first
     if not models:
         return None
     rows = [row for before in models for row in _rows(study, before)]
@@ -23,23 +23,19 @@ def norm_statistics(study: Study, arrays: object) -> Chart | None:
     shown = {"model": study.model_label(models[0]), "first": AS_IT_IS, "second": labels[min(1, len(labels) - 1)]}
     model, first, second = (choice(name, shown[name]) for name in CONTROLS)
     one_of = (alt.datum.condition == first) | (alt.datum.condition == second)
-    lines = (
+    base = (
         alt.Chart(inline(rows))
         .transform_filter((alt.datum.model == model) & one_of)
-        .mark_line(point=True)
         .encode(
             x=alt.X("block:Q", axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("norm:Q", title="L2 norm of patch tokens", scale=alt.Scale(type="log")),
             color=alt.Color("condition:N", title=None, sort=labels, legend=alt.Legend(labelLimit=320)),
-            strokeDash=alt.StrokeDash(
-                "statistic:N",
-                title=None,
-                sort=[text for text, _ in NORM_STATISTICS.values()],
-                legend=alt.Legend(symbolType="stroke"),
-            ),
             tooltip=["condition:N", "statistic:N", "block:Q", alt.Tooltip("norm:Q", format=".4g")],
         )
     )
+    statistics = [text for text, _ in NORM_STATISTICS.values()]
+    dashes = alt.StrokeDash("statistic:N", title=None, sort=statistics, legend=alt.Legend(symbolStrokeColor="gray"))
+    lines = alt.layer(base.mark_line().encode(strokeDash=dashes), base.mark_circle(opacity=1))
     chart = lines.add_params(model, first, second).properties(width=520, height=320)
     choices = [
         Choice("model", "Model", [(label, label) for label in map(study.model_label, models)]),
