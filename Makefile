@@ -21,7 +21,7 @@ extended: setup
 quick: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units-quick
 
-# About thirteen minutes on two cores; more than half of it whole pipelines.
+# About fourteen minutes on two cores; more than half of it whole pipelines.
 test: setup
 	@$(MAKE) --no-print-directory --output-sync=target -j2 checks units
 	@$(MAKE) --no-print-directory pipelines
